@@ -1,0 +1,53 @@
+# `make test`, `make lint` ... on a fresh machine: each first brings the environment up to date.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+MILVUS_VENV ?= $(VENV)/milvus-server
+
+.PHONY: help setup setup-dev setup-milvus test lint format clean
+
+help:
+	@echo "make setup    an environment in $(VENV) with what users need"
+	@echo "make test     the tests (also sets up what they need)"
+	@echo "make lint     style and types"
+	@echo "make clean    remove the environment"
+
+# The stamps hold the time of the last installation: nothing is done while they are newer.
+$(VENV)/.users: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name one with PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	@touch $@
+
+$(VENV)/.developers: requirements-dev.txt $(VENV)/.users
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	@touch $@
+
+# A real Milvus server from its package; it needs an environment of its own.
+$(VENV)/.milvus: $(VENV)/.users
+	$(PYTHON) -m venv $(MILVUS_VENV)
+	$(MILVUS_VENV)/bin/python -m pip install --quiet "setuptools<81" milvus==2.3.5
+	@touch $@
+
+setup: $(VENV)/.users
+
+setup-dev: $(VENV)/.developers
+
+setup-milvus: $(VENV)/.milvus
+
+test: setup-dev setup-milvus
+	MMRAG_TEST_MILVUS=$(abspath $(MILVUS_VENV))/bin/python $(BIN)/python -m pytest $(ARGS)
+
+lint: setup-dev
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+format: setup-dev
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,78 @@
+"""The command line: parse, call the library, show. One file per group of commands."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from typing import Any
+
+import click
+
+from mmrag import config
+from mmrag.errors import MmragError
+
+# Command to the module that defines it, in the order of the help. Modules are imported when their
+# command runs, so that `--help` needs no torch.
+COMMANDS = {
+    "index": ("mmrag.cli.index", "Embed a folder of images and store it."),
+    "search": ("mmrag.cli.search", "Find images by a picture, a text, or both."),
+    "train": ("mmrag.cli.train", "Fine-tune an encoder on labelled queries."),
+    "eval-set": ("mmrag.cli.eval_set", "Import and describe labelled query sets."),
+    "encoders": ("mmrag.cli.encoders", "List the encoders and whether their weights are here."),
+    "download": ("mmrag.cli.encoders", "Fetch official weights."),
+    "doctor": ("mmrag.cli.doctor", "Say what works on this machine, and what is missing."),
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Every command has --help with an example. Settings: MMRAG_* variables, also in .env.",
+)
+def main() -> None:
+    """Composed image retrieval: search your pictures with a picture and an instruction."""
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0 done, 1 failed, 2 wrong usage."""
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s")
+    for noisy in ("httpx", "huggingface_hub", "pymilvus", "transformers"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    try:
+        config.load_dotenv()
+        result: Any = main.main(args=arguments, prog_name="python -m mmrag", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
+    except click.UsageError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        print("Stopped. What was written is kept; the same command goes on.", file=sys.stderr)
+        return 130
+    except MmragError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1

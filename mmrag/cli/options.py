@@ -1,0 +1,105 @@
+"""Options and output that several commands share."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mmrag import config
+from mmrag.encoders.device import DEVICES, PRECISIONS
+
+if TYPE_CHECKING:
+    from mmrag.encoders.encoder import Encoder
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def encoder_options(command: Command) -> Command:
+    """--encoder and what belongs to it."""
+    for option in reversed(
+        [
+            click.option(
+                "--encoder",
+                metavar="E",
+                help="visualized-bge-base, visualized-bge-m3, clip:ARCH/PRETRAINED, or a folder "
+                "that `train` wrote. Default: MMRAG_ENCODER, else the first that is here.",
+            ),
+            click.option("--checkpoint", metavar="FILE", help="Weights file, or hub name."),
+            click.option(
+                "--text-model", metavar="DIR", help="Configuration and tokenizer, or hub name."
+            ),
+            click.option("--image-weight", type=float, help="CLIP: the image's share, 0 to 1."),
+            click.option("--device", default="auto", help=f"{', '.join(DEVICES)}."),
+            click.option("--precision", default="auto", type=click.Choice(PRECISIONS)),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def store_options(command: Command) -> Command:
+    """--uri and --collection."""
+    for option in reversed(
+        [
+            click.option(
+                "--uri",
+                metavar="U",
+                help="Path of a local store, or http://host:port of a Milvus server. "
+                "Default: MMRAG_URI, else .mmrag/gallery.db.",
+            ),
+            click.option(
+                "--collection", metavar="C", default=config.DEFAULT_COLLECTION, show_default=True
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def open_encoder(
+    encoder: str | None,
+    checkpoint: str | None,
+    text_model: str | None,
+    image_weight: float | None,
+    device: str,
+    precision: str,
+) -> Encoder:
+    """The encoder that the options name."""
+    from mmrag.encoders import load_encoder
+
+    return load_encoder(
+        encoder,
+        checkpoint=checkpoint,
+        text_model=text_model,
+        image_weight=image_weight,
+        device=device,
+        precision=precision,
+    )
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    text = json.dumps(_plain(value), ensure_ascii=False, indent=1, allow_nan=False)
+    sys.stdout.write(text + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def printable(text: str) -> str:
+    """Text from data without control characters, so that it cannot steer the terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -1,0 +1,135 @@
+"""`train`: fine-tune an encoder, or train a small one from nothing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from mmrag.cli.options import json_option, print_json
+
+
+@click.command()
+@click.argument("eval_set")
+@click.option("--encoder", metavar="E", required=True, help="As for search, or new:CONFIGURATION.")
+@click.option("--out", metavar="DIR", required=True, help="Folder for the trained encoder.")
+@click.option(
+    "--held-out",
+    metavar="EVAL_SET",
+    help="Measured before and after. Default: every tenth query of EVAL_SET is put aside.",
+)
+@click.option("--epochs", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True)
+@click.option("--steps", type=click.IntRange(1), help="Instead of --epochs.")
+@click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True)
+@click.option(
+    "--accumulate",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Batches per step of the optimiser.",
+)
+@click.option(
+    "--hard-negatives",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Pictures judged 0 that join the batch, per query.",
+)
+@click.option(
+    "--group-size",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Fill two thirds of each batch with groups of queries that are easily confused.",
+)
+@click.option("--learning-rate", type=float, default=1e-3, show_default=True)
+@click.option("--temperature", type=float, default=0.05, show_default=True)
+@click.option(
+    "--augment", type=click.Choice(["none", "light", "strong"]), default="light", show_default=True
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--checkpoint", metavar="FILE", help="Weights of E.")
+@click.option("--text-model", metavar="DIR", help="Text model of E.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--precision", default="auto", show_default=True)
+@json_option
+def train(
+    eval_set: str,
+    encoder: str,
+    out: str,
+    held_out: str | None,
+    epochs: float,
+    steps: int | None,
+    batch_size: int,
+    accumulate: int,
+    hard_negatives: int,
+    group_size: int,
+    learning_rate: float,
+    temperature: float,
+    augment: str,
+    seed: int,
+    checkpoint: str | None,
+    text_model: str | None,
+    device: str,
+    precision: str,
+    as_json: bool,
+) -> None:
+    """Train an encoder on the labelled queries of EVAL_SET.
+
+    E is an encoder to fine-tune, or new:visualized-bge-tiny or new:clip-tiny for fresh weights
+    (for official models take a --learning-rate of 1e-5 or so). Interrupted training goes on when
+    the command is run again.
+
+    \b
+    Example:
+      python -m mmrag train grocery-train --encoder new:visualized-bge-tiny \\
+          --held-out grocery-val --augment strong --out my-encoder
+      python -m mmrag index photos --encoder my-encoder
+    """
+    from tqdm import tqdm
+
+    from mmrag.evaluation.eval_set import EvalSet
+    from mmrag.training.train import TrainingSettings
+    from mmrag.training.train import train as run_training
+
+    settings = TrainingSettings(
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        accumulate=accumulate,
+        hard_negatives=hard_negatives,
+        group_size=group_size,
+        learning_rate=learning_rate,
+        temperature=temperature,
+        augment=augment,
+        seed=seed,
+        device=device,
+        precision=precision,
+    )
+    report = run_training(
+        EvalSet.load(eval_set),
+        encoder,
+        Path(out),
+        settings,
+        held_out=EvalSet.load(held_out) if held_out else None,
+        checkpoint=checkpoint,
+        text_model=text_model,
+        progress=lambda done, total: tqdm(
+            initial=done, total=total, unit="step", file=sys.stderr, desc="Training"
+        ),
+    )
+    if as_json:
+        print_json(report)
+        return
+    click.echo(f"{report.steps} steps in {report.seconds:.0f} s; the encoder is in {report.out}.")
+    click.echo(f"{'held-out queries':24}{'':8}{'before':>24}{'after':>24}")
+    click.echo(f"{'':24}{'queries':>8}" + 2 * "".join(f"{'@' + str(k):>8}" for k in (1, 5, 10)))
+    for name, after in report.metrics_after.items():
+        cells = [
+            f"{metrics[f'hit_rate@{k}']:8.3f}"
+            for metrics in (report.metrics_before[name], after)
+            for k in (1, 5, 10)
+        ]
+        click.echo(f"{name:24}{after['queries']:8.0f}" + "".join(cells))
+    click.echo("Hit rate: share of queries with a right image among the first 1, 5, 10.")

@@ -1,0 +1,79 @@
+"""Settings from `MMRAG_*` environment variables, read when they are asked for.
+
+The command line and the dashboard first load a `.env` file from the working directory; real
+environment variables win over it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mmrag.errors import MmragError
+
+DEFAULT_COLLECTION = "images"
+
+
+def load_dotenv() -> None:
+    """Read `.env` of the working directory into the environment, without overriding it."""
+    if Path(".env").is_file():
+        import dotenv
+
+        dotenv.load_dotenv(".env", override=False)
+
+
+def home() -> Path:
+    """Where all state is: `MMRAG_HOME`, by default `.mmrag` in the working directory."""
+    return Path(os.environ.get("MMRAG_HOME") or ".mmrag").expanduser().absolute()
+
+
+def weights_dir() -> Path:
+    """Where downloaded weights live."""
+    return home() / "weights"
+
+
+def default_uri() -> str:
+    """The Milvus to use: `MMRAG_URI`, by default a Milvus Lite store under `home()`."""
+    return os.environ.get("MMRAG_URI") or str(home() / "gallery.db")
+
+
+def milvus_token() -> str | None:
+    """`MMRAG_TOKEN`: "user:password" or an API key, for Milvus servers that want one."""
+    return os.environ.get("MMRAG_TOKEN") or None
+
+
+def default_encoder() -> str | None:
+    """`MMRAG_ENCODER`: the encoder to use when none is named."""
+    return os.environ.get("MMRAG_ENCODER") or None
+
+
+def max_pixels() -> int:
+    """`MMRAG_MAX_PIXELS`: images with more pixels are skipped (default 89,478,485)."""
+    return _positive_int("MMRAG_MAX_PIXELS", 89_478_485)
+
+
+def decode_workers() -> int:
+    """`MMRAG_DECODE_WORKERS`: threads that decode images beside the model."""
+    return _positive_int("MMRAG_DECODE_WORKERS", min(32, max(2, os.cpu_count() or 2)))
+
+
+def store_linger() -> float:
+    """`MMRAG_STORE_LINGER`: seconds that the local store's server waits for its next user."""
+    raw = os.environ.get("MMRAG_STORE_LINGER") or "3"
+    try:
+        return max(0.0, float(raw))
+    except ValueError:
+        raise MmragError(f"MMRAG_STORE_LINGER must be a number of seconds, not {raw!r}.") from None
+
+
+def _positive_int(name: str, default: int) -> int:
+    raw = os.environ.get(name)
+    if not raw:
+        return default
+    try:
+        value = int(raw)
+    except ValueError:
+        value = 0
+    if value <= 0:
+        raise MmragError(f"{name} must be a positive whole number, not {raw!r}.")
+    return value

@@ -1,0 +1,144 @@
+"""Official weights from the Hugging Face hub: resumable, with progress and a checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmrag.encoders import PUBLISHED, PublishedEncoder
+from mmrag.errors import CheckpointError, MmragError
+
+_CHUNK = 1 << 20
+
+
+def download_encoder(name: str, progress: Callable[..., Any] | None = None) -> list[Path]:
+    """Fetch a published encoder's checkpoint and text model into `MMRAG_HOME`.
+
+    What is already there and complete is not fetched again; what was interrupted goes on.
+
+    Args:
+        name: `visualized-bge-base`, `visualized-bge-m3` or `clip:ARCH/PRETRAINED`.
+        progress: `tqdm` or something with its interface; None shows nothing.
+
+    Returns:
+        The files.
+
+    Raises:
+        CheckpointError: no network, or a checksum that does not fit; says what to do by hand.
+    """
+    if name.startswith("clip:"):
+        from mmrag.encoders import load_encoder
+
+        load_encoder(name, device="cpu", precision="fp32")
+        return []
+    if name not in PUBLISHED:
+        raise MmragError(
+            f"Nothing to download for {name!r}; use {', '.join(PUBLISHED)} or clip:ARCH/PRETRAINED."
+        )
+    spec = PUBLISHED[name]
+    wanted = [
+        (spec.text_model, file, spec.folder() / "text-model" / file) for file in spec.text_files
+    ]
+    wanted.append((spec.repository, spec.checkpoint, spec.folder() / spec.checkpoint))
+    try:
+        return [download_file(*file, progress=progress) for file in wanted]
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} {_by_hand(spec)}") from error
+
+
+def download_file(
+    repository: str, file: str, target: Path, progress: Callable[..., Any] | None = None
+) -> Path:
+    """One file of a hub repository to `target`, through `target.part`.
+
+    Raises:
+        CheckpointError: it cannot be fetched, or its checksum is not the hub's.
+    """
+    if target.is_file():
+        return target
+    import huggingface_hub
+
+    url = huggingface_hub.hf_hub_url(repository, file)
+    try:
+        metadata = huggingface_hub.get_hf_file_metadata(url, timeout=10)
+    # The hub client raises its own, httpx's and OS errors, depending on what is wrong.
+    except Exception as error:
+        raise CheckpointError(
+            f"{file} of {repository} cannot be fetched ({type(error).__name__} at {url})."
+        ) from error
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    _fetch(metadata.location, part, metadata.size, file, progress)
+    if not _checksum_fits(part, metadata.etag or ""):
+        part.unlink()
+        raise CheckpointError(f"{url} arrived damaged: its checksum is wrong; run it again.")
+    os.replace(part, target)
+    return target
+
+
+def _fetch(
+    url: str, part: Path, size: int | None, name: str, progress: Callable[..., Any] | None
+) -> None:
+    import httpx
+
+    done = part.stat().st_size if part.is_file() else 0
+    if size is not None and done > size:
+        part.unlink()
+        done = 0
+    if size is not None and done == size and size > 0:
+        return
+    headers = {"Range": f"bytes={done}-"} if done else {}
+    timeout = httpx.Timeout(10, read=60)
+    try:
+        with httpx.stream(
+            "GET", url, headers=headers, timeout=timeout, follow_redirects=True
+        ) as reply:
+            reply.raise_for_status()
+            if done and reply.status_code != 206:
+                done = 0
+            with part.open("ab" if done else "wb") as out:
+                bar = progress and progress(
+                    total=size, initial=done, unit="B", unit_scale=True, desc=name
+                )
+                # In the pieces that arrive: a larger buffer would be lost with the connection.
+                for chunk in reply.iter_bytes():
+                    out.write(chunk)
+                    done += len(chunk)
+                    if bar:
+                        bar.update(len(chunk))
+                if bar:
+                    bar.close()
+    except (httpx.HTTPError, OSError) as error:
+        raise CheckpointError(
+            f"{name} broke off after {done:,} bytes ({type(error).__name__}); "
+            "run it again to go on."
+        ) from error
+    if size is not None and done != size:
+        raise CheckpointError(
+            f"{name} broke off after {done:,} of {size:,} bytes; run it again to go on."
+        )
+
+
+def _checksum_fits(path: Path, etag: str) -> bool:
+    """The hub's ETag is a file's SHA-256, or for small files git's SHA-1 of the blob."""
+    if len(etag) == 64:
+        digest = hashlib.sha256()
+    elif len(etag) == 40:
+        digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    else:
+        return False
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest() == etag
+
+
+def _by_hand(spec: PublishedEncoder) -> str:
+    return (
+        f"To do it by hand, put {spec.checkpoint} of {spec.repository} into {spec.folder()}, and "
+        f"{', '.join(spec.text_files)} of {spec.text_model} into {spec.folder() / 'text-model'} "
+        "(another hub is named by HF_ENDPOINT)."
+    )

@@ -1,0 +1,120 @@
+"""Weights in and out of files: never pickled code, never half a model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmrag.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+StateDict = dict[str, "torch.Tensor"]
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> StateDict:
+    """Read a `.safetensors` file or a torch checkpoint with `weights_only=True`.
+
+    Raises:
+        CheckpointError: the file is absent, damaged, holds pickled code, or is no state dict.
+    """
+    import torch
+
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"No checkpoint at {path}.")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than tensors (pickled code), so it is not loaded; "
+            "ask its author for a safetensors file or a plain state dict."
+        ) from error
+    # torch and safetensors raise many kinds of error on a damaged file.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path} is damaged or not a checkpoint: {reason}") from error
+    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in loaded.items()
+    ):
+        raise CheckpointError(f"{path} is not a state dict of tensors.")
+    return dict(loaded)
+
+
+def load_into(module: torch.nn.Module, state: StateDict, what: str) -> None:
+    """Copy `state` into `module`; every parameter must be there in the right shape.
+
+    Keys of `state` that the module does not have are ignored.
+
+    Raises:
+        CheckpointError: names the missing keys, or the keys whose shapes differ.
+    """
+    own = module.state_dict()
+    missing = [key for key in own if key not in state]
+    if missing:
+        raise CheckpointError(
+            f"{what} is not complete: {len(missing)} of {len(own)} keys are missing: "
+            f"{_some(missing)}. Is it the checkpoint of another model?"
+        )
+    wrong = [
+        f"{key} is {tuple(state[key].shape)} instead of {tuple(value.shape)}"
+        for key, value in own.items()
+        if state[key].shape != value.shape
+    ]
+    if wrong:
+        raise CheckpointError(f"{what} has {len(wrong)} keys of the wrong shape: {_some(wrong)}.")
+    # Official files hold half precision; the fingerprint and fp32 want what was meant: float32.
+    full = {
+        key: state[key].float() if state[key].is_floating_point() else state[key] for key in own
+    }
+    module.load_state_dict(full, assign=True)
+
+
+def fingerprint(module: torch.nn.Module, preprocessing: Mapping[str, Any]) -> str:
+    """SHA-256 (first 16 hex digits) of the weights as they were loaded and of `preprocessing`.
+
+    Call it before the weights are cast to a lower precision.
+    """
+    import torch
+
+    def digest(item: tuple[str, torch.Tensor]) -> str:
+        key, value = item
+        value = value.detach().cpu()
+        value = value.float() if value.is_floating_point() else value
+        raw = value.contiguous().reshape(-1).view(torch.uint8).numpy()
+        header = f"{key} {tuple(value.shape)} {value.dtype}".encode()
+        return hashlib.sha256(header + hashlib.sha256(raw.data).digest()).hexdigest()
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = list(pool.map(digest, sorted(module.state_dict().items())))
+    parts.append(json.dumps(preprocessing, sort_keys=True))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def write_safetensors(module: torch.nn.Module, path: Path) -> None:
+    """Write the module's weights; a write that is killed leaves no file of that name."""
+    from safetensors.torch import save_file
+
+    state = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+    part = path.with_name(path.name + ".part")
+    save_file(state, part)
+    os.replace(part, path)
+
+
+def _some(names: Iterable[str], most: int = 5) -> str:
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

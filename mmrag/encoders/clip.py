@@ -1,0 +1,296 @@
+"""CLIP through open_clip; image and text are composed by a weighted sum of their unit vectors."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import open_clip
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+from torchvision.transforms import Normalize
+
+from mmrag.encoders.checkpoints import load_into, read_state_dict, write_safetensors
+from mmrag.errors import CheckpointError, MmragError
+from mmrag.images import Pixels, resize_and_crop
+
+if TYPE_CHECKING:
+    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+
+logger = logging.getLogger("mmrag")
+
+
+class CLIPModel(nn.Module):
+    """Wraps an open_clip model.
+
+    Args:
+        clip: what `open_clip.create_model` returns.
+        tokenizer: what `open_clip.get_tokenizer` returns.
+        image_weight: w in `w * image + (1 - w) * text`, from 0 (text alone) to 1 (image alone).
+        architecture: open_clip's own model configuration.
+    """
+
+    def __init__(
+        self,
+        clip: nn.Module,
+        tokenizer: SimpleTokenizer | HFTokenizer,
+        image_weight: float,
+        architecture: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        if not 0 <= image_weight <= 1:
+            raise MmragError(f"image_weight must be between 0 and 1, not {image_weight}.")
+        self.clip = clip
+        self.tokenizer = tokenizer
+        self.image_weight = image_weight
+        self.architecture = dict(architecture)
+        self.dim = int(architecture["embed_dim"])
+        self.preprocess_cfg = PreprocessCfg(**open_clip.get_model_preprocess_cfg(clip))
+        size = self.preprocess_cfg.size
+        self._height: int
+        self._width: int
+        self._height, self._width = (size, size) if isinstance(size, int) else size
+        self.image_size = max(self._height, self._width)
+        # Everything up to the tensor: torch normalises whole batches on the device instead.
+        self._transform = [
+            step
+            for step in image_transform_v2(self.preprocess_cfg, is_train=False).transforms
+            if not isinstance(step, Normalize) and type(step).__name__ != "ToTensor"
+        ]
+        mean, std = torch.tensor(self.preprocess_cfg.mean), torch.tensor(self.preprocess_cfg.std)
+        self.register_buffer("_mean", mean.view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_std", std.view(1, 3, 1, 1), persistent=False)
+        self._warned = False
+
+    def preprocess(self, image: Image.Image) -> Pixels:
+        """RGB image to (height, width, 3) uint8, as the model's own preprocessing does."""
+        cfg = self.preprocess_cfg
+        if cfg.resize_mode == "shortest" and self._height == self._width:
+            return resize_and_crop(image, self._height, Image.Resampling[cfg.interpolation.upper()])
+        for step in self._transform:
+            image = step(image)
+        return np.asarray(image)
+
+    def embed(self, pixels: torch.Tensor | None, texts: Sequence[str] | None) -> torch.Tensor:
+        """Embed n inputs of one kind; see `EmbeddingModel.embed`. Returns (n, dim)."""
+        images = None if pixels is None else self._embed_images(pixels)
+        words = None if texts is None else self._embed_texts(texts)
+        if images is None:
+            assert words is not None
+            return words
+        if words is None:
+            return images
+        unit = F.normalize(images.float(), dim=-1), F.normalize(words.float(), dim=-1)
+        return self.image_weight * unit[0] + (1 - self.image_weight) * unit[1]
+
+    def _embed_images(self, pixels: torch.Tensor) -> torch.Tensor:
+        weight = next(self.clip.parameters())
+        scaled = pixels.to(weight.device).permute(0, 3, 1, 2).float() / 255
+        normed = (scaled - self.get_buffer("_mean").float()) / self.get_buffer("_std").float()
+        encoded: torch.Tensor = self.clip.encode_image(normed.to(weight.dtype))  # type: ignore[operator]
+        return encoded
+
+    def _embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        if not self._warned and any(self._is_too_long(text) for text in texts):
+            logger.warning(
+                "A text is longer than CLIP's %d tokens and is cut. Said once.",
+                self.tokenizer.context_length,
+            )
+            self._warned = True
+        tokens = self.tokenizer(list(texts)).to(next(self.clip.parameters()).device)
+        encoded: torch.Tensor = self.clip.encode_text(tokens)  # type: ignore[operator]
+        return encoded
+
+    def _is_too_long(self, text: str) -> bool:
+        room = (self.tokenizer.context_length or 0) - 2
+        # A token is at least one character, so most texts need not be tokenised twice.
+        if len(text) <= room:
+            return False
+        inner = getattr(self.tokenizer, "tokenizer", None)
+        if inner is not None:
+            return len(inner(text, add_special_tokens=False)["input_ids"]) > room
+        return len(self.tokenizer.encode(text)) > room
+
+
+def load_open_clip(
+    arch: str, pretrained: str | None, checkpoint: str | None, image_weight: float, cache: Path
+) -> CLIPModel:
+    """A CLIP by architecture.
+
+    Args:
+        arch: a name that open_clip knows, or the path of a configuration file in its format.
+        pretrained: a tag that open_clip knows for `arch`; its weights are downloaded if needed.
+        checkpoint: a local file instead.
+        image_weight: see `CLIPModel`.
+        cache: where downloaded weights are kept.
+    """
+    if Path(arch).suffix == ".json" and Path(arch).is_file():
+        open_clip.add_model_config(Path(arch))
+        arch = Path(arch).stem
+    config = open_clip.get_model_config(arch)
+    if config is None:
+        raise MmragError(
+            f"open_clip knows no architecture {arch!r}; "
+            "`python -c 'import open_clip; print(open_clip.list_models())'` lists them."
+        )
+    extra: dict[str, Any] = {}
+    if checkpoint is None:
+        checkpoint, extra = _published(arch, pretrained, cache)
+    with _quiet():
+        clip = open_clip.create_model(arch, load_weights=False, pretrained_text=False, **extra)
+    state = read_state_dict(checkpoint)
+    if all(key.startswith("module.") for key in state):
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    load_into(clip, state, str(checkpoint))
+    return CLIPModel(clip, open_clip.get_tokenizer(arch), image_weight, config)
+
+
+def load_folder(folder: Path, image_weight: float | None = None) -> CLIPModel:
+    """The model that `save_folder` wrote; `image_weight` None takes the one it was saved with."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        weight = config["image_weight"] if image_weight is None else image_weight
+        model = _build(config["model_cfg"], folder, weight)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder} is not an encoder of this project: {error}") from error
+    load_into(model.clip, read_state_dict(folder / "model.safetensors"), str(folder))
+    return model
+
+
+def save_folder(model: CLIPModel, folder: Path, card: Mapping[str, Any]) -> None:
+    """Write `config.json` (with `card`: name, licence, source), the tokenizer and the weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if hasattr(model.tokenizer, "save_pretrained"):
+        model.tokenizer.save_pretrained(str(folder))
+    write_safetensors(model.clip, folder / "model.safetensors")
+    config = {
+        "format": "mmrag-encoder",
+        "class": "clip",
+        **card,
+        "model_cfg": model.architecture,
+        "image_weight": model.image_weight,
+    }
+    part = folder / "config.json.part"
+    part.write_text(json.dumps(config, indent=1, sort_keys=True), encoding="utf-8")
+    os.replace(part, folder / "config.json")
+
+
+def create(config: Mapping[str, Any], texts: Iterable[str], seed: int, scratch: Path) -> CLIPModel:
+    """A CLIP with fresh weights and a vocabulary of the words in `texts`.
+
+    Args:
+        config: `model_cfg` in open_clip's format and `vocab_size`.
+        texts: a corpus of the domain, for the vocabulary.
+        seed: of the weights.
+        scratch: a folder for the tokenizer's files.
+    """
+    from mmrag.encoders.visualized_bge_files import make_tokenizer
+
+    tokenizer = make_tokenizer(texts, int(config.get("vocab_size", 4000)))
+    tokenizer.save_pretrained(str(scratch))
+    text_cfg = {
+        **config["model_cfg"]["text_cfg"],
+        "vocab_size": len(tokenizer),
+        "pool_type": "eos",
+        "eos_id": tokenizer.sep_token_id,
+        "pad_id": tokenizer.pad_token_id,
+        # Any value makes open_clip use a Hugging Face tokenizer; the folder is put in on loading.
+        "hf_tokenizer_name": "local",
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _build(
+            {**config["model_cfg"], "text_cfg": text_cfg}, scratch, config.get("image_weight", 0.5)
+        )
+
+
+def preprocessing(model: CLIPModel) -> dict[str, Any]:
+    """What, beside the weights, decides the vectors; part of the fingerprint."""
+    return {
+        "class": "clip",
+        "image": vars(model.preprocess_cfg),
+        "image_weight": model.image_weight,
+        "precision": "float",
+        "architecture": model.architecture,
+    }
+
+
+def _build(model_cfg: Mapping[str, Any], folder: Path, image_weight: float) -> CLIPModel:
+    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+
+    cfg = dict(model_cfg)
+    text_cfg = dict(cfg["text_cfg"])
+    length = int(text_cfg.get("context_length", 77))
+    tokenizer = (
+        HFTokenizer(str(folder), context_length=length)
+        if text_cfg.get("hf_tokenizer_name")
+        else SimpleTokenizer(context_length=length)
+    )
+    clip = open_clip.CLIP(
+        embed_dim=cfg["embed_dim"],
+        vision_cfg=dict(cfg["vision_cfg"]),
+        text_cfg=text_cfg,
+        quick_gelu=bool(cfg.get("quick_gelu", False)),
+    )
+    size = cfg["vision_cfg"]["image_size"]
+    open_clip.set_model_preprocess_cfg(clip, vars(PreprocessCfg(size=size)))
+    return CLIPModel(clip, tokenizer, image_weight, cfg)
+
+
+def _published(arch: str, pretrained: str | None, cache: Path) -> tuple[str, dict[str, Any]]:
+    """The file of published weights, fetched if needed, and what they ask of the architecture."""
+    from mmrag.download import download_file
+
+    tags = open_clip.list_pretrained_tags_by_model(arch)
+    if pretrained not in tags:
+        wanted = f"has no weights {pretrained!r}" if pretrained else "was given no weights"
+        raise MmragError(
+            f"clip:{arch} {wanted}; name them as clip:{arch}/PRETRAINED "
+            f"({', '.join(tags) or 'none are published'}) or give a checkpoint file."
+        )
+    known = open_clip.get_pretrained_cfg(arch, pretrained)
+    extra = {
+        "force_quick_gelu": bool(known.get("quick_gelu")),
+        "force_preprocess_cfg": {
+            key: known[key]
+            for key in ("mean", "std", "interpolation", "resize_mode")
+            if key in known
+        },
+    }
+    hub = known.get("hf_hub", "")
+    if hub:
+        repository, _, file = hub.rpartition("/")
+        file = file or "open_clip_model.safetensors"
+        return str(download_file(repository, file, cache / repository / file)), extra
+    try:
+        return str(open_clip.download_pretrained(known, cache_dir=str(cache))), extra
+    # Network and checksum failures arrive as many types.
+    except Exception as error:
+        raise CheckpointError(
+            f"The weights of clip:{arch}/{pretrained} cannot be fetched ({type(error).__name__}); "
+            "get the file elsewhere and give it as checkpoint."
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without open_clip's warning about random weights: they are loaded right afterwards."""
+    root = logging.getLogger()
+
+    def keep(record: logging.LogRecord) -> bool:
+        return "Model initialized randomly" not in record.getMessage()
+
+    root.addFilter(keep)
+    try:
+        yield
+    finally:
+        root.removeFilter(keep)

@@ -1,0 +1,64 @@
+"""Which device and which floating-point precision a model runs on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmrag.errors import MmragError
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """The torch device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+
+    Raises:
+        MmragError: when that device is not there.
+    """
+    import torch
+
+    kind = name.split(":")[0]
+    if kind not in DEVICES:
+        raise MmragError(f"Unknown device {name!r}; use one of {', '.join(DEVICES)}.")
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise MmragError("No CUDA device is available here; use --device auto or cpu.")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise MmragError("No MPS device is available here; use --device auto or cpu.")
+    return torch.device(name)
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """`fp32`, `bf16` or `fp16`; `auto` is bf16 where the hardware multiplies in bf16, else fp32."""
+    if name not in PRECISIONS:
+        raise MmragError(f"Unknown precision {name!r}; use one of {', '.join(PRECISIONS)}.")
+    if name != "auto":
+        return name
+    return "bf16" if multiplies_bf16(device) else "fp32"
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether `device` has instructions for bf16 products (emulation does not count)."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        found = torch.cpu.get_capabilities()
+        # x86 (AVX-512 BF16, AMX) and 64-bit Arm (BF16 extension) name theirs differently.
+        return any(found.get(flag) for flag in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))
+    return False
+
+
+def torch_dtype(precision: str) -> torch.dtype:
+    """The torch dtype of `fp32`, `bf16` or `fp16`."""
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]

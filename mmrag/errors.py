@@ -1,0 +1,21 @@
+"""Errors that a person can act on: one sentence on what is wrong and what to do next."""
+
+
+class MmragError(Exception):
+    """Base of all errors that this package raises; the command line prints them as one line."""
+
+
+class ImageError(MmragError):
+    """An image that cannot be read; the message is the reason."""
+
+
+class CheckpointError(MmragError):
+    """A checkpoint that is wrong, incomplete, unsafe or absent."""
+
+
+class IndexStoreError(MmragError):
+    """Milvus cannot be reached, or a collection does not fit what is asked of it."""
+
+
+class EvalSetError(MmragError):
+    """An eval set that cannot be used; the message names the file and the line."""

@@ -1,0 +1,1 @@
+"""Labelled query sets, their formats, and how well rankings agree with them."""

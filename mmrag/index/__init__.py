@@ -1,0 +1,1 @@
+"""Vectors of a gallery in Milvus: indexing, searching, and the local store."""

@@ -1,0 +1,385 @@
+"""A gallery's vectors in a Milvus collection that knows which encoder made them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from mmrag import config
+from mmrag.errors import IndexStoreError, MmragError
+from mmrag.index.store import MilvusStore, T
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+    from mmrag.encoders.encoder import Encoder, Vectors
+    from mmrag.gallery import Gallery
+    from mmrag.index.indexing import IndexReport
+
+EMBED_CHOICES = ("image", "text", "both")
+# Up to this many rows every search looks at all of them, so that results are exact.
+EXACT_ROWS = 20_000
+# Milvus's own limits, in bytes.
+MAX_ID, MAX_PATH, MAX_TEXT, MAX_METADATA = 1024, 4096, 65_535, 65_535
+STORED_FIELDS = ("image_id", "content_hash", "path", "text", "metadata")
+_PROPERTY = "mmrag.encoder"
+_BATCH = 500
+_CELLS = 128
+_SEARCH_PARAMS = {"nprobe": _CELLS}
+
+
+@dataclass(frozen=True)
+class CollectionInfo:
+    """What a collection remembers of how it was made."""
+
+    name: str
+    rows: int
+    encoder: str
+    fingerprint: str
+    dim: int
+    embed: str
+    precision: str
+
+
+class ImageIndex:
+    """One collection of one Milvus. Made by `ImageIndex.open`; a context manager."""
+
+    def __init__(self, store: MilvusStore, collection: str, encoder: Encoder | None) -> None:
+        self.store = store
+        self.collection = collection
+        self.encoder = encoder
+
+    @classmethod
+    def open(
+        cls,
+        uri: str | os.PathLike[str] | None = None,
+        collection: str = config.DEFAULT_COLLECTION,
+        encoder: Encoder | None = None,
+        token: str | None = None,
+    ) -> ImageIndex:
+        """Open a collection, which need not exist yet.
+
+        Args:
+            uri: "gallery.db" for a local store (any number of processes can share it), or
+                "http://host:19530" for a Milvus server or Zilliz Cloud. Default: `MMRAG_URI`.
+            collection: letters, digits and underscores.
+            encoder: whoever adds or searches; a collection made by another one is refused.
+            token: for servers that want one. Default: `MMRAG_TOKEN`.
+
+        Raises:
+            IndexStoreError: no Milvus there, or the collection was built with another encoder.
+        """
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", collection):
+            raise MmragError(
+                f"Collection {collection!r}: use up to 100 letters, digits and underscores, "
+                "beginning with a letter."
+            )
+        index = cls(MilvusStore(uri, token), collection, encoder)
+        try:
+            if index.exists():
+                index.check_encoder()
+        except BaseException:
+            index.close()
+            raise
+        return index
+
+    def __enter__(self) -> ImageIndex:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Disconnect from Milvus."""
+        self.store.close()
+
+    def exists(self) -> bool:
+        """Whether the collection is there."""
+        return self.store.call(
+            f"Collection {self.collection}",
+            lambda client: bool(client.has_collection(self.collection)),
+        )
+
+    def info(self) -> CollectionInfo:
+        """Row count, and the encoder that the collection was built with."""
+        what = f"Collection {self.collection}"
+        described = self.store.call(what, lambda c: c.describe_collection(self.collection))
+        raw = described.get("properties", {}).get(_PROPERTY)
+        if raw is None:
+            raise IndexStoreError(
+                f"Collection {self.collection!r} was not made by mmrag; name another one."
+            )
+        made = json.loads(raw)
+        counted = self._loaded(
+            what, lambda c: c.query(self.collection, filter="", output_fields=["count(*)"])
+        )
+        return CollectionInfo(
+            self.collection,
+            int(counted[0]["count(*)"]),
+            str(made["name"]),
+            str(made["fingerprint"]),
+            int(made["dim"]),
+            str(made["embed"]),
+            str(made["precision"]),
+        )
+
+    def check_encoder(self) -> CollectionInfo:
+        """Raise `IndexStoreError` if the collection was built with another encoder than ours."""
+        info = self.info()
+        ours = self.encoder.info if self.encoder else None
+        if ours is not None and info.fingerprint != ours.fingerprint:
+            raise IndexStoreError(
+                f"Collection {self.collection!r} was built with encoder {info.encoder!r} "
+                f"(fingerprint {info.fingerprint}), not with {ours.name!r} ({ours.fingerprint}). "
+                "Search it with that encoder, or index into another collection."
+            )
+        return info
+
+    def create(self, embed: str) -> None:
+        """Make the collection for the encoder, unless it is there already.
+
+        Raises:
+            IndexStoreError: it is there, but made by another encoder or with another `embed`.
+        """
+        from pymilvus import DataType, MilvusClient
+
+        if self.encoder is None:
+            raise MmragError("Indexing needs an encoder: ImageIndex.open(..., encoder=encoder).")
+        encoder = self.encoder.info
+        if embed not in EMBED_CHOICES:
+            raise MmragError(f"embed must be one of {', '.join(EMBED_CHOICES)}, not {embed!r}.")
+        with self.store.write_lock(self.collection):
+            if self.exists():
+                info = self.check_encoder()
+                if info.embed != embed:
+                    raise IndexStoreError(
+                        f"Collection {self.collection!r} holds embeddings of {info.embed!r}, "
+                        f"not of {embed!r}; index into another collection."
+                    )
+                return
+            schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+            schema.add_field("image_id", DataType.VARCHAR, is_primary=True, max_length=MAX_ID)
+            schema.add_field("content_hash", DataType.VARCHAR, max_length=64)
+            schema.add_field("row_hash", DataType.VARCHAR, max_length=64)
+            schema.add_field("path", DataType.VARCHAR, max_length=MAX_PATH)
+            schema.add_field("text", DataType.VARCHAR, max_length=MAX_TEXT)
+            schema.add_field("metadata", DataType.JSON)
+            schema.add_field("vector", DataType.FLOAT_VECTOR, dim=encoder.dim)
+            made = {
+                "name": encoder.name,
+                "fingerprint": encoder.fingerprint,
+                "dim": encoder.dim,
+                "precision": encoder.precision,
+                "embed": embed,
+            }
+            self.store.call(
+                f"Making collection {self.collection}",
+                lambda client: client.create_collection(
+                    self.collection,
+                    schema=schema,
+                    index_params=self._index_params(exact=True),
+                    consistency_level="Strong",
+                    properties={_PROPERTY: json.dumps(made)},
+                ),
+            )
+
+    def add(
+        self,
+        gallery: Gallery,
+        *,
+        embed: str = "image",
+        batch_size: int = 32,
+        progress: Callable[[int], Any] | None = None,
+    ) -> IndexReport:
+        """Bring the collection up to date with `gallery`; see `indexing.index_gallery`."""
+        from mmrag.index.indexing import index_gallery
+
+        return index_gallery(self, gallery, embed=embed, batch_size=batch_size, progress=progress)
+
+    def drop(self) -> None:
+        """Remove the collection and all its rows."""
+        with self.store.write_lock(self.collection):
+            self.store.call("Dropping", lambda client: client.drop_collection(self.collection))
+
+    def stored_hashes(self) -> dict[str, str]:
+        """image_id to row hash, for all rows."""
+        return {row["image_id"]: row["row_hash"] for row in self.rows(["image_id", "row_hash"])}
+
+    def rows(self, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """All rows with the named fields, read in batches."""
+        what = f"Reading collection {self.collection}"
+        iterator = self._loaded(
+            what,
+            lambda client: client.query_iterator(
+                self.collection, batch_size=1000, output_fields=list(fields)
+            ),
+        )
+        try:
+            while batch := self.store.call(what, lambda _: iterator.next()):
+                for row in batch:
+                    yield {field: row[field] for field in fields}
+        finally:
+            iterator.close()
+
+    def get(self, image_ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Rows by id; ids that are not there are left out."""
+        from pymilvus import MilvusClient
+
+        found: dict[str, dict[str, Any]] = {}
+        for some in _batches(image_ids):
+            request = partial(
+                MilvusClient.query,
+                collection_name=self.collection,
+                filter=_id_filter(some),
+                output_fields=["image_id", *fields],
+            )
+            for row in self._loaded(f"Reading collection {self.collection}", request):
+                found[row["image_id"]] = row
+        return found
+
+    def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Insert rows, or replace those with the same id."""
+        from pymilvus import MilvusClient
+
+        for some in _batches(rows):
+            with self.store.write_lock(self.collection):
+                request = partial(
+                    MilvusClient.upsert, collection_name=self.collection, data=list(some)
+                )
+                self.store.call("Writing to Milvus", request)
+
+    def delete(self, image_ids: Sequence[str]) -> None:
+        """Remove rows by id."""
+        from pymilvus import MilvusClient
+
+        for some in _batches(image_ids):
+            with self.store.write_lock(self.collection):
+                request = partial(
+                    MilvusClient.delete,
+                    collection_name=self.collection,
+                    filter=_id_filter(some),
+                )
+                self.store.call("Deleting from Milvus", request)
+
+    def finish(self) -> None:
+        """Flush, and use the index kind that suits the number of rows."""
+
+        def build(client: MilvusClient) -> None:
+            client.flush(self.collection)
+            kind = client.describe_index(self.collection, "vector")
+            if kind is None or kind["index_type"] != wanted[0].index_type:
+                client.release_collection(self.collection)
+                if kind is not None:
+                    client.drop_index(self.collection, "vector")
+                client.create_index(self.collection, wanted)
+            client.load_collection(self.collection)
+
+        with self.store.write_lock(self.collection):
+            wanted = self._index_params(exact=self.info().rows <= EXACT_ROWS)
+            self.store.call("Building the index", build)
+
+    def search(
+        self, vectors: Vectors, k: int, filter: str | None = None
+    ) -> list[list[dict[str, Any]]]:
+        """The k nearest rows of each vector, nearest first.
+
+        Args:
+            vectors: (n, dim) float32, unit rows.
+            k: 1 to 16,384.
+            filter: Milvus expression over `text`, `path` and `metadata["key"]`.
+
+        Returns:
+            For each vector, rows with `STORED_FIELDS` and `score` (cosine).
+        """
+        if filter and any(ord(character) < 32 for character in filter):
+            raise MmragError("The filter holds control characters.")
+        what = f"Filter {filter!r}" if filter else f"Searching collection {self.collection}"
+        found = self._loaded(
+            what,
+            lambda client: client.search(
+                self.collection,
+                data=[vector.tolist() for vector in vectors],
+                limit=k,
+                filter=filter or "",
+                output_fields=list(STORED_FIELDS),
+                search_params={
+                    "metric_type": "COSINE",
+                    "params": _SEARCH_PARAMS | {"ef": max(128, k)},
+                },
+            ),
+        )
+        return [
+            [
+                {
+                    **{field: hit["entity"][field] for field in STORED_FIELDS},
+                    "score": hit["distance"],
+                }
+                for hit in hits
+            ]
+            for hits in found
+        ]
+
+    def _loaded(self, what: str, request: Callable[[MilvusClient], T]) -> T:
+        """A request that needs the collection in memory, where it usually is."""
+        try:
+            return self.store.call(what, request)
+        except IndexStoreError as error:
+            if "load" not in str(error):
+                raise
+
+        def load_first(client: MilvusClient) -> T:
+            client.load_collection(self.collection)
+            return request(client)
+
+        return self.store.call(what, load_first)
+
+    def _index_params(self, exact: bool) -> Any:
+        params = self.store.client.prepare_index_params()
+        if not exact:
+            kind, build = "HNSW", {"M": 16, "efConstruction": 200}
+        elif self.store.is_local:
+            # Probing all cells is an exact search too, and in Milvus Lite (which builds 128 of
+            # them whatever it is told) faster than FLAT, which copies all vectors for each query.
+            kind, build = "IVF_FLAT", {"nlist": _CELLS}
+        else:
+            kind, build = "FLAT", {}
+        params.add_index("vector", index_type=kind, metric_type="COSINE", params=build)
+        return params
+
+
+def list_collections(
+    uri: str | os.PathLike[str] | None = None, token: str | None = None
+) -> list[CollectionInfo]:
+    """The collections of a Milvus that this project made."""
+    store = MilvusStore(uri, token)
+    try:
+        names = store.call("Listing collections", lambda client: client.list_collections())
+        found = []
+        for name in sorted(names):
+            try:
+                found.append(ImageIndex(store, name, None).info())
+            except IndexStoreError:
+                continue
+        return found
+    finally:
+        store.close()
+
+
+def _id_filter(image_ids: Sequence[str]) -> str:
+    """Rows with these ids. The driver's own `ids=` puts them into the expression unescaped."""
+    return f"image_id in [{', '.join(json.dumps(i, ensure_ascii=False) for i in image_ids)}]"
+
+
+def _batches(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))

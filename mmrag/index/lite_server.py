@@ -1,0 +1,229 @@
+"""One Milvus Lite store for any number of processes.
+
+Milvus Lite lets a single process open its files. So the first process that needs a store starts
+a small server for it on 127.0.0.1, every process talks to that server, and it stops a few seconds
+after the last one has gone.
+
+Who uses the store is told by file locks, which the operating system drops when a process ends,
+however it ends:
+
+- every user holds `users.lock` shared; a server that gets it exclusively has no users and stops,
+  and while it stops nobody can become a user;
+- `start.lock` is held by whoever starts a server, so there is one at a time;
+- `server.json` names the server's process and port. Users look after it: a server that has died
+  is started again on the same port, where waiting requests find it.
+
+The folder with these files is `STORE.server` beside the store. POSIX systems only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from mmrag import config
+from mmrag.errors import IndexStoreError
+
+_START_TIMEOUT = 60.0
+_POLL = 0.05
+
+
+@dataclass(frozen=True)
+class ServerRecord:
+    """What `server.json` says."""
+
+    pid: int
+    created: float
+    port: int
+
+    def alive(self) -> bool:
+        """Whether that very process (not a later one with its number) is running."""
+        try:
+            process = psutil.Process(self.pid)
+            return (
+                abs(process.create_time() - self.created) < 1
+                and process.status() != psutil.STATUS_ZOMBIE
+            )
+        except psutil.Error:
+            return False
+
+
+class LiteServerLease:
+    """Keeps a store's server running for as long as this object is open.
+
+    Args:
+        store: path of the Milvus Lite store; made if it is not there.
+
+    Raises:
+        IndexStoreError: the server does not start; the message carries its reason.
+    """
+
+    def __init__(self, store: str | os.PathLike[str]) -> None:
+        self.store = Path(store).expanduser().absolute()
+        self.state = self.store.with_name(self.store.name + ".server")
+        try:
+            self.state.mkdir(parents=True, exist_ok=True)
+            self._users = _lock(self.state / "users.lock", fcntl.LOCK_SH)
+        except OSError as error:
+            raise IndexStoreError(
+                f"The store {self.store} cannot be used: {error.strerror or error}. "
+                "Name a writable place with --uri or MMRAG_HOME."
+            ) from error
+        self._closed = threading.Event()
+        self.port = 0
+        try:
+            self.ensure()
+        except BaseException:
+            self._users.close()
+            raise
+        threading.Thread(target=self._watch, name="mmrag-store-watch", daemon=True).start()
+
+    def ensure(self) -> None:
+        """Start the server unless it runs, on the port of the one before it if there was one."""
+        record = _read_record(self.state)
+        if record is None or not record.alive():
+            with _lock(self.state / "start.lock", fcntl.LOCK_EX):
+                record = _read_record(self.state)
+                if record is None or not record.alive():
+                    record = self._start(0 if record is None else record.port)
+        self.port = record.port
+
+    @property
+    def uri(self) -> str:
+        """Where the server answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @contextlib.contextmanager
+    def write_lock(self, collection: str) -> Iterator[None]:
+        """Milvus Lite wants writes to a collection one after the other, across processes too."""
+        with _lock(self.state / f"write-{collection}.lock", fcntl.LOCK_EX):
+            yield
+
+    def close(self) -> None:
+        """Let go of the server; it stops by itself when nobody else uses it."""
+        if not self._closed.is_set():
+            self._closed.set()
+            self._users.close()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(0.5):
+            record = _read_record(self.state)
+            if record is None or not record.alive():
+                # The next look tries again; requests that wait have their own time limit.
+                with contextlib.suppress(IndexStoreError, OSError):
+                    self.ensure()
+
+    def _start(self, port: int) -> ServerRecord:
+        (self.state / "server.json").unlink(missing_ok=True)
+        log = self.state / "server.log"
+        command = [sys.executable, "-m", "mmrag.index.lite_server"]
+        command += [str(self.store), str(self.state), str(port), str(config.store_linger())]
+        package_root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                # Its own session: Ctrl-C and a closing terminal end its users, not the server.
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+        # Reaped by a thread, so that a server which dies early is no zombie of its user.
+        threading.Thread(target=process.wait, daemon=True).start()
+        deadline = time.monotonic() + _START_TIMEOUT
+        while time.monotonic() < deadline:
+            record = _read_record(self.state)
+            if record is not None:
+                return record
+            if process.poll() is not None:
+                break
+            time.sleep(_POLL)
+        else:
+            process.kill()
+        lines = log.read_text(errors="replace").strip().splitlines()
+        reason = lines[-1] if lines else "it did not answer"
+        if "LOCK" in reason or "lock" in reason:
+            reason = "another program has opened it directly; close that program first"
+        raise IndexStoreError(f"The local store {self.store} does not start: {reason} (see {log}).")
+
+
+def serve(store: Path, state: Path, port: int, linger: float) -> None:
+    """Run the server of a store until it has had no user for `linger` seconds."""
+    from milvus_lite.adapter.grpc.server import start_server_in_thread
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        server, db, port = start_server_in_thread(str(store), host="127.0.0.1", port=port)
+    except RuntimeError:
+        # The port of the server before this one is taken by now: any other will do.
+        server, db, port = start_server_in_thread(str(store), host="127.0.0.1", port=0)
+    me = psutil.Process()
+    record = {"pid": me.pid, "created": me.create_time(), "port": port}
+    part = state / "server.json.part"
+    part.write_text(json.dumps(record))
+    os.replace(part, state / "server.json")
+    idle_since: float | None = None
+    with (state / "users.lock").open("ab") as users:
+        while not stop.wait(0.2):
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                idle_since = None
+                continue
+            now = time.monotonic()
+            idle_since = now if idle_since is None else idle_since
+            if now - idle_since >= linger:
+                break
+            fcntl.flock(users, fcntl.LOCK_UN)
+        # Still holding users.lock when idle: whoever comes now waits, then starts a new server.
+        server.stop(grace=2).wait()
+        db.close()
+        current = _read_record(state)
+        if current is not None and current.pid == me.pid:
+            (state / "server.json").unlink(missing_ok=True)
+
+
+def _read_record(state: Path) -> ServerRecord | None:
+    try:
+        fields = json.loads((state / "server.json").read_text())
+        return ServerRecord(int(fields["pid"]), float(fields["created"]), int(fields["port"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _lock(path: Path, kind: int) -> IO[bytes]:
+    """Open and lock a file; closing it unlocks. Waits, but not for ever."""
+    file = path.open("ab")
+    deadline = time.monotonic() + _START_TIMEOUT
+    while True:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                file.close()
+                raise IndexStoreError(
+                    f"{path} has been locked by another process for {_START_TIMEOUT:.0f} seconds."
+                ) from None
+            time.sleep(_POLL)
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))

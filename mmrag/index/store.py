@@ -1,0 +1,124 @@
+"""Connections to Milvus by URI: a local store, a server, or Zilliz Cloud."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from mmrag import config
+from mmrag.errors import IndexStoreError
+from mmrag.index.lite_server import LiteServerLease
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+T = TypeVar("T")
+RECONNECT_SECONDS = 30.0
+
+
+class MilvusStore:
+    """A Milvus to talk to.
+
+    Args:
+        uri: path of a Milvus Lite store, or `http(s)://host:port` of a server or Zilliz Cloud.
+            Default: `MMRAG_URI`, else a local store under `MMRAG_HOME`.
+        token: for servers that want one. Default: `MMRAG_TOKEN`.
+
+    Raises:
+        IndexStoreError: nothing answers there.
+    """
+
+    def __init__(self, uri: str | os.PathLike[str] | None = None, token: str | None = None) -> None:
+        self.uri = os.fspath(uri) if uri is not None else config.default_uri()
+        self.is_local = "://" not in self.uri
+        self._token = token if token is not None else config.milvus_token()
+        if self.is_local and Path(self.uri).is_file():
+            raise IndexStoreError(
+                f"{self.uri} is a file, not a Milvus Lite 3 store; name another path with --uri."
+            )
+        self._lease = LiteServerLease(self.uri) if self.is_local else None
+        self._client: MilvusClient | None = None
+        self._connected_to = ""
+
+    @property
+    def client(self) -> MilvusClient:
+        """A connected client."""
+        address = self._lease.uri if self._lease else self.uri
+        if self._client is None or self._connected_to != address:
+            from pymilvus import MilvusClient
+            from pymilvus.exceptions import MilvusException
+
+            # Its errors reach the user as `IndexStoreError`; its log would print them twice.
+            logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+            try:
+                self._client = MilvusClient(address, token=self._token or "", timeout=10)
+            except (MilvusException, ValueError) as error:
+                # The driver's text may quote the token, so it is not passed on.
+                raise IndexStoreError(
+                    f"No Milvus answers at {self.uri}, or it refuses the token; "
+                    "check --uri (MMRAG_URI) and MMRAG_TOKEN."
+                ) from (None if self._token else error)
+            self._connected_to = address
+        return self._client
+
+    def call(self, what: str, request: Callable[[MilvusClient], T]) -> T:
+        """Send one request, again if the connection is lost while a server comes back.
+
+        Args:
+            what: begins the error message.
+            request: gets a connected client; must be safe to repeat.
+
+        Raises:
+            IndexStoreError: Milvus refuses, or stays away for `RECONNECT_SECONDS`.
+        """
+        import grpc
+        from pymilvus.exceptions import MilvusException
+
+        deadline = time.monotonic() + RECONNECT_SECONDS
+        while True:
+            try:
+                return request(self.client)
+            except (MilvusException, grpc.RpcError) as error:
+                if not _is_lost_connection(error):
+                    reason = " ".join(str(getattr(error, "message", error)).split())[:300]
+                    raise IndexStoreError(f"{what}: {reason}") from error
+                if time.monotonic() > deadline:
+                    raise IndexStoreError(
+                        f"{what}: the Milvus at {self.uri} does not answer any more; what was "
+                        "written is kept, so start it and run this again."
+                    ) from error
+            self._disconnect()
+            if self._lease is not None:
+                self._lease.ensure()
+            else:
+                time.sleep(0.5)
+
+    def write_lock(self, collection: str) -> AbstractContextManager[None]:
+        """Held around each write; only a local store needs it."""
+        return self._lease.write_lock(collection) if self._lease else nullcontext()
+
+    def close(self) -> None:
+        """Disconnect; a local store's server stops when nobody else uses it."""
+        self._disconnect()
+        if self._lease is not None:
+            self._lease.close()
+
+    def _disconnect(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+def _is_lost_connection(error: Exception) -> bool:
+    import grpc
+    from pymilvus.client.types import Status
+
+    if isinstance(error, grpc.RpcError):
+        return error.code() == grpc.StatusCode.UNAVAILABLE
+    code = getattr(error, "code", None)
+    return code in (Status.CONNECT_FAILED, grpc.StatusCode.UNAVAILABLE)

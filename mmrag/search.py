@@ -1,0 +1,163 @@
+"""From a query to hits: encode, search, leave out, and time each stage."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from mmrag.encoders.encoder import Encoder
+from mmrag.errors import MmragError
+from mmrag.images import read_bytes
+from mmrag.index.image_index import ImageIndex
+from mmrag.types import Hit, Query, SearchResult
+
+
+class Reranker(Protocol):
+    """Reorders the first hits of a result and may explain the best one."""
+
+    def rerank(self, result: SearchResult) -> SearchResult:
+        """The same hits in another order, with new ranks and the old `retrieval_rank`."""
+
+
+class Searcher:
+    """Searches one index with one encoder.
+
+    Args:
+        index: opened with `encoder`.
+        encoder: turns queries into vectors.
+        reranker: reorders the hits; None keeps the order of retrieval.
+
+    Raises:
+        IndexStoreError: the collection is absent, or was built with another encoder.
+    """
+
+    def __init__(
+        self, index: ImageIndex, encoder: Encoder, reranker: Reranker | None = None
+    ) -> None:
+        self.index = index
+        self.encoder = encoder
+        self.reranker = reranker
+        index.encoder = encoder
+        if not index.exists():
+            raise MmragError(
+                f"There is no collection {index.collection!r} in {index.store.uri}; "
+                "`python -m mmrag index FOLDER` makes it."
+            )
+        index.check_encoder()
+
+    def search(
+        self,
+        query: Query,
+        k: int = 9,
+        *,
+        filter: str | None = None,
+        exclude_query_image: bool = False,
+    ) -> SearchResult:
+        """The k best images for one query; see `search_many`."""
+        return self.search_many([query], k, filter=filter, exclude_query_image=exclude_query_image)[
+            0
+        ]
+
+    def search_many(
+        self,
+        queries: Sequence[Query],
+        k: int = 9,
+        *,
+        filter: str | None = None,
+        exclude_query_image: bool = False,
+        batch_size: int = 32,
+    ) -> list[SearchResult]:
+        """The k best images for each query, encoded and searched in batches.
+
+        Args:
+            queries: image, text or both.
+            k: how many hits, 1 to 10,000.
+            filter: Milvus expression, such as `metadata["price"] < 10`.
+            exclude_query_image: leave the query's own picture out (same file or same bytes).
+            batch_size: queries per forward pass.
+
+        Returns:
+            Results in the order of the queries. `timings_ms` holds `encode` and `search` as
+            shares of their batch, `rerank` when there was one, and `total`.
+        """
+        if not 1 <= k <= 10_000:
+            raise MmragError(f"k must be between 1 and 10,000, not {k}.")
+        if not queries:
+            return []
+        clock = _Clock(len(queries))
+        images = [query.image for query in queries]
+        texts = [query.text or None for query in queries]
+        vectors = self.encoder.encode(images, texts, batch_size)
+        clock.lap("encode")
+        own = [_OwnPicture(query) if exclude_query_image else None for query in queries]
+        extra = 1 if exclude_query_image else 0
+        rows = self.index.search(vectors, k + extra, filter)
+        for i, picture in enumerate(own):
+            if picture is None:
+                continue
+            wanted = k + extra
+            kept = [row for row in rows[i] if not picture.is_in(row)]
+            # Several copies of the query's picture may stand at the top.
+            while len(kept) < k and len(rows[i]) == wanted and wanted < 16_384:
+                wanted = min(4 * wanted, 16_384)
+                rows[i] = self.index.search(vectors[i : i + 1], wanted, filter)[0]
+                kept = [row for row in rows[i] if not picture.is_in(row)]
+            rows[i] = kept[:k]
+        clock.lap("search")
+        results = []
+        for query, found in zip(queries, rows, strict=True):
+            hits = [_hit(rank, row) for rank, row in enumerate(found, start=1)]
+            result = SearchResult(query, hits, dict(clock.shares))
+            if self.reranker is not None and hits:
+                started = time.perf_counter()
+                result = self.reranker.rerank(result)
+                result.timings_ms["rerank"] = 1000 * (time.perf_counter() - started)
+            result.timings_ms["total"] = sum(result.timings_ms.values())
+            results.append(result)
+        return results
+
+
+class _OwnPicture:
+    """Recognises the query's picture among rows, by file and by content."""
+
+    def __init__(self, query: Query) -> None:
+        self.path = os.path.realpath(query.image_path) if query.image_path else None
+        data: bytes | None = None
+        if self.path is not None:
+            data = read_bytes(Path(self.path))
+        elif isinstance(query.image, bytes):
+            data = query.image
+        self.content_hash = hashlib.sha256(data).hexdigest() if data else None
+
+    def is_in(self, row: dict[str, Any]) -> bool:
+        if self.content_hash is not None and row["content_hash"] == self.content_hash:
+            return True
+        return self.path is not None and row["path"] == self.path
+
+
+class _Clock:
+    def __init__(self, queries: int) -> None:
+        self.shares: dict[str, float] = {}
+        self._queries = queries
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.shares[stage] = 1000 * (now - self._last) / self._queries
+        self._last = now
+
+
+def _hit(rank: int, row: dict[str, Any]) -> Hit:
+    return Hit(
+        rank=rank,
+        image_id=row["image_id"],
+        path=row["path"],
+        score=float(row["score"]),
+        retrieval_rank=rank,
+        text=row["text"],
+        metadata=row["metadata"] or {},
+    )

@@ -1,0 +1,1 @@
+"""Fine-tuning encoders on labelled queries, and small encoders trained from nothing."""

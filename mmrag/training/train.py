@@ -1,0 +1,317 @@
+"""Contrastive training of an encoder on an eval set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from mmrag.encoders.device import resolve_device, resolve_precision, torch_dtype
+from mmrag.encoders.encoder import Encoder
+from mmrag.errors import CheckpointError, MmragError
+from mmrag.evaluation.eval_set import EvalSet
+from mmrag.evaluation.ranking import hit_rates, rank_in_memory
+from mmrag.streaming import map_ahead
+from mmrag.training.batches import Batch, BatchMaker, Side
+from mmrag.training.models import EncoderFiles, open_model
+
+if TYPE_CHECKING:
+    from mmrag.encoders.clip import CLIPModel
+    from mmrag.encoders.visualized_bge import VisualizedBGE
+
+
+class Progress(Protocol):
+    """What `tqdm` has and is used here."""
+
+    def update(self, n: int) -> object:
+        """n more steps are done."""
+
+    def set_postfix_str(self, text: str) -> object:
+        """Shown behind the bar."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """All that decides the outcome, beside encoder, eval set and library versions."""
+
+    epochs: float = 10.0
+    steps: int | None = None
+    batch_size: int = 64
+    accumulate: int = 1
+    hard_negatives: int = 0
+    group_size: int = 1
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    temperature: float = 0.05
+    augment: str = "light"
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.augment not in ("none", "light", "strong"):
+            raise MmragError(f"augment must be none, light or strong, not {self.augment!r}.")
+        if min(self.batch_size, self.accumulate) < 1 or self.temperature <= 0:
+            raise MmragError("batch_size and accumulate must be 1 or more, temperature above 0.")
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """Where the encoder went, and hit rates on held-out queries before and after."""
+
+    out: str
+    epochs: float
+    steps: int
+    seconds: float
+    losses: list[float]
+    metrics_before: dict[str, dict[str, float]]
+    metrics_after: dict[str, dict[str, float]]
+
+
+def train(
+    eval_set: EvalSet,
+    encoder: str,
+    out: str | os.PathLike[str],
+    settings: TrainingSettings | None = None,
+    *,
+    held_out: EvalSet | None = None,
+    checkpoint: str | None = None,
+    text_model: str | None = None,
+    checkpoint_seconds: float = 60.0,
+    progress: Callable[[int, int], Progress] | None = None,
+) -> TrainingReport:
+    """Train `encoder` to find the right images of `eval_set` and write it to `out`.
+
+    The loss is the cross-entropy of the right picture among all pictures of the batch (InfoNCE;
+    A. van den Oord et al., arXiv:1807.03748); pictures that are also right do not count as wrong.
+    AdamW, linear warm-up, cosine schedule. Interrupted training goes on when started again with
+    the same arguments, and ends with the same weights.
+
+    Args:
+        eval_set: labelled queries: composed, text alone and image alone.
+        encoder: what `load_encoder` takes, or `new:CONFIGURATION` for fresh weights:
+            `new:visualized-bge-tiny`, `new:clip-tiny`, or `new:` and a JSON file like those.
+        out: folder for the encoder; `load_encoder(out)` loads it.
+        settings: see `TrainingSettings`.
+        held_out: set that is measured before and after; by default every tenth query of
+            `eval_set` is put aside for that.
+        checkpoint: weights file, as `load_encoder` takes it.
+        text_model: as `load_encoder` takes it.
+        checkpoint_seconds: how often the state is saved.
+        progress: makes a progress bar from (done, total) steps.
+
+    Raises:
+        MmragError: `out` holds another encoder or another training.
+    """
+    settings = settings or TrainingSettings()
+    out = Path(out)
+    if held_out is None:
+        held_out = eval_set.with_queries(eval_set.queries[::10])
+        rest = [query for i, query in enumerate(eval_set.queries) if i % 10]
+        eval_set = eval_set.with_queries(rest)
+    files = open_model(encoder, eval_set, settings.seed, out, checkpoint, text_model)
+    model = files.model
+    maker = BatchMaker(
+        eval_set,
+        model,
+        settings.batch_size,
+        settings.hard_negatives,
+        settings.group_size,
+        settings.augment,
+        settings.seed,
+    )
+    per_epoch = math.ceil(maker.queries / (settings.batch_size * settings.accumulate))
+    total = settings.steps or max(1, round(settings.epochs * per_epoch))
+    key = _key(encoder, eval_set, settings, total)
+    state = _State(out, key)
+    if (out / "config.json").is_file() and not state.exists():
+        raise MmragError(f"{out} already holds an encoder; name another folder with --out.")
+
+    device = resolve_device(settings.device)
+    model.to(device)
+    started = time.perf_counter()
+    optimizer = torch.optim.AdamW(
+        _parameter_groups(model, settings.weight_decay),
+        lr=settings.learning_rate,
+        betas=(0.9, 0.98),
+    )
+    losses: list[float] = []
+    before: dict[str, dict[str, float]] = {}
+    if state.exists():
+        losses, before = state.load(model, optimizer)
+    else:
+        before = _measure(files, held_out, settings)
+        state.save(model, optimizer, losses, before)
+    model.train()
+    bar = progress(len(losses), total) if progress else None
+    saved = time.monotonic()
+    dtype = torch_dtype(_precision(settings.precision, device, model.dim))
+    first = len(losses) * settings.accumulate
+    numbers = range(first, total * settings.accumulate)
+    running = 0.0
+    for number, batch in map_ahead(maker.batch, numbers, ahead=3, workers=2):
+        if isinstance(batch, Exception):
+            raise batch
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            loss = _loss(model, batch, settings.temperature) / settings.accumulate
+        torch.autograd.backward(loss)
+        running += float(loss.detach())
+        if (number + 1) % settings.accumulate:
+            continue
+        step = len(losses)
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * _schedule(step, total, settings.warmup)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(running)
+        running = 0.0
+        if not math.isfinite(losses[-1]):
+            raise MmragError(
+                f"The loss became {losses[-1]} at step {step}; try a lower --learning-rate "
+                f"or precision fp32 (after removing {out})."
+            )
+        if bar:
+            bar.set_postfix_str(f"loss {np.mean(losses[-20:]):.3f}")
+            bar.update(1)
+        if time.monotonic() - saved > checkpoint_seconds:
+            state.save(model, optimizer, losses, before)
+            saved = time.monotonic()
+    model.eval()
+    after = _measure(files, held_out, settings)
+    report = TrainingReport(
+        out=str(out),
+        epochs=total / per_epoch,
+        steps=total,
+        seconds=time.perf_counter() - started,
+        losses=losses,
+        metrics_before=before,
+        metrics_after=after,
+    )
+    log = {"encoder": encoder, "eval_set": eval_set.name, "settings": asdict(settings)}
+    (out / "training.json").write_text(json.dumps({**log, **asdict(report)}, indent=1))
+    model.float()
+    files.save(out)
+    state.remove()
+    return report
+
+
+def _precision(name: str, device: torch.device, dim: int) -> str:
+    """`auto` stays in fp32 for small models on a CPU: converting costs more than it saves there."""
+    if name == "auto" and device.type == "cpu" and dim < 384:
+        return "fp32"
+    return resolve_precision(name, device)
+
+
+def _loss(model: VisualizedBGE | CLIPModel, batch: Batch, temperature: float) -> torch.Tensor:
+    device = next(model.parameters()).device
+    pictures = _embed(model, batch.pictures)
+    queries = torch.cat([_embed(model, side) for side in batch.queries])
+    order = [row for side in batch.queries for row in side.rows]
+    scores = queries.float() @ pictures.float().T / temperature
+    scores = scores.masked_fill(torch.from_numpy(batch.masked[order]).to(device), -torch.inf)
+    return F.cross_entropy(scores, torch.from_numpy(batch.target[order]).to(device))
+
+
+def _embed(model: VisualizedBGE | CLIPModel, side: Side) -> torch.Tensor:
+    pixels = None if side.pixels is None else torch.from_numpy(side.pixels)
+    return F.normalize(model.embed(pixels, side.texts).float(), dim=-1)
+
+
+def _measure(
+    files: EncoderFiles, held_out: EvalSet, settings: TrainingSettings
+) -> dict[str, dict[str, float]]:
+    model = files.model
+    was_training = model.training
+    model.eval()
+    encoder = Encoder(model, files.info())
+    with torch.no_grad():
+        metrics = hit_rates(rank_in_memory(encoder, held_out, batch_size=64), held_out)
+    model.train(was_training)
+    return metrics
+
+
+def _schedule(step: int, total: int, warmup: float) -> float:
+    """Linear to 1 during the warm-up's share of the steps, then half a cosine to 0."""
+    warm = max(1, round(warmup * total))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+
+def _parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Norms, biases and other vectors are not decayed."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def _key(encoder: str, eval_set: EvalSet, settings: TrainingSettings, total: int) -> str:
+    judged = json.dumps(eval_set.qrels, sort_keys=True)
+    parts = [encoder, asdict(settings), total, eval_set.name, judged]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class _State:
+    """`OUT/checkpoint.pt`: weights, optimiser and losses of an unfinished training."""
+
+    def __init__(self, out: Path, key: str) -> None:
+        self.path = out / "checkpoint.pt"
+        self._key = key
+
+    def exists(self) -> bool:
+        return self.path.is_file()
+
+    def load(
+        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+    ) -> tuple[list[float], dict[str, dict[str, float]]]:
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+        # A damaged file shows itself in many ways.
+        except Exception as error:
+            raise CheckpointError(f"{self.path} is damaged; remove it to start anew.") from error
+        if state["key"] != self._key:
+            raise MmragError(
+                f"{self.path.parent} holds an unfinished training with other settings; "
+                "finish it with those, or remove the folder."
+            )
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return list(state["losses"]), state["before"]
+
+    def save(
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        losses: list[float],
+        before: dict[str, dict[str, float]],
+    ) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_name("checkpoint.pt.part")
+        torch.save(
+            {
+                "key": self._key,
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "losses": losses,
+                "before": before,
+            },
+            part,
+        )
+        os.replace(part, self.path)
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)

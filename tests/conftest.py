@@ -1,0 +1,168 @@
+"""What several tests share: data sets, servers, and encoders with made-up weights."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmrag.encoders.encoder import Encoder
+
+ROOT = Path(__file__).resolve().parents[1]
+PARITY = Path(__file__).parent / "parity"
+GROCERY = ROOT.parent / "shared" / "datasets" / "grocery-store"
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the state or the settings of whoever runs it."""
+    for name in list(os.environ):
+        if name.startswith("MMRAG_") and name != "MMRAG_TEST_MILVUS":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("MMRAG_HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.setenv("MMRAG_STORE_LINGER", "0.5")
+
+
+@pytest.fixture(scope="session")
+def grocery() -> Path:
+    if not (GROCERY / "dataset").is_dir():
+        pytest.skip("the Grocery Store Dataset is not beside the project")
+    return GROCERY
+
+
+@pytest.fixture(scope="session")
+def base_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A full-size Visualized BGE base of made-up weights."""
+    return make_checkpoint("base", tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small untrained Visualized BGE, as `mmrag train` writes it."""
+    from mmrag.training.models import CONFIGS, open_model
+
+    folder = tmp_path_factory.mktemp("tiny")
+    files = open_model(f"new:{CONFIGS / 'visualized-bge-tiny.json'}", _words(), 0, folder)
+    files.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> Encoder:
+    from mmrag import load_encoder
+
+    return load_encoder(str(tiny_folder), device="cpu", precision="fp32")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve pictures that any encoder tells apart, in two folders."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "pictures"
+    for i in range(12):
+        path = root / ("a" if i % 2 else "b") / f"{i:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((96, 80)).save(path)
+    return root
+
+
+@pytest.fixture(scope="session")
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Milvus server; its package lives in an environment of its own."""
+    python = os.environ.get("MMRAG_TEST_MILVUS")
+    if not python or not Path(python).exists():
+        pytest.skip("MMRAG_TEST_MILVUS names no Python with the milvus package; use `make test`")
+    port = free_port()
+    data = tmp_path_factory.mktemp("milvus")
+    code = (
+        "import sys, time\n"
+        "from milvus import MilvusServer\n"
+        "server = MilvusServer(wait_for_started=True)\n"
+        "server.set_base_dir(sys.argv[1])\n"
+        "server.listen_port = int(sys.argv[2])\n"
+        "server.start()\n"
+        "print(server.server_proc.pid if hasattr(server, 'server_proc') else 0, flush=True)\n"
+        "sys.stdin.read()\n"
+        "server.stop()\n"
+    )
+    process = subprocess.Popen(
+        [python, "-c", code, str(data), str(port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline(), "the Milvus server did not start"
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(30)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(params=["local", "server"])
+def milvus_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The same test on a local store and on a Milvus server."""
+    if request.param == "local":
+        return str(tmp_path / "gallery.db")
+    uri: str = request.getfixturevalue("milvus_server")
+    return uri
+
+
+def make_checkpoint(kind: str, folder: Path) -> Path:
+    path = folder / f"{kind}.pth"
+    subprocess.run([sys.executable, PARITY / "make_checkpoint.py", kind, path], check=True)
+    return path
+
+
+def mmrag(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "mmrag", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        timeout=300,
+    )
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return condition()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _words():  # type: ignore[no-untyped-def]
+    from mmrag.evaluation.eval_set import EvalQuery, EvalSet
+
+    texts = ["a red mug with stripes", "the same in green", "phone case with this image theme"]
+    queries = [EvalQuery(str(i), None, text) for i, text in enumerate(texts)]
+    return EvalSet("words", Path(), Path(), [], queries, {})

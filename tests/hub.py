@@ -1,0 +1,68 @@
+"""A small server that speaks the part of the Hugging Face hub's protocol that downloads use."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Hub:
+    """Serves `files` ("org/repo/file" to bytes); can break off, refuse ranges, or lie."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.files = files
+        self.break_after: int | None = None
+        self.corrupt = False
+        self.ranges: list[str | None] = []
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_HEAD(self) -> None:
+                self._answer(head=True)
+
+            def do_GET(self) -> None:
+                self._answer(head=False)
+
+            def _answer(self, head: bool) -> None:
+                name = self.path.strip("/").replace("/resolve/main/", "/")
+                data = hub.files.get(name)
+                if data is None:
+                    self.send_error(404)
+                    return
+                start = 0
+                if not head:
+                    hub.ranges.append(self.headers.get("Range"))
+                    if self.headers.get("Range"):
+                        start = int(self.headers["Range"].removeprefix("bytes=").split("-")[0])
+                large = len(data) > 1000
+                digest = (
+                    hashlib.sha256(data) if large else hashlib.sha1(b"blob %d\0" % len(data) + data)
+                )
+                self.send_response(206 if start else 200)
+                self.send_header("ETag", f'"{digest.hexdigest()}"')
+                self.send_header("X-Repo-Commit", "0" * 40)
+                self.send_header("Content-Length", str(len(data) - start))
+                self.end_headers()
+                if head:
+                    return
+                body = data[start:]
+                if hub.corrupt:
+                    body = bytes(len(body))
+                if hub.break_after is not None and large:
+                    body = body[: hub.break_after]
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()

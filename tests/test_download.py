@@ -1,0 +1,123 @@
+"""Official weights: fetched with a checksum, resumed, and explained when there is no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmrag import config, load_encoder
+from mmrag.download import download_encoder
+from mmrag.errors import CheckpointError, MmragError
+
+from .conftest import PARITY, mmrag
+from .hub import Hub
+
+TEXT = "BAAI/bge-base-en-v1.5"
+WEIGHTS = "BAAI/bge-visualized/Visualized_base_en_v1.5.pth"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    import huggingface_hub.constants
+
+    rng = np.random.default_rng(0)
+    names = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+    served = {f"{TEXT}/{name}": name.encode() for name in names}
+    opened = Hub({**served, WEIGHTS: rng.bytes(300_000)})
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", opened.url)
+    monkeypatch.setattr(
+        huggingface_hub.constants,
+        "HUGGINGFACE_CO_URL_TEMPLATE",
+        opened.url + "/{repo_id}/resolve/{revision}/{filename}",
+    )
+    monkeypatch.setenv("HF_ENDPOINT", opened.url)
+    yield opened
+    opened.close()
+
+
+class Bar:
+    """Counts as `tqdm` does."""
+
+    last: Bar
+
+    def __init__(self, total: int, initial: int, **_: object) -> None:
+        self.total, self.n = total, initial
+        Bar.last = self
+
+    def update(self, n: int) -> None:
+        self.n += n
+
+    def close(self) -> None:
+        pass
+
+
+def test_files_arrive_once_with_progress(hub: Hub) -> None:
+    files = download_encoder("visualized-bge-base", Bar)
+    assert files[-1].read_bytes() == hub.files[WEIGHTS]
+    assert files[0] == config.weights_dir() / "visualized-bge-base" / "text-model" / "config.json"
+    assert (Bar.last.n, Bar.last.total) == (300_000, 300_000)
+    requests = len(hub.ranges)
+    download_encoder("visualized-bge-base")
+    assert len(hub.ranges) == requests
+
+
+def test_an_interrupted_download_goes_on(hub: Hub) -> None:
+    hub.break_after = 100_000
+    with pytest.raises(CheckpointError, match="run it again to go on"):
+        download_encoder("visualized-bge-base")
+    hub.break_after = None
+    files = download_encoder("visualized-bge-base")
+    assert files[-1].read_bytes() == hub.files[WEIGHTS]
+    assert hub.ranges[-1] is not None
+    assert 0 < int(hub.ranges[-1].removeprefix("bytes=").rstrip("-")) <= 100_000
+
+
+def test_a_damaged_download_is_not_kept(hub: Hub) -> None:
+    hub.corrupt = True
+    with pytest.raises(CheckpointError, match="arrived damaged"):
+        download_encoder("visualized-bge-base")
+    assert not list(config.weights_dir().rglob("*.p*th*"))
+
+
+def test_without_network_it_says_what_to_do_by_hand(hub: Hub) -> None:
+    hub.close()
+    done = mmrag("download", "visualized-bge-base", env={"HF_ENDPOINT": hub.url})
+    assert done.returncode == 1
+    assert done.stdout == ""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1
+    assert (
+        "To do it by hand, put Visualized_base_en_v1.5.pth of BAAI/bge-visualized into" in lines[0]
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_the_command_line_and_hub_names(hub: Hub, base_checkpoint: Path) -> None:
+    """What `download` fetches is what `load_encoder` uses; other files go by their hub name."""
+    for file in (PARITY / "text-model-base").iterdir():
+        hub.files[f"{TEXT}/{file.name}"] = file.read_bytes()
+    hub.files[WEIGHTS] = base_checkpoint.read_bytes()
+    hub.files["me/mine/other.pth"] = hub.files[WEIGHTS]
+    spec_files = ("config.json", "tokenizer_config.json", "vocab.txt")
+    hub.files[f"{TEXT}/tokenizer.json"] = b"{}"
+    loaded = load_encoder(
+        "visualized-bge-base",
+        checkpoint="me/mine/other.pth",
+        text_model=str(PARITY / "text-model-base"),
+    )
+    done = mmrag("download", "visualized-bge-base", "--json")
+    assert done.returncode == 0, done.stderr
+    folder = config.weights_dir() / "visualized-bge-base"
+    assert {file.name for file in (folder / "text-model").iterdir()} >= set(spec_files)
+    # The parity text model has no tokenizer.json; the stand-in for it is no tokenizer.
+    (folder / "text-model" / "tokenizer.json").unlink()
+    again = load_encoder("visualized-bge-base")
+    assert again.info.fingerprint == loaded.info.fingerprint
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(MmragError, match="Nothing to download for 'demo'"):
+        download_encoder("demo")

@@ -1,0 +1,232 @@
+"""Encoders: equal to the references, honest about what is wrong with a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+
+from mmrag import list_encoders, load_encoder
+from mmrag.encoders.encoder import Encoder
+from mmrag.errors import CheckpointError, ImageError, MmragError
+
+from .conftest import PARITY, make_checkpoint
+
+
+@pytest.mark.parametrize("kind", ["base", "m3"])
+def test_equal_to_the_reference(kind: str, tmp_path: Path) -> None:
+    """Images, texts and pairs; alone, and padded in a batch; full size, float32."""
+    checkpoint = make_checkpoint(kind, tmp_path)
+    encoder = load_encoder(
+        f"visualized-bge-{kind}",
+        checkpoint=checkpoint,
+        text_model=str(PARITY / f"text-model-{kind}"),
+        device="cpu",
+        precision="fp32",
+    )
+    checkpoint.unlink()
+    inputs = json.loads((PARITY / f"{kind}_inputs.json").read_text())
+    reference = np.load(PARITY / f"{kind}_embeddings.npy")
+    images = [item["image"] and PARITY / "images" / item["image"] for item in inputs]
+    texts = [item["text"] for item in inputs]
+    batched = encoder.encode(images, texts)
+    alone = np.stack([encoder.encode([i], [t])[0] for i, t in zip(images, texts, strict=True)])
+    assert batched.dtype == np.float32
+    assert np.linalg.norm(batched - reference, axis=1).max() < 1e-5
+    assert np.linalg.norm(alone - reference, axis=1).max() < 1e-5
+    assert encoder.info.dim == reference.shape[1]
+
+
+@pytest.fixture(scope="module")
+def base(base_checkpoint: Path) -> Encoder:
+    return load_base(base_checkpoint)
+
+
+def load_base(checkpoint: Path, **options: Any) -> Encoder:
+    options.setdefault("precision", "fp32")
+    text_model = str(PARITY / "text-model-base")
+    return load_encoder(
+        "visualized-bge-base", checkpoint=checkpoint, text_model=text_model, **options
+    )
+
+
+def test_bf16_is_close_to_fp32(base: Encoder, base_checkpoint: Path) -> None:
+    half = load_base(base_checkpoint, precision="bf16")
+    images = sorted((PARITY / "images").glob("*.png"))
+    texts = ["make the background dark"] * len(images)
+    for a, b in (((images, None)), ((images, texts)), ((None, texts))):
+        cosines = (base.encode(a, b) * half.encode(a, b)).sum(1)
+        assert cosines.min() > 0.999
+    assert half.info.fingerprint == base.info.fingerprint
+    assert half.info.precision == "bf16"
+
+
+def test_half_precision_files_are_read_as_float32(base_checkpoint: Path, tmp_path: Path) -> None:
+    """The official files hold float16."""
+    state = torch.load(base_checkpoint, weights_only=True)
+    torch.save({key: value.half() for key, value in state.items()}, tmp_path / "half.pth")
+    encoder = load_base(tmp_path / "half.pth")
+    assert {p.dtype for p in encoder.model.parameters()} == {torch.float32}
+
+
+def test_long_texts_are_cut_with_one_warning(
+    base: Encoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = PARITY / "images" / "disc.png"
+    long = "dark " * 400
+    with caplog.at_level(logging.WARNING, "mmrag"):
+        cut = base.encode([image, image], [long, long + "dark dark"])
+        base.encode(texts=["dark " * 600])
+    assert np.allclose(cut[0], cut[1], atol=1e-6)
+    assert [r.getMessage() for r in caplog.records] == [
+        "A text has 404 tokens; only the first 316 are used. Said once."
+    ]
+
+
+def test_encode_says_what_is_wrong_with_its_input(tiny: Encoder, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"no")
+    with pytest.raises(ImageError, match=r"bad\.jpg: not an image"):
+        tiny.encode([tmp_path / "bad.jpg"])
+    with pytest.raises(MmragError, match="2 images but 1 texts"):
+        tiny.encode(["a", "b"], ["c"])
+    with pytest.raises(MmragError, match="neither"):
+        tiny.encode([None], [None])
+    with pytest.raises(MmragError, match="takes lists"):
+        tiny.encode(texts="a red mug")  # type: ignore[arg-type]
+    assert tiny.encode().shape == (0, tiny.info.dim)
+
+
+def test_order_kinds_and_sources(tiny: Encoder) -> None:
+    """A mixed list equals its parts, whatever the batches; paths, bytes and pictures agree."""
+    path = PARITY / "images" / "noise.png"
+    image = Image.open(path)
+    images = [path, None, path.read_bytes(), image, None, str(path)]
+    texts = [None, "a red mug", "the same in green", None, "stripes", "a red mug"]
+    together = tiny.encode(images, texts, batch_size=2)
+    for i in range(6):
+        alone = tiny.encode([images[i]], [texts[i]])[0]
+        assert np.allclose(together[i], alone, atol=1e-5)
+    assert np.allclose(together[0], together[3], atol=1e-5)
+    assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+
+
+def test_incomplete_and_wrong_checkpoints(base_checkpoint: Path, tmp_path: Path) -> None:
+    state = torch.load(base_checkpoint, weights_only=True)
+    part = {k: v for k, v in state.items() if ".layer.3." not in k}
+    torch.save(part, tmp_path / "part.pth")
+    with pytest.raises(CheckpointError, match=r"16 of \d+ keys are missing.*layer\.3\."):
+        load_base(tmp_path / "part.pth")
+    torch.save({**state, "visual_proj.bias": torch.zeros(3)}, tmp_path / "shape.pth")
+    with pytest.raises(CheckpointError, match=r"visual_proj\.bias is \(3,\) instead of \(768,\)"):
+        load_base(tmp_path / "shape.pth")
+    torch.save({"epoch": 3}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="not a state dict"):
+        load_base(tmp_path / "other.pth")
+    (tmp_path / "cut.pth").write_bytes(base_checkpoint.read_bytes()[:100_000])
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_base(tmp_path / "cut.pth")
+    with pytest.raises(CheckpointError, match="No checkpoint at"):
+        load_base(tmp_path / "absent.pth")
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path("/tmp/mmrag-was-here").touch, ())
+
+
+def test_pickled_code_is_refused(tmp_path: Path) -> None:
+    torch.save({"weights": _Evil()}, tmp_path / "evil.pth")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(_Evil()))
+    for name in ("evil.pth", "plain.pth"):
+        with pytest.raises(CheckpointError, match="pickled code"):
+            load_base(tmp_path / name)
+    assert not Path("/tmp/mmrag-was-here").exists()
+
+
+def test_clip_equals_open_clip(tmp_path: Path) -> None:
+    """ViT-B-32 of made-up weights: images, texts, and the weighted sum."""
+    torch.manual_seed(0)
+    reference, _, preprocess = open_clip.create_model_and_transforms("ViT-B-32")
+    torch.save(reference.state_dict(), tmp_path / "clip.pt")
+    encoder = load_encoder(
+        "clip:ViT-B-32", checkpoint=tmp_path / "clip.pt", precision="fp32", image_weight=0.3
+    )
+    reference.eval()
+    image = Image.open(PARITY / "images" / "noise.png").convert("RGB")
+    with torch.no_grad():
+        image_vector = reference.encode_image(preprocess(image)[None])
+        text_vector = reference.encode_text(open_clip.get_tokenizer("ViT-B-32")(["a red mug"]))
+    unit = [torch.nn.functional.normalize(v, dim=-1).numpy() for v in (image_vector, text_vector)]
+    summed = 0.3 * unit[0] + 0.7 * unit[1]
+    assert np.allclose(encoder.encode([image]), unit[0], atol=1e-5)
+    assert np.allclose(encoder.encode(texts=["a red mug"]), unit[1], atol=1e-5)
+    pair = encoder.encode([image], ["a red mug"])
+    assert np.allclose(pair, summed / np.linalg.norm(summed), atol=1e-5)
+
+
+def test_clip_from_a_configuration_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = {
+        "embed_dim": 32,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+        "text_cfg": {
+            "context_length": 16,
+            "vocab_size": 49408,
+            "width": 32,
+            "heads": 2,
+            "layers": 1,
+        },
+    }
+    (tmp_path / "my-clip.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path / "my-clip.json")
+    torch.save(open_clip.create_model("my-clip").state_dict(), tmp_path / "weights.pt")
+    caplog.clear()
+    encoder = load_encoder(f"clip:{tmp_path / 'my-clip.json'}", checkpoint=tmp_path / "weights.pt")
+    assert encoder.encode(texts=["mug"]).shape == (1, 32)
+    with caplog.at_level(logging.WARNING, "mmrag"):
+        encoder.encode(texts=["a red mug " * 30])
+        encoder.encode(texts=["a red mug " * 30])
+    assert [r.getMessage() for r in caplog.records] == [
+        "A text is longer than CLIP's 16 tokens and is cut. Said once."
+    ]
+    with pytest.raises(CheckpointError, match="keys are missing"):
+        load_encoder("clip:ViT-B-32", checkpoint=tmp_path / "weights.pt")
+
+
+def test_names(tmp_path: Path) -> None:
+    with pytest.raises(
+        MmragError, match="Unknown encoder 'visualized-bge'; use visualized-bge-base"
+    ):
+        load_encoder("visualized-bge")
+    with pytest.raises(CheckpointError, match="mmrag download visualized-bge-m3"):
+        load_encoder("visualized-bge-m3")
+    with pytest.raises(MmragError, match="knows no architecture"):
+        load_encoder("clip:ViT-Z-1")
+    with pytest.raises(MmragError, match="name them as clip:ViT-B-32/PRETRAINED"):
+        load_encoder("clip:ViT-B-32")
+    with pytest.raises(MmragError, match="Unknown device"):
+        load_encoder("visualized-bge-base", checkpoint=PARITY / "README.md", device="tpu")
+    names = {encoder.name: encoder for encoder in list_encoders()}
+    assert names["visualized-bge-base"].dim == 768
+    assert not names["visualized-bge-base"].available
+
+
+def test_fingerprint_tells_weights_apart(tiny: Encoder, tiny_folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    again = load_encoder(str(tiny_folder), precision="bf16")
+    assert again.info.fingerprint == tiny.info.fingerprint
+    for file in tiny_folder.iterdir():
+        if file.is_file():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    state = load_file(tmp_path / "model.safetensors")
+    state["visual_proj.bias"][0] += 1e-3
+    save_file(state, tmp_path / "model.safetensors")
+    assert load_encoder(str(tmp_path)).info.fingerprint != tiny.info.fingerprint

@@ -1,0 +1,183 @@
+"""Reading images: every format and mode, limits, and reasons for what cannot be read."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, features
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+from mmrag import load_encoder
+from mmrag.errors import ImageError
+from mmrag.images import load_image, resize_and_crop
+
+from .conftest import PARITY
+
+
+def encoded(image: Image.Image, format: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, format, **options)
+    return out.getvalue()
+
+
+def halves(mode: str = "RGB", size: tuple[int, int] = (40, 20)) -> Image.Image:
+    """Red on the left, blue on the right."""
+    image = Image.new("RGB", size, (230, 20, 20))
+    image.paste((20, 20, 230), (size[0] // 2, 0, *size))
+    return image.convert(mode)
+
+
+def colour(image: Image.Image, x: float, y: float) -> str:
+    r, g, b = (int(v) for v in image.getpixel((int(x * image.width), int(y * image.height))))
+    return (
+        max((r, "red"), (g, "green"), (b, "blue"))[1]
+        if max(r, g, b) - min(r, g, b) > 60
+        else "grey"
+    )
+
+
+@pytest.mark.parametrize(
+    "format",
+    ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", *(["AVIF"] if features.check("avif") else [])],
+)
+def test_every_format_becomes_rgb(format: str) -> None:
+    image = load_image(encoded(halves(), format))
+    assert image.mode == "RGB"
+    assert image.size == (40, 20)
+    assert (colour(image, 0.2, 0.5), colour(image, 0.8, 0.5)) == ("red", "blue")
+
+
+@pytest.mark.parametrize("mode", ["P", "CMYK", "YCbCr", "LAB", "RGBA", "PA", "HSV", "RGBX"])
+def test_colour_modes_keep_their_colours(mode: str) -> None:
+    source = halves().convert("P").convert("PA") if mode == "PA" else halves("RGB")
+    if mode == "LAB":
+        from PIL import ImageCms
+
+        profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+        source = ImageCms.profileToProfile(source, *profiles, outputMode="LAB")
+    elif mode != "PA":
+        source = source.convert(mode)
+    image = load_image(source)
+    assert image.mode == "RGB"
+    assert (colour(image, 0.2, 0.5), colour(image, 0.8, 0.5)) == ("red", "blue")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.full((8, 8), 51_400, np.uint16), 200),
+        (np.full((8, 8), 200, np.int32), 200),
+        (np.full((8, 8), 51_400, np.int32), 200),
+        (np.full((8, 8), 0.5, np.float32), 128),
+        (np.full((8, 8), 200, np.float32), 200),
+        (np.full((8, 8), np.nan, np.float32), 0),
+    ],
+)
+def test_deep_grey_values_are_scaled_to_8_bits(values: np.ndarray, expected: int) -> None:
+    image = load_image(encoded(Image.fromarray(values), "TIFF"))
+    assert np.asarray(image)[0, 0].tolist() == pytest.approx([expected] * 3, abs=1)
+
+
+def test_transparency_is_flattened_onto_white() -> None:
+    rgba = halves().convert("RGBA")
+    rgba.putalpha(0)
+    palette = encoded(halves("P"), "PNG", transparency=halves("P").getpixel((0, 0)))
+    keyed = encoded(halves(), "PNG", transparency=(230, 20, 20))
+    assert np.asarray(load_image(encoded(rgba, "PNG"))).min() == 255
+    for data in (palette, keyed):
+        image = load_image(data)
+        assert image.getpixel((2, 2)) == (255, 255, 255)
+        assert colour(image, 0.8, 0.5) == "blue"
+
+
+def test_first_frame_is_taken() -> None:
+    green = Image.new("RGB", (40, 20), (0, 200, 0))
+    for format in ("GIF", "TIFF", "WEBP", "PNG"):
+        data = encoded(halves(), format, save_all=True, append_images=[green])
+        assert colour(load_image(data), 0.2, 0.5) == "red"
+
+
+def test_exif_orientation_is_applied_and_nonsense_in_it_ignored() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned clockwise by a quarter
+    image = load_image(encoded(halves(), "JPEG", exif=exif))
+    assert image.size == (20, 40)
+    assert (colour(image, 0.5, 0.2), colour(image, 0.5, 0.8)) == ("red", "blue")
+    broken = encoded(halves(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + os.urandom(64))
+    assert load_image(broken).size == (40, 20)
+
+
+def test_reasons(tmp_path: Path) -> None:
+    jpeg = encoded(Image.effect_noise((200, 200), 90), "JPEG")
+    cases = {
+        b"": "file is empty",
+        jpeg[: len(jpeg) // 2]: "damaged image",
+        b"\x89PNG\r\n\x1a\n" + b"\0" * 40: "damaged|not an image",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>": "not an image",
+        b"%PDF-1.4 hello": "not an image",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n": "not an image",
+    }
+    for data, reason in cases.items():
+        with pytest.raises(ImageError, match=reason):
+            load_image(data)
+        (tmp_path / "x.jpg").write_bytes(data)
+        with pytest.raises(ImageError, match=reason):
+            load_image(tmp_path / "x.jpg")
+    with pytest.raises(ImageError, match="file not found"):
+        load_image(tmp_path / "absent.jpg")
+    with pytest.raises(ImageError, match="folder"):
+        load_image(tmp_path)
+
+
+def test_pixel_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(Image.new("1", (4000, 3000)), "PNG")
+    assert load_image(data).size == (4000, 3000)
+    with pytest.raises(ImageError, match="more than 1,000,000 pixels"):
+        load_image(data, max_pixels=1_000_000)
+    monkeypatch.setenv("MMRAG_MAX_PIXELS", "1000000")
+    with pytest.raises(ImageError, match="MMRAG_MAX_PIXELS"):
+        load_image(data)
+    bomb = encoded(Image.new("1", (30_000, 30_000)), "PNG")
+    with pytest.raises(ImageError, match="pixels"):
+        load_image(bomb, max_pixels=89_000_000)
+
+
+@pytest.mark.parametrize("size", [(400, 300), (333, 500), (224, 224), (17, 60), (900, 230)])
+def test_resize_and_crop_equals_torchvision(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(1)
+    image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    reference = Compose([Resize(224, InterpolationMode.BICUBIC), CenterCrop(224)])(image)
+    assert np.array_equal(resize_and_crop(image, 224), np.asarray(reference))
+
+
+@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1), (1, 1), (3, 2)])
+def test_extreme_shapes_cost_little(size: tuple[int, int]) -> None:
+    assert resize_and_crop(Image.new("RGB", size, (9, 9, 9)), 224).tolist()[5][5] == [9, 9, 9]
+
+
+def test_scaled_decode_keeps_the_embedding(base_checkpoint: Path, grocery: Path) -> None:
+    """Photos enlarged to camera size: a reduced decode changes the embedding by next to nothing."""
+    encoder = load_encoder(
+        "visualized-bge-base",
+        checkpoint=base_checkpoint,
+        text_model=str(PARITY / "text-model-base"),
+        precision="fp32",
+    )
+    photos = sorted((grocery / "dataset" / "val").rglob("*.jpg"))[::60]
+    sources = [Image.open(path).convert("RGB") for path in photos]
+    rng = np.random.default_rng(0)
+    sources.append(Image.fromarray(rng.integers(0, 256, (500, 500, 3), dtype=np.uint8)))
+    reduced = 0
+    for source in sources:
+        large = source.resize((source.width * 5, source.height * 5), Image.Resampling.BICUBIC)
+        data = encoded(large, "JPEG", quality=92)
+        fast = load_image(data, min_side=224)
+        reduced += fast.size < large.size
+        assert min(fast.size) >= 448
+        vectors = encoder.encode([fast, load_image(data)])
+        assert vectors[0] @ vectors[1] > 0.999
+    assert reduced == len(sources)

@@ -1,0 +1,239 @@
+"""Indexing and searching, on a local store and on a real Milvus server."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmrag import ImageIndex, MmragError, Query, Searcher, list_collections, open_gallery
+from mmrag.encoders.encoder import Encoder, EncoderInfo
+from mmrag.errors import IndexStoreError
+from mmrag.index.image_index import EXACT_ROWS
+from mmrag.index.store import MilvusStore
+
+
+@pytest.fixture
+def index(milvus_uri: str, tiny: Encoder) -> Iterator[ImageIndex]:
+    with ImageIndex.open(milvus_uri, f"test_{uuid.uuid4().hex[:8]}", tiny) as opened:
+        yield opened
+
+
+def describe(folder: Path, text: str = "a red mug", price: float = 4.5) -> Path:
+    record = {"image_path": "a/01.png", "description": text, "price": price}
+    (folder / "m.jsonl").write_text(json.dumps(record))
+    return folder / "m.jsonl"
+
+
+def counts(report: object) -> tuple[int, ...]:
+    return tuple(
+        getattr(report, name) for name in ("added", "updated", "unchanged", "removed", "embedded")
+    )
+
+
+def test_incremental(index: ImageIndex, folder: Path, tiny: Encoder) -> None:
+    """Unchanged images are kept, changed ones replaced, vanished ones removed, the rest listed."""
+    assert counts(index.add(open_gallery(folder))) == (12, 0, 0, 0, 12)
+    assert counts(index.add(open_gallery(folder))) == (0, 0, 12, 0, 0)
+
+    (folder / "a" / "01.png").unlink()
+    Image.new("RGB", (30, 30), "red").save(folder / "a" / "03.png")
+    Image.new("RGB", (30, 30), "blue").save(folder / "new.png")
+    (folder / "b" / "00.png").write_bytes(b"spoilt")
+    (folder / "empty.jpg").write_bytes(b"")
+    report = index.add(open_gallery(folder))
+    assert counts(report) == (1, 1, 9, 2, 2)
+    assert [(s.path, s.reason) for s in report.skipped] == [
+        ("b/00.png", "not an image in a supported format"),
+        ("empty.jpg", "file is empty"),
+    ]
+    assert index.info().rows == 11
+    red = tiny.encode([Image.new("RGB", (30, 30), "red")])
+    assert index.search(red, 1)[0][0]["image_id"] == "a/03.png"
+    assert index.search(red, 1)[0][0]["score"] == pytest.approx(1, abs=1e-4)
+
+
+def test_new_metadata_keeps_the_vector(index: ImageIndex, folder: Path) -> None:
+    index.add(open_gallery(folder, describe(folder)))
+    vector = index.get(["a/01.png"], ["vector"])["a/01.png"]["vector"]
+    report = index.add(open_gallery(folder, describe(folder, "a blue mug", 7)))
+    assert counts(report) == (0, 1, 11, 0, 0)
+    row = index.get(["a/01.png"], ["vector", "text", "metadata"])["a/01.png"]
+    assert (row["text"], row["metadata"]) == ("a blue mug", {"price": 7})
+    assert np.allclose(row["vector"], vector)
+
+
+@pytest.mark.parametrize("embed", ["text", "both"])
+def test_what_is_embedded_is_a_choice(
+    milvus_uri: str, folder: Path, tiny: Encoder, embed: str
+) -> None:
+    name = f"test_{uuid.uuid4().hex[:8]}"
+    with ImageIndex.open(milvus_uri, name, tiny) as index:
+        gallery = open_gallery(folder, describe(folder))
+        report = index.add(gallery, embed=embed)
+        assert report.added == (1 if embed == "text" else 12)
+        stored = index.get(["a/01.png"], ["vector"])["a/01.png"]["vector"]
+        picture = None if embed == "text" else [folder / "a" / "01.png"]
+        assert np.allclose(stored, tiny.encode(picture, ["a red mug"])[0], atol=1e-4)
+        report = index.add(open_gallery(folder, describe(folder, "a blue mug")), embed=embed)
+        assert (report.updated, report.embedded) == (1, 1)
+        with pytest.raises(IndexStoreError, match=f"holds embeddings of '{embed}'"):
+            index.add(gallery)
+
+
+def test_search_filter_and_leaving_the_query_out(index: ImageIndex, folder: Path) -> None:
+    index.add(open_gallery(folder, describe(folder)))
+    assert index.encoder is not None
+    searcher = Searcher(index, index.encoder)
+    path = folder / "a" / "01.png"
+    result = searcher.search(Query(path, "the same in green"), k=5)
+    assert [hit.rank for hit in result.hits] == [1, 2, 3, 4, 5]
+    assert sorted(hit.score for hit in result.hits)[::-1] == [hit.score for hit in result.hits]
+    assert set(result.timings_ms) == {"encode", "search", "total"}
+    assert searcher.search(Query(path), k=3).hits[0].image_id == "a/01.png"
+    assert searcher.search(Query(path), k=3).hits[0].text == "a red mug"
+    for image in (path, path.read_bytes()):
+        ids = [
+            hit.image_id for hit in searcher.search(Query(image), 3, exclude_query_image=True).hits
+        ]
+        assert len(ids) == 3
+        assert "a/01.png" not in ids
+    priced = searcher.search(Query(text="a mug"), filter='metadata["price"] < 10')
+    assert [hit.image_id for hit in priced.hits] == ["a/01.png"]
+    assert priced.hits[0].metadata == {"price": 4.5}
+    with pytest.raises(MmragError, match="Filter 'metadata"):
+        searcher.search(Query(text="a mug"), filter='metadata["price"] <')
+    with pytest.raises(MmragError, match="k must be"):
+        searcher.search(Query(text="a mug"), k=0)
+    many = searcher.search_many([Query(path), Query(text="a mug"), Query(path, "in green")], k=2)
+    assert [len(result.hits) for result in many] == [2, 2, 2]
+    assert many[0].hits[0].image_id == "a/01.png"
+
+
+def test_copies_of_the_query_do_not_use_up_the_results(index: ImageIndex, folder: Path) -> None:
+    for i in range(6):
+        (folder / f"copy{i}.png").write_bytes((folder / "a" / "01.png").read_bytes())
+    index.add(open_gallery(folder))
+    assert index.encoder is not None
+    query = Query(folder / "a" / "01.png")
+    hits = Searcher(index, index.encoder).search(query, 5, exclude_query_image=True).hits
+    assert len(hits) == 5
+    assert not any("copy" in hit.image_id or hit.image_id == "a/01.png" for hit in hits)
+
+
+def test_another_encoder_is_refused(index: ImageIndex, folder: Path, tiny: Encoder) -> None:
+    index.add(open_gallery(folder))
+    info = EncoderInfo("other", tiny.info.dim, 64, "0123", "", "", "cpu", "fp32", 0)
+    other = Encoder(tiny.model, info)
+    with pytest.raises(
+        IndexStoreError, match=f"built with encoder '{tiny.info.name}'.*not with 'other'"
+    ):
+        ImageIndex.open(index.store.uri, index.collection, other)
+    with pytest.raises(IndexStoreError, match="built with encoder"):
+        Searcher(index, other)
+
+
+def test_collections_are_listed_and_dropped(index: ImageIndex, folder: Path, tiny: Encoder) -> None:
+    index.add(open_gallery(folder))
+    found = {info.name: info for info in list_collections(index.store.uri)}
+    info = found[index.collection]
+    assert (info.rows, info.encoder, info.embed) == (12, tiny.info.name, "image")
+    index.drop()
+    assert not index.exists()
+    with pytest.raises(MmragError, match=r"There is no collection .* mmrag index FOLDER"):
+        Searcher(index, tiny)
+
+
+def test_nothing_to_index_keeps_what_is_there(
+    index: ImageIndex, folder: Path, tmp_path: Path
+) -> None:
+    index.add(open_gallery(folder))
+    (tmp_path / "none").mkdir()
+    with pytest.raises(MmragError, match="no images"):
+        index.add(open_gallery(tmp_path / "none"))
+    assert index.info().rows == 12
+
+
+def test_hostile_names_and_texts_are_only_data(index: ImageIndex, folder: Path) -> None:
+    name = "x' or 1==1 or \"\\ %$ 图.png"
+    (folder / name).write_bytes((folder / "a" / "01.png").read_bytes())
+    (folder / "line\nbreak.png").write_bytes((folder / "a" / "01.png").read_bytes())
+    text = '"; drop collection; metadata["price"] > 0 <script>alert(1)</script>'
+    (folder / "m.jsonl").write_text(json.dumps({"image": name, "text": text, "k'\"": [1, None]}))
+    report = index.add(open_gallery(folder, folder / "m.jsonl"))
+    assert [skipped.reason for skipped in report.skipped] == ["its name has control characters"]
+    row = index.get([name], ["text", "metadata"])[name]
+    assert row["text"] == text
+    assert row["metadata"] == {"k'\"": [1, None]}
+    (folder / name).unlink()
+    assert index.add(open_gallery(folder)).removed == 1
+    assert index.info().rows == 12
+
+
+def test_too_large_fields_are_skipped(index: ImageIndex, folder: Path) -> None:
+    report = index.add(open_gallery(folder, describe(folder, "x" * 70_000)))
+    assert report.added == 11
+    assert report.skipped[0].reason == "its text is longer than 65,535 bytes"
+
+
+def made_up(dim: int) -> Encoder:
+    return Encoder(None, EncoderInfo("made-up", dim, 1, "f", "", "", "cpu", "fp32", 0))  # type: ignore[arg-type]
+
+
+def rows(vectors: np.ndarray) -> list[dict[str, object]]:
+    fixed = {"content_hash": "", "row_hash": "", "path": "p", "text": "", "metadata": {}}
+    return [{"image_id": str(i), **fixed, "vector": v.tolist()} for i, v in enumerate(vectors)]
+
+
+def unit(n: int, dim: int, seed: int = 0) -> np.ndarray:
+    vectors = np.random.default_rng(seed).standard_normal((n, dim), dtype=np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_search_is_exact_and_quick(milvus_uri: str) -> None:
+    """5,000 vectors of dimension 768: the true neighbours, in at most 10 ms (median)."""
+    vectors, queries = unit(5000, 768), unit(60, 768, 1)
+    with ImageIndex.open(milvus_uri, f"test_{uuid.uuid4().hex[:8]}", made_up(768)) as index:
+        index.create("image")
+        index.write(rows(vectors))
+        index.finish()
+        milliseconds = []
+        for query in queries:
+            started = time.perf_counter()
+            found = index.search(query[None], 9)[0]
+            milliseconds.append(1000 * (time.perf_counter() - started))
+            exact = np.argsort(-(vectors @ query))[:9]
+            assert [int(row["image_id"]) for row in found] == exact.tolist()
+        print(f"search in 5,000 x 768: median {statistics.median(milliseconds):.1f} ms")
+        assert statistics.median(milliseconds) <= 10
+
+
+def test_large_collections_get_an_approximate_index(milvus_uri: str) -> None:
+    vectors = unit(EXACT_ROWS + 500, 16)
+    with ImageIndex.open(milvus_uri, f"test_{uuid.uuid4().hex[:8]}", made_up(16)) as index:
+        index.create("image")
+        index.write(rows(vectors))
+        index.finish()
+        kind = index.store.client.describe_index(index.collection, "vector")["index_type"]
+        assert kind == "HNSW"
+        found = index.search(vectors[:50], 1)
+        assert np.mean([int(hits[0]["image_id"]) == i for i, hits in enumerate(found)]) > 0.95
+
+
+def test_unreachable_and_wrong_stores(tmp_path: Path) -> None:
+    message = r"No Milvus answers at http://127\.0\.0\.1:9"
+    with pytest.raises(IndexStoreError, match=message) as error:
+        ImageIndex.open("http://127.0.0.1:9", token="root:secret")
+    assert "secret" not in str(error.getrepr(chain=True))
+    (tmp_path / "old.db").write_bytes(b"SQLite format 3\0")
+    with pytest.raises(IndexStoreError, match="is a file, not a Milvus Lite 3 store"):
+        MilvusStore(tmp_path / "old.db")
+    with pytest.raises(MmragError, match="letters, digits and underscores"):
+        ImageIndex.open(tmp_path / "g.db", "../x")

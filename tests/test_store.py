@@ -1,0 +1,143 @@
+"""One local store, several processes, no server left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mmrag import ImageIndex, Query, Searcher, open_gallery
+from mmrag.encoders.encoder import Encoder
+from mmrag.errors import IndexStoreError
+from mmrag.index.lite_server import LiteServerLease
+
+from .conftest import ROOT, wait_until
+
+
+def servers(store: Path) -> list[psutil.Process]:
+    """Server processes of this store."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        line = process.info["cmdline"] or []
+        if "mmrag.index.lite_server" in line and str(store) in line:
+            found.append(process)
+    return found
+
+
+WORKER = """
+import sys
+from mmrag import ImageIndex, Query, Searcher, load_encoder, open_gallery
+folder, encoder, store, collection = sys.argv[1:]
+loaded = load_encoder(encoder, precision="fp32")
+with ImageIndex.open(store, collection, loaded) as index:
+    for _ in range(3):
+        report = index.add(open_gallery(folder))
+        hits = Searcher(index, loaded).search(Query(text="a red mug"), k=5).hits
+        assert len(hits) == 5, hits
+    print(index.info().rows)
+"""
+
+
+@pytest.mark.parametrize("collections", [("one", "one"), ("one", "two")])
+def test_two_processes_index_and_search_at_once(
+    folder: Path, tiny_folder: Path, tmp_path: Path, collections: tuple[str, str]
+) -> None:
+    store = tmp_path / "gallery.db"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(folder), str(tiny_folder), str(store), name],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        for name in collections
+    ]
+    for process in processes:
+        out, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error
+        assert out.strip() == "12"
+    assert wait_until(lambda: not servers(store))
+    assert not (store.with_name("gallery.db.server") / "server.json").exists()
+
+
+def test_one_server_for_all_and_only_on_this_machine(tmp_path: Path) -> None:
+    store = tmp_path / "gallery.db"
+    leases: list[LiteServerLease] = []
+    threads = [
+        threading.Thread(target=lambda: leases.append(LiteServerLease(store))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({lease.uri for lease in leases}) == 1
+    (server,) = servers(store)
+    listening = [c.laddr for c in server.net_connections() if c.status == psutil.CONN_LISTEN]
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+    for lease in leases:
+        lease.close()
+    assert wait_until(lambda: not servers(store))
+
+
+def test_a_killed_user_leaves_no_server(tmp_path: Path) -> None:
+    store = tmp_path / "gallery.db"
+    code = "import time; from mmrag.index.store import MilvusStore"
+    code += f"; MilvusStore({str(store)!r}).client; print('up', flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    assert len(servers(store)) == 1
+    process.kill()
+    process.wait()
+    assert wait_until(lambda: not servers(store))
+
+
+def test_a_crashed_server_is_replaced(folder: Path, tiny: Encoder, tmp_path: Path) -> None:
+    store = tmp_path / "gallery.db"
+    with ImageIndex.open(store, "crash", tiny) as index:
+        index.add(open_gallery(folder))
+        searcher = Searcher(index, tiny)
+        before = searcher.search(Query(text="a red mug")).hits
+        for _ in range(2):
+            (server,) = servers(store)
+            server.send_signal(signal.SIGKILL)
+            assert searcher.search(Query(text="a red mug")).hits == before
+        assert index.info().rows == 12
+    assert wait_until(lambda: not servers(store))
+
+
+def test_a_stale_record_is_no_server(tmp_path: Path) -> None:
+    """The process of a dead server may have been given to somebody else."""
+    store = tmp_path / "gallery.db"
+    state = tmp_path / "gallery.db.server"
+    state.mkdir()
+    (state / "server.json").write_text(json.dumps({"pid": os.getpid(), "created": 1, "port": 1}))
+    lease = LiteServerLease(store)
+    assert lease.port != 1
+    assert len(servers(store)) == 1
+    lease.close()
+
+
+def test_a_store_opened_elsewhere_says_so(tmp_path: Path) -> None:
+    from milvus_lite.db import MilvusLite
+
+    other = MilvusLite(str(tmp_path / "gallery.db"))
+    try:
+        with pytest.raises(IndexStoreError, match="another program has opened it"):
+            LiteServerLease(tmp_path / "gallery.db")
+    finally:
+        other.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="uses a folder that Linux keeps read-only")
+def test_a_place_that_cannot_be_written() -> None:
+    with pytest.raises(IndexStoreError, match="cannot be used"):
+        LiteServerLease("/proc/gallery.db")

@@ -1,0 +1,194 @@
+"""Training: it learns, repeats itself, goes on after a kill, and writes what load_encoder takes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmrag import EvalSet, MmragError, load_encoder
+from mmrag.errors import EvalSetError
+from mmrag.evaluation.eval_set import EvalQuery
+from mmrag.evaluation.importers import import_eval_set
+from mmrag.evaluation.ranking import hit_rates, rank_in_memory
+from mmrag.training.batches import BatchMaker
+from mmrag.training.train import TrainingSettings, train
+from mmrag.types import GalleryImage
+
+from .conftest import ROOT
+
+COLOURS = {"red": (200, 40, 40), "green": (40, 180, 40), "blue": (40, 40, 200), "grey": (128,) * 3}
+QUICK = TrainingSettings(steps=8, batch_size=8, device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> EvalSet:
+    """Noisy patches of four colours: a colour's name, a patch, or a patch and "the red one"."""
+    folder = tmp_path_factory.mktemp("colours")
+    rng = np.random.default_rng(0)
+    images, queries, qrels = [], [], {}
+    names = [name for name in COLOURS for _ in range(6)]
+    for i, name in enumerate(names):
+        noisy = np.asarray(COLOURS[name]) + rng.integers(-30, 30, (40, 40, 3))
+        path = folder / f"{i}.png"
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path)
+        images.append(GalleryImage(f"{i}.png", str(path)))
+    for i, shown in enumerate(names):
+        for asked in COLOURS:
+            query = EvalQuery(f"{i}-{asked}", images[i].path, f"the {asked} one", "composed")
+            right = {f"{j}.png": 1 for j, name in enumerate(names) if name == asked}
+            wrong = {f"{j}.png": 0 for j, name in enumerate(names) if name == shown != asked}
+            queries.append(query)
+            qrels[query.query_id] = right | wrong
+    for name in COLOURS:
+        queries.append(EvalQuery(name, None, name, "text"))
+        qrels[name] = {f"{j}.png": 1 for j, other in enumerate(names) if other == name}
+    eval_set = EvalSet("colours", folder, folder, images, queries, qrels, exclude_query_image=True)
+    eval_set.save()
+    return EvalSet.load(folder)
+
+
+@pytest.mark.parametrize("kind", ["visualized-bge-tiny", "clip-tiny"])
+def test_it_learns_and_load_encoder_takes_it(colours: EvalSet, tmp_path: Path, kind: str) -> None:
+    settings = TrainingSettings(steps=80, batch_size=16, device="cpu")
+    report = train(colours, f"new:{kind}", tmp_path / "out", settings)
+    assert np.mean(report.losses[-5:]) < 0.7 * np.mean(report.losses[:5])
+    before = report.metrics_before["composed"]["hit_rate@1"]
+    after = report.metrics_after["composed"]["hit_rate@1"]
+    assert after >= before + 0.3
+    assert not (tmp_path / "out" / "checkpoint.pt").exists()
+    encoder = load_encoder(str(tmp_path / "out"), precision="fp32")
+    held_out = colours.with_queries(colours.queries[::10])
+    assert hit_rates(rank_in_memory(encoder, held_out), held_out) == report.metrics_after
+    with pytest.raises(MmragError, match="already holds an encoder"):
+        train(colours, f"new:{kind}", tmp_path / "out", settings)
+
+    again = train(colours, str(tmp_path / "out"), tmp_path / "tuned", QUICK)
+    assert again.metrics_before["composed"] == report.metrics_after["composed"]
+    assert load_encoder(str(tmp_path / "tuned")).info.source.endswith("fine-tuned on colours")
+
+
+def test_same_seed_same_losses(colours: EvalSet, tmp_path: Path) -> None:
+    runs = [train(colours, "new:visualized-bge-tiny", tmp_path / name, QUICK) for name in "ab"]
+    assert runs[0].losses == runs[1].losses
+    fingerprints = {load_encoder(str(tmp_path / name)).info.fingerprint for name in "ab"}
+    assert len(fingerprints) == 1
+
+
+def test_accumulation_is_one_step(colours: EvalSet, tmp_path: Path) -> None:
+    settings = TrainingSettings(steps=3, batch_size=8, accumulate=2, device="cpu", precision="bf16")
+    report = train(colours, "new:visualized-bge-tiny", tmp_path / "out", settings)
+    assert len(report.losses) == 3
+    assert report.epochs == pytest.approx(3 / 6)
+
+
+SCRIPT = """
+import sys
+from mmrag import EvalSet
+from mmrag.training.train import TrainingSettings, train
+settings = TrainingSettings(steps=8, batch_size=8, device="cpu", precision="fp32")
+train(EvalSet.load(sys.argv[1]), "new:visualized-bge-tiny", sys.argv[2], settings,
+      checkpoint_seconds=0.0)
+"""
+
+
+def test_killed_training_goes_on_to_the_same_weights(colours: EvalSet, tmp_path: Path) -> None:
+    train(colours, "new:visualized-bge-tiny", tmp_path / "whole", QUICK)
+    out = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, colours.folder, out], cwd=ROOT)
+    while not (out / "checkpoint.pt").exists() and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "training.json").exists(), "it was killed before the end"
+    train(colours, "new:visualized-bge-tiny", out, QUICK)
+    whole = json.loads((tmp_path / "whole" / "training.json").read_text())
+    killed = json.loads((out / "training.json").read_text())
+    assert killed["losses"] == whole["losses"]
+    assert killed["metrics_after"] == whole["metrics_after"]
+    prints = {load_encoder(str(folder)).info.fingerprint for folder in (tmp_path / "whole", out)}
+    assert len(prints) == 1
+
+
+def test_an_unfinished_training_with_other_settings_is_kept(
+    colours: EvalSet, tmp_path: Path
+) -> None:
+    class Stop(Exception):
+        pass
+
+    class Bar:
+        def update(self, n: int) -> None:
+            raise Stop
+
+        def set_postfix_str(self, text: str) -> None:
+            pass
+
+    out = tmp_path / "out"
+    with pytest.raises(Stop):
+        train(colours, "new:visualized-bge-tiny", out, QUICK, progress=lambda *_: Bar())
+    with pytest.raises(MmragError, match="unfinished training with other settings"):
+        train(colours, "new:visualized-bge-tiny", out, TrainingSettings(steps=9, batch_size=8))
+
+
+def test_batches(colours: EvalSet, tiny: object) -> None:
+    """Targets are right, other right pictures and the query's own are masked, groups confuse."""
+    model = tiny.model  # type: ignore[attr-defined]
+    maker = BatchMaker(colours, model, 16, 1, 4, "strong", 3)
+    batch, again = maker.batch(5), maker.batch(5)
+    assert np.array_equal(batch.pictures.pixels, again.pictures.pixels)
+    assert not np.array_equal(batch.pictures.pixels, maker.batch(6).pictures.pixels)
+    assert sorted(row for side in batch.queries for row in side.rows) == list(range(16))
+    assert batch.masked.any()
+    assert not batch.masked[np.arange(16), batch.target].any()
+    kinds = {(side.pixels is not None, side.texts is not None) for side in batch.queries}
+    assert kinds == {(True, True), (False, True)}
+
+
+def test_wrong_arguments(colours: EvalSet, tmp_path: Path) -> None:
+    with pytest.raises(MmragError, match="new:nope; use one of clip-tiny, visualized-bge-tiny"):
+        train(colours, "new:nope", tmp_path / "out", QUICK)
+    with pytest.raises(MmragError, match="augment must be"):
+        TrainingSettings(augment="some")
+    with pytest.raises(EvalSetError, match="no query with a right image"):
+        train(colours.with_queries([]), "new:visualized-bge-tiny", tmp_path / "out", QUICK)
+
+
+def test_grocery_import(grocery: Path, tmp_path: Path) -> None:
+    eval_set = import_eval_set("grocery", grocery, tmp_path / "val", split="val")
+    assert EvalSet.load(tmp_path / "val").qrels == eval_set.qrels
+    assert len(eval_set.images) == 296
+    queries = {query.category: query for query in eval_set.queries}
+    product = {image.image_id: image.metadata["product"] for image in eval_set.images}
+    group = {image.image_id: image.metadata["group"] for image in eval_set.images}
+    by_path = {image.path: image.image_id for image in eval_set.images}
+    assert set(queries) == {"name", "picture", "same", "variety"}
+    for query in eval_set.queries:
+        right = eval_set.relevant(query.query_id)
+        assert right
+        products = {product[image_id] for image_id in right}
+        assert len(products) == 1
+        shown = by_path.get(query.image or "")
+        if query.category == "same":
+            assert products == {product[str(shown)]}
+            assert shown not in right
+            assert len(right) == list(product.values()).count(product[str(shown)]) - 1
+        elif query.category == "variety":
+            assert query.text == f"the {products.pop()} variety instead"
+            assert {group[i] for i in right} == {group[str(shown)]}
+            assert product[str(shown)] not in {product[i] for i in right}
+        elif query.category == "name":
+            assert {query.text} == products
+        else:
+            assert "Iconic" in str(query.image)
+    with pytest.raises(EvalSetError, match="not the Grocery Store Dataset"):
+        import_eval_set("grocery", tmp_path, tmp_path / "x")
+    with pytest.raises(EvalSetError, match=r"test\.txt cannot be read"):
+        import_eval_set("grocery", grocery, tmp_path / "x", split="test")
