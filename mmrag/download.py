@@ -24,7 +24,7 @@ def download_encoder(name: str, progress: Callable[..., Any] | None = None) -> l
         progress: `tqdm` or something with its interface; None shows nothing.
 
     Returns:
-        The files.
+        The files; for CLIP, whose files open_clip names, none.
 
     Raises:
         CheckpointError: no network, or a checksum that does not fit; says what to do by hand.
@@ -61,14 +61,14 @@ def download_file(
         return target
     import huggingface_hub
 
-    url = huggingface_hub.hf_hub_url(repository, file)
+    url = ""
     try:
+        url = huggingface_hub.hf_hub_url(repository, file)
         metadata = huggingface_hub.get_hf_file_metadata(url, timeout=10)
     # The hub client raises its own, httpx's and OS errors, depending on what is wrong.
     except Exception as error:
-        raise CheckpointError(
-            f"{file} of {repository} cannot be fetched ({type(error).__name__} at {url})."
-        ) from error
+        what = type(error).__name__ + (f" at {url}" if url else "")
+        raise CheckpointError(f"{file} of {repository} cannot be fetched ({what}).") from error
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     _fetch(metadata.location, part, metadata.size, file, progress)

@@ -32,15 +32,16 @@ def open_gallery(
     """List the images under `folder`, in the order of their ids.
 
     Args:
-        folder: walked to the bottom. Hidden files and folders are ignored; links that lead out
-            of the folder and names that are not UTF-8 are listed as skipped.
+        folder: walked to the bottom. Hidden files and folders are ignored; links to folders or
+            out of the folder and names that are not UTF-8 are listed as skipped.
         metadata: a JSON Lines, JSON or CSV file. A record's image is its `image_path` (or `path`,
             `image`, `file_name` ...), relative to the folder, to the metadata file or to the
             working directory; its text is its `description` (or `text`, `caption`, `title`);
             all other fields are kept as metadata.
 
     Raises:
-        MmragError: no such folder or file, or the metadata file cannot be read.
+        MmragError: no such folder or file, a folder that cannot be listed (its images would
+            count as vanished), or a metadata file that cannot be read.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -56,6 +57,10 @@ def open_gallery(
             skipped.append(Skipped(relative, "is a link that leads out of the folder"))
         elif path.is_file():
             images.append(GalleryImage(relative, str(path)))
+        elif path.is_symlink() and path.is_dir():
+            skipped.append(Skipped(relative, "is a link to a folder, which is not followed"))
+        else:
+            skipped.append(Skipped(relative, "is not a file"))
     images.sort(key=lambda image: image.image_id)
     if metadata is not None:
         images, unmatched = _join(images, root, Path(metadata))
@@ -99,7 +104,11 @@ def _read_csv(path: Path) -> Iterator[tuple[int, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
         for record in reader:
-            values = {key: _number(value) for key, value in record.items() if key and value}
+            values = {
+                key: value if key in PATH_KEYS + TEXT_KEYS else _number(value)
+                for key, value in record.items()
+                if key and value
+            }
             yield reader.line_num, values
 
 
@@ -116,8 +125,12 @@ def _number(value: str) -> str | int | float:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    for folder, subfolders, files in os.walk(root):
+    def fail(error: OSError) -> None:
+        raise MmragError(f"The folder {error.filename} cannot be listed: {error.strerror}.")
+
+    for folder, subfolders, files in os.walk(root, onerror=fail):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        yield from (Path(folder, name) for name in subfolders if Path(folder, name).is_symlink())
         for name in files:
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS:
                 yield Path(folder, name)

@@ -80,10 +80,10 @@ def load_image(
         ImageError: with the reason, when the image cannot be read.
     """
     limit = config.max_pixels() if max_pixels is None else max_pixels
-    if isinstance(source, Image.Image):
-        _check_size(source, limit)
-        return _upright_rgb(source)
     try:
+        if isinstance(source, Image.Image):
+            _check_size(source, limit)
+            return _upright_rgb(source)
         with _open(source, limit) as image:
             _check_size(image, limit)
             if min_side is not None and image.format in ("JPEG", "MPO"):

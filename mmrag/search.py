@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mmrag.encoders.encoder import Encoder
-from mmrag.errors import MmragError
+from mmrag.errors import IndexStoreError, MmragError
 from mmrag.images import read_bytes
 from mmrag.index.image_index import ImageIndex
 from mmrag.types import Hit, Query, SearchResult
@@ -43,7 +43,7 @@ class Searcher:
         self.reranker = reranker
         index.encoder = encoder
         if not index.exists():
-            raise MmragError(
+            raise IndexStoreError(
                 f"There is no collection {index.collection!r} in {index.store.uri}; "
                 "`python -m mmrag index FOLDER` makes it."
             )
@@ -95,7 +95,10 @@ class Searcher:
         clock.lap("encode")
         own = [_OwnPicture(query) if exclude_query_image else None for query in queries]
         extra = 1 if exclude_query_image else 0
-        rows = self.index.search(vectors, k + extra, filter)
+        rows: list[list[dict[str, Any]]] = []
+        for start in range(0, len(queries), batch_size):
+            batch = vectors[start : start + batch_size]
+            rows += self.index.search(batch, k + extra, filter)
         for i, picture in enumerate(own):
             if picture is None:
                 continue
@@ -131,6 +134,10 @@ class _OwnPicture:
             data = read_bytes(Path(self.path))
         elif isinstance(query.image, bytes):
             data = query.image
+        elif query.image is not None:
+            raise MmragError(
+                "To leave the query's picture out, give it as a path or as the file's bytes."
+            )
         self.content_hash = hashlib.sha256(data).hexdigest() if data else None
 
     def is_in(self, row: dict[str, Any]) -> bool:

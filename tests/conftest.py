@@ -77,7 +77,7 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Milvus server; its package lives in an environment of its own."""
     python = os.environ.get("MMRAG_TEST_MILVUS")

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from mmrag import list_encoders, load_encoder
+from mmrag.encoders.device import resolve_device, resolve_precision
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import CheckpointError, ImageError, MmragError
 
@@ -172,6 +173,26 @@ def test_clip_equals_open_clip(tmp_path: Path) -> None:
     assert np.allclose(pair, summed / np.linalg.norm(summed), atol=1e-5)
 
 
+def test_a_saved_clip_is_the_same_clip(tmp_path: Path) -> None:
+    """Activation, preprocessing and image weight survive saving and loading."""
+    from mmrag.encoders import clip
+
+    torch.manual_seed(0)
+    arch = "ViT-S-32-alt"
+    preprocess = {"mean": [0.5] * 3, "std": [0.4] * 3, "interpolation": "bilinear"}
+    made = open_clip.create_model(arch, force_quick_gelu=True, force_preprocess_cfg=preprocess)
+    config = {**open_clip.get_model_config(arch), "quick_gelu": True}
+    model = clip.CLIPModel(made, open_clip.get_tokenizer(arch), 0.3, config)
+    clip.save_folder(model, tmp_path, {"licence": "x", "source": "y"})
+    loaded = load_encoder(str(tmp_path), device="cpu", precision="fp32")
+    image = PARITY / "images" / "noise.png"
+    expected = Encoder(model.eval(), loaded.info).encode([image, None], ["a red mug", "a mug"])
+    assert np.allclose(loaded.encode([image, None], ["a red mug", "a mug"]), expected, atol=1e-6)
+    assert loaded.model.image_weight == 0.3  # type: ignore[attr-defined]
+    other = load_encoder(str(tmp_path), precision="fp32", image_weight=0.9)
+    assert other.info.fingerprint != loaded.info.fingerprint
+
+
 def test_clip_from_a_configuration_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = {
         "embed_dim": 32,
@@ -198,6 +219,35 @@ def test_clip_from_a_configuration_file(tmp_path: Path, caplog: pytest.LogCaptur
     ]
     with pytest.raises(CheckpointError, match="keys are missing"):
         load_encoder("clip:ViT-B-32", checkpoint=tmp_path / "weights.pt")
+
+
+def test_configurations_cannot_run_code(tiny_folder: Path, tmp_path: Path) -> None:
+    config = {
+        "embed_dim": 32,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+        "text_cfg": {"hf_tokenizer_name": "x", "tokenizer_kwargs": {"trust_remote_code": True}},
+    }
+    (tmp_path / "evil-clip.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="trust_remote_code"):
+        load_encoder(f"clip:{tmp_path / 'evil-clip.json'}", checkpoint=tmp_path / "evil-clip.json")
+    card = {"format": "mmrag-encoder", "class": "clip", "image_weight": 0.5}
+    (tmp_path / "config.json").write_text(json.dumps(card))
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    with pytest.raises(CheckpointError, match="trust_remote_code"):
+        load_encoder(str(tmp_path))
+
+
+def test_auto_precision_follows_the_hardware() -> None:
+    cpu = torch.device("cpu")
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    has_bf16 = any(flag in flags.split() for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+    assert resolve_precision("auto", cpu) == ("bf16" if has_bf16 else "fp32")
+    assert resolve_precision("fp16", cpu) == "fp16"
+    with pytest.raises(MmragError, match="Unknown precision"):
+        resolve_precision("fp8", cpu)
+    for device in ("cuda:99", "auto:1", "cpu:x"):
+        with pytest.raises(MmragError, match="device"):
+            resolve_device(device)
 
 
 def test_names(tmp_path: Path) -> None:

@@ -30,12 +30,32 @@ def test_links_out_and_odd_names_are_listed(folder: Path, tmp_path: Path) -> Non
     outside.write_bytes((folder / "a" / "01.png").read_bytes())
     (folder / "out.png").symlink_to(outside)
     (folder / "in.png").symlink_to(folder / "a" / "01.png")
+    (folder / "dangling.png").symlink_to(folder / "nothing.png")
+    (folder / "linked").symlink_to(folder / "a")
     Path(os.fsdecode(bytes(folder) + b"/bad\xff.png")).write_bytes(b"x")
     gallery = open_gallery(folder)
     assert len(gallery.images) == 13
     reasons = {skipped.path: skipped.reason for skipped in gallery.skipped}
     assert reasons["out.png"] == "is a link that leads out of the folder"
     assert "not valid UTF-8" in reasons["bad?.png"]
+    assert reasons["linked"] == "is a link to a folder, which is not followed"
+    assert reasons["dangling.png"] == "is not a file"
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its images would count as vanished."""
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("/b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(MmragError, match="/b cannot be listed: Permission denied"):
+        open_gallery(folder)
 
 
 RECORDS = [
@@ -66,11 +86,12 @@ def test_metadata_is_joined_by_path(folder: Path, tmp_path: Path, name: str) -> 
 
 def test_csv_numbers_are_numbers(folder: Path) -> None:
     (folder / "m.csv").write_text(
-        'image,caption,price,code,note\na/01.png,"a mug, red",4.5,007,\na/03.png,two,12,1e5,x\n'
+        'image,caption,price,code,note\na/01.png,"a mug, red",4.5,007,\na/03.png,1984,12,1e5,x\n'
     )
     by_id = {image.image_id: image for image in open_gallery(folder, folder / "m.csv").images}
     assert by_id["a/01.png"].text == "a mug, red"
     assert by_id["a/01.png"].metadata == {"price": 4.5, "code": "007"}
+    assert by_id["a/03.png"].text == "1984"
     assert by_id["a/03.png"].metadata == {"price": 12, "code": "1e5", "note": "x"}
 
 

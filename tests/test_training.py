@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,12 @@ import pytest
 from PIL import Image
 
 from mmrag import EvalSet, MmragError, load_encoder
-from mmrag.errors import EvalSetError
+from mmrag.errors import EvalSetError, ImageError
 from mmrag.evaluation.eval_set import EvalQuery
 from mmrag.evaluation.importers import import_eval_set
 from mmrag.evaluation.ranking import hit_rates, rank_in_memory
 from mmrag.training.batches import BatchMaker
-from mmrag.training.train import TrainingSettings, train
+from mmrag.training.train import TrainingSettings, hold_out, train
 from mmrag.types import GalleryImage
 
 from .conftest import ROOT
@@ -65,10 +66,13 @@ def test_it_learns_and_load_encoder_takes_it(colours: EvalSet, tmp_path: Path, k
     assert after >= before + 0.3
     assert not (tmp_path / "out" / "checkpoint.pt").exists()
     encoder = load_encoder(str(tmp_path / "out"), precision="fp32")
-    held_out = colours.with_queries(colours.queries[::10])
+    held_out = hold_out(colours)[1]
     assert hit_rates(rank_in_memory(encoder, held_out), held_out) == report.metrics_after
+    bytes_before = {f.name: f.read_bytes() for f in (tmp_path / "out").iterdir()}
+    other = colours.with_queries(replace(query, text="other words") for query in colours.queries)
     with pytest.raises(MmragError, match="already holds an encoder"):
-        train(colours, f"new:{kind}", tmp_path / "out", settings)
+        train(other, f"new:{kind}", tmp_path / "out", settings)
+    assert {f.name: f.read_bytes() for f in (tmp_path / "out").iterdir()} == bytes_before
 
     again = train(colours, str(tmp_path / "out"), tmp_path / "tuned", QUICK)
     assert again.metrics_before["composed"] == report.metrics_after["composed"]
@@ -92,15 +96,16 @@ def test_accumulation_is_one_step(colours: EvalSet, tmp_path: Path) -> None:
 SCRIPT = """
 import sys
 from mmrag import EvalSet
-from mmrag.training.train import TrainingSettings, train
-settings = TrainingSettings(steps=8, batch_size=8, device="cpu", precision="fp32")
+from mmrag.training.train import TrainingSettings, hold_out, train
+settings = TrainingSettings(steps=40, batch_size=8, device="cpu", precision="fp32")
 train(EvalSet.load(sys.argv[1]), "new:visualized-bge-tiny", sys.argv[2], settings,
       checkpoint_seconds=0.0)
 """
 
 
 def test_killed_training_goes_on_to_the_same_weights(colours: EvalSet, tmp_path: Path) -> None:
-    train(colours, "new:visualized-bge-tiny", tmp_path / "whole", QUICK)
+    settings = replace(QUICK, steps=40)
+    train(colours, "new:visualized-bge-tiny", tmp_path / "whole", settings)
     out = tmp_path / "killed"
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, colours.folder, out], cwd=ROOT)
     while not (out / "checkpoint.pt").exists() and process.poll() is None:
@@ -109,7 +114,7 @@ def test_killed_training_goes_on_to_the_same_weights(colours: EvalSet, tmp_path:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (out / "training.json").exists(), "it was killed before the end"
-    train(colours, "new:visualized-bge-tiny", out, QUICK)
+    train(colours, "new:visualized-bge-tiny", out, settings)
     whole = json.loads((tmp_path / "whole" / "training.json").read_text())
     killed = json.loads((out / "training.json").read_text())
     assert killed["losses"] == whole["losses"]
@@ -135,7 +140,9 @@ def test_an_unfinished_training_with_other_settings_is_kept(
     with pytest.raises(Stop):
         train(colours, "new:visualized-bge-tiny", out, QUICK, progress=lambda *_: Bar())
     with pytest.raises(MmragError, match="unfinished training with other settings"):
-        train(colours, "new:visualized-bge-tiny", out, TrainingSettings(steps=9, batch_size=8))
+        train(colours, "new:visualized-bge-tiny", out, replace(QUICK, seed=9))
+    with pytest.raises(MmragError, match="unfinished training with other settings"):
+        train(colours, "new:visualized-bge-tiny", out, QUICK, held_out=colours)
 
 
 def test_batches(colours: EvalSet, tiny: object) -> None:
@@ -150,6 +157,18 @@ def test_batches(colours: EvalSet, tiny: object) -> None:
     assert not batch.masked[np.arange(16), batch.target].any()
     kinds = {(side.pixels is not None, side.texts is not None) for side in batch.queries}
     assert kinds == {(True, True), (False, True)}
+
+
+def test_absent_and_damaged_pictures(colours: EvalSet, tmp_path: Path) -> None:
+    """Absent ones are not drawn; a damaged one is named."""
+    gone = replace(colours.images[0], path=str(tmp_path / "gone.png"))
+    eval_set = replace(colours, images=[gone, *colours.images[1:]])
+    assert len(train(eval_set, "new:visualized-bge-tiny", tmp_path / "a", QUICK).losses) == 8
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    bad = [replace(image, path=str(tmp_path / "bad.png")) for image in colours.images[:6]]
+    eval_set = replace(colours, images=[*bad, *colours.images[6:]])
+    with pytest.raises(ImageError, match=r"bad\.png: not an image"):
+        train(eval_set, "new:visualized-bge-tiny", tmp_path / "b", QUICK, held_out=colours)
 
 
 def test_wrong_arguments(colours: EvalSet, tmp_path: Path) -> None:

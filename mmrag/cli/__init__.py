@@ -72,7 +72,16 @@ def run(arguments: list[str] | None = None) -> int:
         print("Stopped. What was written is kept; the same command goes on.", file=sys.stderr)
         return 130
     except MmragError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
+        return _failed(str(error))
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        # A full disk or a place that cannot be written: the system's own words say which.
+        return _failed(f"{error.filename or 'The system'}: {error.strerror or error}.")
+
+
+def _failed(reason: str) -> int:
+    from mmrag.cli.options import printable
+
+    print(f"Error: {printable(reason)}", file=sys.stderr)
+    return 1

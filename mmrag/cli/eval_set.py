@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mmrag.cli.options import json_option, print_json
+from mmrag.cli.options import json_option, print_json, printable
 from mmrag.evaluation.eval_set import EvalSet
 from mmrag.evaluation.importers import IMPORTERS, import_eval_set
 
@@ -63,7 +63,7 @@ def _describe(loaded: EvalSet, as_json: bool) -> None:
             }
         )
         return
-    click.echo(f"{loaded.name} ({loaded.folder}): {loaded.description}")
+    click.echo(printable(f"{loaded.name} ({loaded.folder}): {loaded.description}"))
     click.echo(f"{len(loaded.images)} images, {len(loaded.queries)} queries:")
     for name, count in sorted(categories.items()):
-        click.echo(f"  {count:6} {name}")
+        click.echo(f"  {count:6} {printable(name)}")

@@ -29,7 +29,7 @@ def encoder_options(command: Command) -> Command:
                 "--encoder",
                 metavar="E",
                 help="visualized-bge-base, visualized-bge-m3, clip:ARCH/PRETRAINED, or a folder "
-                "that `train` wrote. Default: MMRAG_ENCODER, else the first that is here.",
+                "that `train` wrote. Default: MMRAG_ENCODER, else visualized-bge-base.",
             ),
             click.option("--checkpoint", metavar="FILE", help="Weights file, or hub name."),
             click.option(

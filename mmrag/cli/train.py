@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mmrag.cli.options import json_option, print_json
+from mmrag.cli.options import json_option, print_json, printable
 
 
 @click.command()
@@ -17,7 +17,7 @@ from mmrag.cli.options import json_option, print_json
 @click.option(
     "--held-out",
     metavar="EVAL_SET",
-    help="Measured before and after. Default: every tenth query of EVAL_SET is put aside.",
+    help="Measured before and after. Default: a tenth of the queries is put aside.",
 )
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True)
 @click.option("--steps", type=click.IntRange(1), help="Instead of --epochs.")
@@ -48,7 +48,7 @@ from mmrag.cli.options import json_option, print_json
 @click.option(
     "--augment", type=click.Choice(["none", "light", "strong"]), default="light", show_default=True
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--checkpoint", metavar="FILE", help="Weights of E.")
 @click.option("--text-model", metavar="DIR", help="Text model of E.")
 @click.option("--device", default="auto", show_default=True)
@@ -131,5 +131,5 @@ def train(
             for metrics in (report.metrics_before[name], after)
             for k in (1, 5, 10)
         ]
-        click.echo(f"{name:24}{after['queries']:8.0f}" + "".join(cells))
+        click.echo(f"{printable(name):24}{after['queries']:8.0f}" + "".join(cells))
     click.echo("Hit rate: share of queries with a right image among the first 1, 5, 10.")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
 logger = logging.getLogger("mmrag")
+_CONFIG_FILE = "open_clip_config.json"
 
 
 class CLIPModel(nn.Module):
@@ -142,6 +143,7 @@ def load_open_clip(
             f"open_clip knows no architecture {arch!r}; "
             "`python -c 'import open_clip; print(open_clip.list_models())'` lists them."
         )
+    _refuse_code(config, arch)
     extra: dict[str, Any] = {}
     if checkpoint is None:
         checkpoint, extra = _published(arch, pretrained, cache)
@@ -151,72 +153,73 @@ def load_open_clip(
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
     load_into(clip, state, str(checkpoint))
+    if extra.get("force_quick_gelu"):
+        config["quick_gelu"] = True
     return CLIPModel(clip, open_clip.get_tokenizer(arch), image_weight, config)
 
 
 def load_folder(folder: Path, image_weight: float | None = None) -> CLIPModel:
     """The model that `save_folder` wrote; `image_weight` None takes the one it was saved with."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        weight = config["image_weight"] if image_weight is None else image_weight
-        model = _build(config["model_cfg"], folder, weight)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        card = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        weight = card["image_weight"] if image_weight is None else image_weight
+        model = _from_folder(folder, weight)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{folder} is not an encoder of this project: {error}") from error
     load_into(model.clip, read_state_dict(folder / "model.safetensors"), str(folder))
     return model
 
 
 def save_folder(model: CLIPModel, folder: Path, card: Mapping[str, Any]) -> None:
-    """Write `config.json` (with `card`: name, licence, source), the tokenizer and the weights."""
+    """Write open_clip's own folder format, and `config.json` with `card` and the image weight."""
     folder.mkdir(parents=True, exist_ok=True)
     if hasattr(model.tokenizer, "save_pretrained"):
         model.tokenizer.save_pretrained(str(folder))
+    _write_config(folder, model.architecture, vars(model.preprocess_cfg))
     write_safetensors(model.clip, folder / "model.safetensors")
-    config = {
-        "format": "mmrag-encoder",
-        "class": "clip",
-        **card,
-        "model_cfg": model.architecture,
-        "image_weight": model.image_weight,
-    }
+    config = {"format": "mmrag-encoder", "class": "clip", "image_weight": model.image_weight}
     part = folder / "config.json.part"
-    part.write_text(json.dumps(config, indent=1, sort_keys=True), encoding="utf-8")
+    part.write_text(json.dumps({**config, **card}, indent=1, sort_keys=True), encoding="utf-8")
+    # Last, since its presence makes the folder an encoder.
     os.replace(part, folder / "config.json")
 
 
-def create(config: Mapping[str, Any], texts: Iterable[str], seed: int, scratch: Path) -> CLIPModel:
+def create(config: Mapping[str, Any], texts: Iterable[str], seed: int, folder: Path) -> CLIPModel:
     """A CLIP with fresh weights and a vocabulary of the words in `texts`.
 
     Args:
         config: `model_cfg` in open_clip's format and `vocab_size`.
         texts: a corpus of the domain, for the vocabulary.
         seed: of the weights.
-        scratch: a folder for the tokenizer's files.
+        folder: where the model will be saved; tokenizer and configuration are written there now.
     """
     from mmrag.encoders.visualized_bge_files import make_tokenizer
 
     tokenizer = make_tokenizer(texts, int(config.get("vocab_size", 4000)))
-    tokenizer.save_pretrained(str(scratch))
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(str(folder))
     text_cfg = {
         **config["model_cfg"]["text_cfg"],
         "vocab_size": len(tokenizer),
         "pool_type": "eos",
         "eos_id": tokenizer.sep_token_id,
         "pad_id": tokenizer.pad_token_id,
-        # Any value makes open_clip use a Hugging Face tokenizer; the folder is put in on loading.
+        # Any name makes open_clip use the tokenizer that lies in the folder.
         "hf_tokenizer_name": "local",
     }
+    architecture = {**config["model_cfg"], "text_cfg": text_cfg}
+    _write_config(folder, architecture, {"size": architecture["vision_cfg"]["image_size"]})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _build(
-            {**config["model_cfg"], "text_cfg": text_cfg}, scratch, config.get("image_weight", 0.5)
-        )
+        return _from_folder(folder, float(config.get("image_weight", 0.5)))
 
 
 def preprocessing(model: CLIPModel) -> dict[str, Any]:
     """What, beside the weights, decides the vectors; part of the fingerprint."""
+    inner = getattr(model.tokenizer, "tokenizer", None)
     return {
         "class": "clip",
+        "tokenizer": sorted(inner.get_vocab().items()) if inner is not None else None,
         "image": vars(model.preprocess_cfg),
         "image_weight": model.image_weight,
         "precision": "float",
@@ -224,26 +227,27 @@ def preprocessing(model: CLIPModel) -> dict[str, Any]:
     }
 
 
-def _build(model_cfg: Mapping[str, Any], folder: Path, image_weight: float) -> CLIPModel:
-    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+def _from_folder(folder: Path, image_weight: float) -> CLIPModel:
+    """The architecture and tokenizer of a folder in open_clip's format, with random weights."""
+    name = f"local-dir:{folder}"
+    config = json.loads((folder / _CONFIG_FILE).read_text(encoding="utf-8"))
+    _refuse_code(config["model_cfg"], folder)
+    with _quiet():
+        clip = open_clip.create_model(name, load_weights=False, pretrained_text=False)
+    return CLIPModel(clip, open_clip.get_tokenizer(name), image_weight, config["model_cfg"])
 
-    cfg = dict(model_cfg)
-    text_cfg = dict(cfg["text_cfg"])
-    length = int(text_cfg.get("context_length", 77))
-    tokenizer = (
-        HFTokenizer(str(folder), context_length=length)
-        if text_cfg.get("hf_tokenizer_name")
-        else SimpleTokenizer(context_length=length)
-    )
-    clip = open_clip.CLIP(
-        embed_dim=cfg["embed_dim"],
-        vision_cfg=dict(cfg["vision_cfg"]),
-        text_cfg=text_cfg,
-        quick_gelu=bool(cfg.get("quick_gelu", False)),
-    )
-    size = cfg["vision_cfg"]["image_size"]
-    open_clip.set_model_preprocess_cfg(clip, vars(PreprocessCfg(size=size)))
-    return CLIPModel(clip, tokenizer, image_weight, cfg)
+
+def _refuse_code(model_cfg: Mapping[str, Any], where: object) -> None:
+    """A configuration must not switch on the tokenizer's loading of Python files."""
+    if "trust_remote_code" in json.dumps(model_cfg):
+        raise CheckpointError(f"{where} asks to run code of its own (trust_remote_code): refused.")
+
+
+def _write_config(
+    folder: Path, architecture: Mapping[str, Any], preprocess: Mapping[str, Any]
+) -> None:
+    config = {"model_cfg": architecture, "preprocess_cfg": preprocess}
+    (folder / _CONFIG_FILE).write_text(json.dumps(config, indent=1), encoding="utf-8")
 
 
 def _published(arch: str, pretrained: str | None, cache: Path) -> tuple[str, dict[str, Any]]:
@@ -287,7 +291,8 @@ def _quiet() -> Iterator[None]:
     root = logging.getLogger()
 
     def keep(record: logging.LogRecord) -> bool:
-        return "Model initialized randomly" not in record.getMessage()
+        message = record.getMessage()
+        return "initialized randomly" not in message and "no CLIP weights found" not in message
 
     root.addFilter(keep)
     try:

@@ -22,7 +22,7 @@ def resolve_device(name: str = "auto") -> torch.device:
     import torch
 
     kind = name.split(":")[0]
-    if kind not in DEVICES:
+    if kind not in DEVICES or name.startswith("auto:"):
         raise MmragError(f"Unknown device {name!r}; use one of {', '.join(DEVICES)}.")
     if name == "auto":
         if torch.cuda.is_available():
@@ -32,7 +32,13 @@ def resolve_device(name: str = "auto") -> torch.device:
         raise MmragError("No CUDA device is available here; use --device auto or cpu.")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise MmragError("No MPS device is available here; use --device auto or cpu.")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise MmragError(f"Unknown device {name!r}; use for example cuda:0.") from None
+    if kind == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise MmragError(f"There is no device {name!r}: {torch.cuda.device_count()} are here.")
+    return device
 
 
 def resolve_precision(name: str, device: torch.device) -> str:

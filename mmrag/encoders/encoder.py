@@ -127,31 +127,34 @@ class Encoder:
                 image = all_images[i]
                 name = os.fspath(image) if isinstance(image, str | os.PathLike) else f"number {i}"
                 raise ImageError(f"Image {name}: {outcome}") from outcome
+            assert outcome is not None
             vectors[i] = outcome
         return vectors
 
     def encode_stream(
         self,
         items: Iterable[Item],
-        load: Callable[[Item], Prepared],
+        load: Callable[[Item], Prepared | None],
         batch_size: int = 32,
         workers: int | None = None,
-    ) -> Iterator[tuple[Item, Vectors | ImageError]]:
+    ) -> Iterator[tuple[Item, Vectors | ImageError | None]]:
         """Encode a stream of any length in bounded memory.
 
         Args:
             items: whatever identifies an input; consumed as the model keeps up.
-            load: turns an item into its `Prepared` input; runs on decoding threads.
+            load: turns an item into its `Prepared` input, or None when there is nothing to
+                encode; runs on decoding threads.
             batch_size: inputs per forward pass.
             workers: decoding threads; default `MMRAG_DECODE_WORKERS`.
 
         Yields:
-            (item, vector of shape (dim,)), or (item, ImageError) for one that cannot be read.
-            Order is kept within a kind (image, text, pair), not between kinds.
+            (item, vector of shape (dim,)); (item, ImageError) for one that cannot be read; (item,
+            None) for one with nothing to encode. Order is kept within a kind (image, text, pair),
+            not between kinds.
         """
         pending: dict[tuple[bool, bool], list[tuple[Item, Prepared]]] = {}
         for item, result in map_ahead(load, items, workers=workers, ahead=2 * batch_size):
-            if isinstance(result, ImageError):
+            if result is None or isinstance(result, ImageError):
                 yield item, result
                 continue
             if isinstance(result, BaseException):

@@ -64,7 +64,8 @@ def load_folder(folder: Path) -> VisualizedBGE:
     """The model that `save_folder` wrote."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        model = _build(config, transformers.AutoTokenizer.from_pretrained(folder))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = _build(config, tokenizer)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} is not an encoder of this project: {error}") from error
     load_into(model, read_state_dict(folder / "model.safetensors"), str(folder))

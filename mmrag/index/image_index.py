@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -113,16 +115,10 @@ class ImageIndex:
 
     def info(self) -> CollectionInfo:
         """Row count, and the encoder that the collection was built with."""
-        what = f"Collection {self.collection}"
-        described = self.store.call(what, lambda c: c.describe_collection(self.collection))
-        raw = described.get("properties", {}).get(_PROPERTY)
-        if raw is None:
-            raise IndexStoreError(
-                f"Collection {self.collection!r} was not made by mmrag; name another one."
-            )
-        made = json.loads(raw)
+        made = self._made()
         counted = self._loaded(
-            what, lambda c: c.query(self.collection, filter="", output_fields=["count(*)"])
+            f"Collection {self.collection}",
+            lambda c: c.query(self.collection, filter="", output_fields=["count(*)"]),
         )
         return CollectionInfo(
             self.collection,
@@ -134,17 +130,31 @@ class ImageIndex:
             str(made["precision"]),
         )
 
-    def check_encoder(self) -> CollectionInfo:
+    def check_encoder(self) -> None:
         """Raise `IndexStoreError` if the collection was built with another encoder than ours."""
-        info = self.info()
+        made = self._made()
         ours = self.encoder.info if self.encoder else None
-        if ours is not None and info.fingerprint != ours.fingerprint:
+        if ours is not None and made["fingerprint"] != ours.fingerprint:
             raise IndexStoreError(
-                f"Collection {self.collection!r} was built with encoder {info.encoder!r} "
-                f"(fingerprint {info.fingerprint}), not with {ours.name!r} ({ours.fingerprint}). "
-                "Search it with that encoder, or index into another collection."
+                f"Collection {self.collection!r} was built with encoder {made['name']!r} "
+                f"(fingerprint {made['fingerprint']}), not with {ours.name!r} "
+                f"({ours.fingerprint}). Search it with that encoder, or index into another "
+                "collection."
             )
-        return info
+
+    def _made(self) -> dict[str, Any]:
+        """What `create` noted in the collection's properties."""
+        described = self.store.call(
+            f"Collection {self.collection}",
+            lambda client: client.describe_collection(self.collection),
+        )
+        raw = described.get("properties", {}).get(_PROPERTY)
+        if raw is None:
+            raise IndexStoreError(
+                f"Collection {self.collection!r} was not made by mmrag; name another one."
+            )
+        made: dict[str, Any] = json.loads(raw)
+        return made
 
     def create(self, embed: str) -> None:
         """Make the collection for the encoder, unless it is there already.
@@ -161,15 +171,18 @@ class ImageIndex:
             raise MmragError(f"embed must be one of {', '.join(EMBED_CHOICES)}, not {embed!r}.")
         with self.store.write_lock(self.collection):
             if self.exists():
-                info = self.check_encoder()
-                if info.embed != embed:
+                self.check_encoder()
+                held = self._made()["embed"]
+                if held != embed:
                     raise IndexStoreError(
-                        f"Collection {self.collection!r} holds embeddings of {info.embed!r}, "
+                        f"Collection {self.collection!r} holds embeddings of {held!r}, "
                         f"not of {embed!r}; index into another collection."
                     )
+                self.store.call("Completing the collection", self._add_missing_index)
                 return
             schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-            schema.add_field("image_id", DataType.VARCHAR, is_primary=True, max_length=MAX_ID)
+            schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=64)
+            schema.add_field("image_id", DataType.VARCHAR, max_length=MAX_ID)
             schema.add_field("content_hash", DataType.VARCHAR, max_length=64)
             schema.add_field("row_hash", DataType.VARCHAR, max_length=64)
             schema.add_field("path", DataType.VARCHAR, max_length=MAX_PATH)
@@ -239,9 +252,9 @@ class ImageIndex:
         found: dict[str, dict[str, Any]] = {}
         for some in _batches(image_ids):
             request = partial(
-                MilvusClient.query,
+                MilvusClient.get,
                 collection_name=self.collection,
-                filter=_id_filter(some),
+                ids=[_key(image_id) for image_id in some],
                 output_fields=["image_id", *fields],
             )
             for row in self._loaded(f"Reading collection {self.collection}", request):
@@ -254,9 +267,8 @@ class ImageIndex:
 
         for some in _batches(rows):
             with self.store.write_lock(self.collection):
-                request = partial(
-                    MilvusClient.upsert, collection_name=self.collection, data=list(some)
-                )
+                data = [{"key": _key(row["image_id"]), **row} for row in some]
+                request = partial(MilvusClient.upsert, collection_name=self.collection, data=data)
                 self.store.call("Writing to Milvus", request)
 
     def delete(self, image_ids: Sequence[str]) -> None:
@@ -268,7 +280,7 @@ class ImageIndex:
                 request = partial(
                     MilvusClient.delete,
                     collection_name=self.collection,
-                    filter=_id_filter(some),
+                    ids=[_key(image_id) for image_id in some],
                 )
                 self.store.call("Deleting from Milvus", request)
 
@@ -279,15 +291,34 @@ class ImageIndex:
             client.flush(self.collection)
             kind = client.describe_index(self.collection, "vector")
             if kind is None or kind["index_type"] != wanted[0].index_type:
-                client.release_collection(self.collection)
                 if kind is not None:
-                    client.drop_index(self.collection, "vector")
+                    self._drop_index(client)
                 client.create_index(self.collection, wanted)
             client.load_collection(self.collection)
 
         with self.store.write_lock(self.collection):
             wanted = self._index_params(exact=self.info().rows <= EXACT_ROWS)
             self.store.call("Building the index", build)
+
+    def _drop_index(self, client: MilvusClient) -> None:
+        from pymilvus.exceptions import MilvusException
+
+        for attempt in range(5):
+            try:
+                client.release_collection(self.collection)
+                client.drop_index(self.collection, "vector")
+                return
+            except MilvusException:
+                # Somebody's search has loaded the collection in between.
+                if attempt == 4:
+                    raise
+                time.sleep(0.2)
+
+    def _add_missing_index(self, client: MilvusClient) -> None:
+        """A collection is made in two steps; whoever made it may have been killed between them."""
+        if not client.list_indexes(self.collection):
+            client.create_index(self.collection, self._index_params(exact=True))
+            client.load_collection(self.collection)
 
     def search(
         self, vectors: Vectors, k: int, filter: str | None = None
@@ -313,6 +344,8 @@ class ImageIndex:
                 limit=k,
                 filter=filter or "",
                 output_fields=list(STORED_FIELDS),
+                # A server would hold a "Strong" search back until its next time tick, 0.2 s.
+                consistency_level="Session",
                 search_params={
                     "metric_type": "COSINE",
                     "params": _SEARCH_PARAMS | {"ef": max(128, k)},
@@ -376,9 +409,11 @@ def list_collections(
         store.close()
 
 
-def _id_filter(image_ids: Sequence[str]) -> str:
-    """Rows with these ids. The driver's own `ids=` puts them into the expression unescaped."""
-    return f"image_id in [{', '.join(json.dumps(i, ensure_ascii=False) for i in image_ids)}]"
+def _key(image_id: str) -> str:
+    """A row's primary key. The driver puts keys into filter expressions unescaped, so that names
+    of files must not be keys.
+    """
+    return hashlib.sha256(image_id.encode()).hexdigest()
 
 
 def _batches(items: Sequence[Any]) -> Iterable[Sequence[Any]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from mmrag.encoders.encoder import Prepared
 from mmrag.errors import ImageError, MmragError
@@ -20,7 +22,6 @@ from mmrag.index.image_index import (
     MAX_TEXT,
     ImageIndex,
 )
-from mmrag.streaming import map_ahead
 from mmrag.types import GalleryImage, Skipped
 
 # Rows wait for a full write at most this long, so that little is lost when the process is killed.
@@ -45,12 +46,13 @@ class IndexReport:
         return self.embedded / self.seconds if self.seconds else 0.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Candidate:
+    """An image on its way; the hashes are known once its file has been read."""
+
     image: GalleryImage
-    data: bytes
-    content_hash: str
-    row_hash: str
+    content_hash: str = ""
+    row_hash: str = ""
 
 
 def index_gallery(
@@ -89,49 +91,40 @@ def index_gallery(
     step = progress or (lambda _: None)
     seen: set[str] = set()
     refresh: list[_Candidate] = []
-
-    def changed() -> Iterator[_Candidate]:
-        """Candidates to embed; the rest is counted, skipped, or put aside for `refresh`."""
-        for image, outcome in map_ahead(lambda i: _read(i, embed), gallery.images, ahead=64):
-            if isinstance(outcome, ImageError):
-                report.skipped.append(Skipped(image.image_id, str(outcome)))
-                step(1)
-                continue
-            if isinstance(outcome, Exception):
-                raise outcome
-            old = stored.get(image.image_id)
-            if old == outcome.row_hash:
-                seen.add(image.image_id)
-                report.unchanged += 1
-                step(1)
-            elif old is not None and old[:32] == outcome.row_hash[:32]:
-                refresh.append(outcome)
-            else:
-                yield outcome
-
     rows: list[dict[str, Any]] = []
     written = time.monotonic()
 
-    def write() -> None:
-        nonlocal written
-        pending, rows[:] = list(rows), []
-        index.write(pending)
-        written = time.monotonic()
-
-    def load(candidate: _Candidate) -> Prepared:
+    def load(candidate: _Candidate) -> Prepared | None:
+        """Decode an image that has to be embedded; None for one whose vector is there."""
+        image = candidate.image
+        data = _read(candidate, embed)
+        if stored.get(image.image_id, "")[:32] == candidate.row_hash[:32]:
+            return None
         return encoder.prepare(
-            None if embed == "text" else candidate.data,
-            None if embed == "image" else candidate.image.text or None,
+            None if embed == "text" else data, None if embed == "image" else image.text or None
         )
 
+    def write() -> None:
+        nonlocal written
+        index.write(rows)
+        rows.clear()
+        written = time.monotonic()
+
+    candidates = (_Candidate(image) for image in gallery.images)
     try:
-        for candidate, vector in encoder.encode_stream(changed(), load, batch_size):
+        for candidate, vector in encoder.encode_stream(candidates, load, batch_size):
             image_id = candidate.image.image_id
             step(1)
             if isinstance(vector, ImageError):
                 report.skipped.append(Skipped(image_id, str(vector)))
                 continue
             seen.add(image_id)
+            if vector is None:
+                if stored[image_id] == candidate.row_hash:
+                    report.unchanged += 1
+                else:
+                    refresh.append(candidate)
+                continue
             report.embedded += 1
             if image_id in stored:
                 report.updated += 1
@@ -146,10 +139,14 @@ def index_gallery(
     for start in range(0, len(refresh), _WRITE_ROWS):
         some = refresh[start : start + _WRITE_ROWS]
         vectors = index.get([c.image.image_id for c in some], ["vector"])
-        index.write([_row(c, vectors[c.image.image_id]["vector"]) for c in some])
-        seen.update(c.image.image_id for c in some)
-        report.updated += len(some)
-        step(len(some))
+        index.write(
+            [
+                _row(c, vectors[c.image.image_id]["vector"])
+                for c in some
+                if c.image.image_id in vectors
+            ]
+        )
+        report.updated += len(vectors)
     vanished = sorted(set(stored) - seen)
     index.delete(vanished)
     report.removed = len(vanished)
@@ -159,12 +156,14 @@ def index_gallery(
     return report
 
 
-def _read(image: GalleryImage, embed: str) -> _Candidate:
-    """The image's bytes and hashes; raises ImageError for what Milvus cannot hold."""
+def _read(candidate: _Candidate, embed: str) -> bytes:
+    """The image's bytes, and its hashes into `candidate`; ImageError for what cannot be stored."""
+    image = candidate.image
     if embed == "text" and not image.text.strip():
         raise ImageError("has no text to embed")
     try:
-        metadata = json.dumps(image.metadata, ensure_ascii=False, sort_keys=True)
+        # The driver's own encoder: what it refuses is a reason to skip one image, not to stop.
+        metadata = orjson.dumps(image.metadata, option=orjson.OPT_SORT_KEYS).decode()
         sizes = {
             "id": (len(image.image_id.encode()), MAX_ID),
             "path": (len(image.path.encode()), MAX_PATH),
@@ -173,21 +172,18 @@ def _read(image: GalleryImage, embed: str) -> _Candidate:
         }
     except (UnicodeEncodeError, TypeError, ValueError) as error:
         raise ImageError(f"its text or metadata cannot be stored: {error}") from error
-    if not image.image_id.isprintable():
-        raise ImageError("its name has control characters")
     for name, (size, limit) in sizes.items():
         if size > limit:
             raise ImageError(f"its {name} is longer than {limit:,} bytes")
     data = read_bytes(image.path)
-    content_hash = hashlib.sha256(data).hexdigest()
-    embedded = [
-        embed,
-        content_hash if embed != "text" else "",
-        image.text if embed != "image" else "",
-    ]
-    stored = [content_hash, image.path, image.text, metadata]
+    candidate.content_hash = hashlib.sha256(data).hexdigest()
+    picture = candidate.content_hash if embed != "text" else ""
+    words = image.text if embed != "image" else ""
     # The first half tells whether the vector is still right, the second whether the row is.
-    return _Candidate(image, data, content_hash, _digest(embedded) + _digest(stored))
+    candidate.row_hash = _digest([embed, picture, words]) + _digest(
+        [candidate.content_hash, image.path, image.text, metadata]
+    )
+    return data
 
 
 def _digest(parts: list[str]) -> str:

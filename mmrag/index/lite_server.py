@@ -21,8 +21,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -109,7 +111,8 @@ class LiteServerLease:
     @contextlib.contextmanager
     def write_lock(self, collection: str) -> Iterator[None]:
         """Milvus Lite wants writes to a collection one after the other, across processes too."""
-        with _lock(self.state / f"write-{collection}.lock", fcntl.LOCK_EX):
+        # However long the other one takes: the lock of a process that dies is gone with it.
+        with _lock(self.state / f"write-{collection}.lock", fcntl.LOCK_EX, seconds=math.inf):
             yield
 
     def close(self) -> None:
@@ -157,7 +160,7 @@ class LiteServerLease:
             process.kill()
         lines = log.read_text(errors="replace").strip().splitlines()
         reason = lines[-1] if lines else "it did not answer"
-        if "LOCK" in reason or "lock" in reason:
+        if "DataDirLockedError" in reason:
             reason = "another program has opened it directly; close that program first"
         raise IndexStoreError(f"The local store {self.store} does not start: {reason} (see {log}).")
 
@@ -169,11 +172,9 @@ def serve(store: Path, state: Path, port: int, linger: float) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    try:
-        server, db, port = start_server_in_thread(str(store), host="127.0.0.1", port=port)
-    except RuntimeError:
-        # The port of the server before this one is taken by now: any other will do.
-        server, db, port = start_server_in_thread(str(store), host="127.0.0.1", port=0)
+    if not _is_free(port):
+        port = 0
+    server, db, port = start_server_in_thread(str(store), host="127.0.0.1", port=port)
     me = psutil.Process()
     record = {"pid": me.pid, "created": me.create_time(), "port": port}
     part = state / "server.json.part"
@@ -200,6 +201,17 @@ def serve(store: Path, state: Path, port: int, linger: float) -> None:
             (state / "server.json").unlink(missing_ok=True)
 
 
+def _is_free(port: int) -> bool:
+    """Whether nobody listens there. gRPC itself would share the port with another server."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 def _read_record(state: Path) -> ServerRecord | None:
     try:
         fields = json.loads((state / "server.json").read_text())
@@ -208,10 +220,10 @@ def _read_record(state: Path) -> ServerRecord | None:
         return None
 
 
-def _lock(path: Path, kind: int) -> IO[bytes]:
-    """Open and lock a file; closing it unlocks. Waits, but not for ever."""
+def _lock(path: Path, kind: int, seconds: float = _START_TIMEOUT) -> IO[bytes]:
+    """Open and lock a file, waiting that long at most; closing it unlocks."""
     file = path.open("ab")
-    deadline = time.monotonic() + _START_TIMEOUT
+    deadline = time.monotonic() + seconds
     while True:
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
@@ -220,7 +232,7 @@ def _lock(path: Path, kind: int) -> IO[bytes]:
             if time.monotonic() > deadline:
                 file.close()
                 raise IndexStoreError(
-                    f"{path} has been locked by another process for {_START_TIMEOUT:.0f} seconds."
+                    f"{path} has been locked by another process for {seconds:.0f} seconds."
                 ) from None
             time.sleep(_POLL)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from mmrag import config
 from mmrag.errors import IndexStoreError
@@ -37,6 +38,9 @@ class MilvusStore:
         self.uri = os.fspath(uri) if uri is not None else config.default_uri()
         self.is_local = "://" not in self.uri
         self._token = token if token is not None else config.milvus_token()
+        if not self.is_local:
+            self.uri, inside = _without_credentials(self.uri)
+            self._token = self._token or inside
         if self.is_local and Path(self.uri).is_file():
             raise IndexStoreError(
                 f"{self.uri} is a file, not a Milvus Lite 3 store; name another path with --uri."
@@ -79,10 +83,15 @@ class MilvusStore:
         import grpc
         from pymilvus.exceptions import MilvusException
 
+        lost = False
         deadline = time.monotonic() + RECONNECT_SECONDS
         while True:
             try:
                 return request(self.client)
+            except IndexStoreError:
+                # Not connected: at the first try that is final, later the server may be back soon.
+                if not lost or time.monotonic() > deadline:
+                    raise
             except (MilvusException, grpc.RpcError) as error:
                 if not _is_lost_connection(error):
                     reason = " ".join(str(getattr(error, "message", error)).split())[:300]
@@ -92,6 +101,7 @@ class MilvusStore:
                         f"{what}: the Milvus at {self.uri} does not answer any more; what was "
                         "written is kept, so start it and run this again."
                     ) from error
+            lost = True
             self._disconnect()
             if self._lease is not None:
                 self._lease.ensure()
@@ -112,6 +122,13 @@ class MilvusStore:
         if self._client is not None:
             self._client.close()
             self._client = None
+
+
+def _without_credentials(uri: str) -> tuple[str, str | None]:
+    """`http://user:password@host` as (`http://host`, `user:password`); the URI gets shown."""
+    parts = urlsplit(uri)
+    credentials, at, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=host)), unquote(credentials) if at else None
 
 
 def _is_lost_connection(error: Exception) -> bool:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageEnhance
 
 from mmrag.encoders.encoder import EmbeddingModel
-from mmrag.errors import EvalSetError
+from mmrag.errors import EvalSetError, ImageError
 from mmrag.evaluation.eval_set import EvalQuery, EvalSet
 from mmrag.images import Pixels, load_image
 
@@ -76,7 +76,7 @@ class BatchMaker:
         self._group_size = group_size
         self._augment = augment
         self._seed = seed
-        self._path = {image.image_id: image.path for image in eval_set.images}
+        self._path = {image.image_id: image.path for image in eval_set.gallery().images}
         self._right = {
             q.query_id: sorted(eval_set.relevant(q.query_id) & self._path.keys())
             for q in eval_set.queries
@@ -180,7 +180,10 @@ class BatchMaker:
         if cached is not None:
             return cached
         side = self._model.image_size
-        image = load_image(path, min_side=side)
+        try:
+            image = load_image(path, min_side=side)
+        except ImageError as error:
+            raise ImageError(f"{path}: {error}; mend it, or take it out of the set.") from error
         shrink = 1.3 * side / min(image.size)
         if shrink < 1:
             image = image.resize(

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 from mmrag.encoders.device import resolve_device, resolve_precision, torch_dtype
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import CheckpointError, MmragError
-from mmrag.evaluation.eval_set import EvalSet
+from mmrag.evaluation.eval_set import EvalQuery, EvalSet
 from mmrag.evaluation.ranking import hit_rates, rank_in_memory
 from mmrag.streaming import map_ahead
 from mmrag.training.batches import Batch, BatchMaker, Side
@@ -28,6 +29,9 @@ from mmrag.training.models import EncoderFiles, open_model
 if TYPE_CHECKING:
     from mmrag.encoders.clip import CLIPModel
     from mmrag.encoders.visualized_bge import VisualizedBGE
+
+
+_STATE_FILE = "checkpoint.pt"
 
 
 class Progress(Protocol):
@@ -104,8 +108,8 @@ def train(
             `new:visualized-bge-tiny`, `new:clip-tiny`, or `new:` and a JSON file like those.
         out: folder for the encoder; `load_encoder(out)` loads it.
         settings: see `TrainingSettings`.
-        held_out: set that is measured before and after; by default every tenth query of
-            `eval_set` is put aside for that.
+        held_out: set that is measured before and after; by default every tenth query of each
+            category of `eval_set` is put aside for that.
         checkpoint: weights file, as `load_encoder` takes it.
         text_model: as `load_encoder` takes it.
         checkpoint_seconds: how often the state is saved.
@@ -116,10 +120,10 @@ def train(
     """
     settings = settings or TrainingSettings()
     out = Path(out)
+    if (out / "config.json").is_file() and not (out / _STATE_FILE).is_file():
+        raise MmragError(f"{out} already holds an encoder; name another folder with --out.")
     if held_out is None:
-        held_out = eval_set.with_queries(eval_set.queries[::10])
-        rest = [query for i, query in enumerate(eval_set.queries) if i % 10]
-        eval_set = eval_set.with_queries(rest)
+        eval_set, held_out = hold_out(eval_set)
     files = open_model(encoder, eval_set, settings.seed, out, checkpoint, text_model)
     model = files.model
     maker = BatchMaker(
@@ -133,11 +137,9 @@ def train(
     )
     per_epoch = math.ceil(maker.queries / (settings.batch_size * settings.accumulate))
     total = settings.steps or max(1, round(settings.epochs * per_epoch))
-    key = _key(encoder, eval_set, settings, total)
-    state = _State(out, key)
-    if (out / "config.json").is_file() and not state.exists():
-        raise MmragError(f"{out} already holds an encoder; name another folder with --out.")
-
+    sets = [_content(eval_set), _content(held_out)]
+    arguments = [encoder, checkpoint, text_model, asdict(settings), total]
+    state = _State(out, _digest([arguments, sets]))
     device = resolve_device(settings.device)
     model.to(device)
     started = time.perf_counter()
@@ -207,6 +209,17 @@ def train(
     return report
 
 
+def hold_out(eval_set: EvalSet) -> tuple[EvalSet, EvalSet]:
+    """Every tenth query of each category put aside: (the rest, those)."""
+    seen: Counter[str] = Counter()
+    kept: list[EvalQuery] = []
+    aside: list[EvalQuery] = []
+    for query in eval_set.queries:
+        (kept if seen[query.category] % 10 else aside).append(query)
+        seen[query.category] += 1
+    return eval_set.with_queries(kept), eval_set.with_queries(aside)
+
+
 def _precision(name: str, device: torch.device, dim: int) -> str:
     """`auto` stays in fp32 for small models on a CPU: converting costs more than it saves there."""
     if name == "auto" and device.type == "cpu" and dim < 384:
@@ -259,17 +272,21 @@ def _parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[
     ]
 
 
-def _key(encoder: str, eval_set: EvalSet, settings: TrainingSettings, total: int) -> str:
-    judged = json.dumps(eval_set.qrels, sort_keys=True)
-    parts = [encoder, asdict(settings), total, eval_set.name, judged]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+def _content(eval_set: EvalSet) -> list[Any]:
+    """All of an eval set that has a say in a training."""
+    images = [(image.image_id, image.text) for image in eval_set.images]
+    return [images, [asdict(query) for query in eval_set.queries], eval_set.qrels]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 class _State:
     """`OUT/checkpoint.pt`: weights, optimiser and losses of an unfinished training."""
 
     def __init__(self, out: Path, key: str) -> None:
-        self.path = out / "checkpoint.pt"
+        self.path = out / _STATE_FILE
         self._key = key
 
     def exists(self) -> bool:
@@ -300,7 +317,7 @@ class _State:
         before: dict[str, dict[str, float]],
     ) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_name("checkpoint.pt.part")
+        part = self.path.with_name(_STATE_FILE + ".part")
         torch.save(
             {
                 "key": self._key,
