@@ -85,7 +85,8 @@ def test_deep_grey_values_are_scaled_to_8_bits(values: np.ndarray, expected: int
 def test_transparency_is_flattened_onto_white() -> None:
     rgba = halves().convert("RGBA")
     rgba.putalpha(0)
-    palette = encoded(halves("P"), "PNG", transparency=halves("P").getpixel((0, 0)))
+    few = halves().quantize(4)
+    palette = encoded(few, "PNG", transparency=few.getpixel((0, 0)))
     keyed = encoded(halves(), "PNG", transparency=(230, 20, 20))
     assert np.asarray(load_image(encoded(rgba, "PNG"))).min() == 255
     for data in (palette, keyed):

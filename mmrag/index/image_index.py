@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -15,6 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from mmrag import config
 from mmrag.errors import IndexStoreError, MmragError
+from mmrag.index.schema import (
+    EXACT_ROWS,
+    STORED_FIELDS,
+    collection_schema,
+    index_params,
+    row_key,
+    search_params,
+)
 from mmrag.index.store import MilvusStore, T
 
 if TYPE_CHECKING:
@@ -25,15 +32,8 @@ if TYPE_CHECKING:
     from mmrag.index.indexing import IndexReport
 
 EMBED_CHOICES = ("image", "text", "both")
-# Up to this many rows every search looks at all of them, so that results are exact.
-EXACT_ROWS = 20_000
-# Milvus's own limits, in bytes.
-MAX_ID, MAX_PATH, MAX_TEXT, MAX_METADATA = 1024, 4096, 65_535, 65_535
-STORED_FIELDS = ("image_id", "content_hash", "path", "text", "metadata")
 _PROPERTY = "mmrag.encoder"
 _BATCH = 500
-_CELLS = 128
-_SEARCH_PARAMS = {"nprobe": _CELLS}
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,6 @@ class ImageIndex:
         Raises:
             IndexStoreError: it is there, but made by another encoder or with another `embed`.
         """
-        from pymilvus import DataType, MilvusClient
-
         if self.encoder is None:
             raise MmragError("Indexing needs an encoder: ImageIndex.open(..., encoder=encoder).")
         encoder = self.encoder.info
@@ -180,15 +178,6 @@ class ImageIndex:
                     )
                 self.store.call("Completing the collection", self._add_missing_index)
                 return
-            schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-            schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=64)
-            schema.add_field("image_id", DataType.VARCHAR, max_length=MAX_ID)
-            schema.add_field("content_hash", DataType.VARCHAR, max_length=64)
-            schema.add_field("row_hash", DataType.VARCHAR, max_length=64)
-            schema.add_field("path", DataType.VARCHAR, max_length=MAX_PATH)
-            schema.add_field("text", DataType.VARCHAR, max_length=MAX_TEXT)
-            schema.add_field("metadata", DataType.JSON)
-            schema.add_field("vector", DataType.FLOAT_VECTOR, dim=encoder.dim)
             made = {
                 "name": encoder.name,
                 "fingerprint": encoder.fingerprint,
@@ -200,8 +189,8 @@ class ImageIndex:
                 f"Making collection {self.collection}",
                 lambda client: client.create_collection(
                     self.collection,
-                    schema=schema,
-                    index_params=self._index_params(exact=True),
+                    schema=collection_schema(encoder.dim),
+                    index_params=index_params(client, self.store.is_local, exact=True),
                     consistency_level="Strong",
                     properties={_PROPERTY: json.dumps(made)},
                 ),
@@ -254,7 +243,7 @@ class ImageIndex:
             request = partial(
                 MilvusClient.get,
                 collection_name=self.collection,
-                ids=[_key(image_id) for image_id in some],
+                ids=[row_key(image_id) for image_id in some],
                 output_fields=["image_id", *fields],
             )
             for row in self._loaded(f"Reading collection {self.collection}", request):
@@ -267,7 +256,7 @@ class ImageIndex:
 
         for some in _batches(rows):
             with self.store.write_lock(self.collection):
-                data = [{"key": _key(row["image_id"]), **row} for row in some]
+                data = [{"key": row_key(row["image_id"]), **row} for row in some]
                 request = partial(MilvusClient.upsert, collection_name=self.collection, data=data)
                 self.store.call("Writing to Milvus", request)
 
@@ -280,7 +269,7 @@ class ImageIndex:
                 request = partial(
                     MilvusClient.delete,
                     collection_name=self.collection,
-                    ids=[_key(image_id) for image_id in some],
+                    ids=[row_key(image_id) for image_id in some],
                 )
                 self.store.call("Deleting from Milvus", request)
 
@@ -288,6 +277,7 @@ class ImageIndex:
         """Flush, and use the index kind that suits the number of rows."""
 
         def build(client: MilvusClient) -> None:
+            wanted = index_params(client, self.store.is_local, exact=rows <= EXACT_ROWS)
             client.flush(self.collection)
             kind = client.describe_index(self.collection, "vector")
             if kind is None or kind["index_type"] != wanted[0].index_type:
@@ -297,7 +287,7 @@ class ImageIndex:
             client.load_collection(self.collection)
 
         with self.store.write_lock(self.collection):
-            wanted = self._index_params(exact=self.info().rows <= EXACT_ROWS)
+            rows = self.info().rows
             self.store.call("Building the index", build)
 
     def _drop_index(self, client: MilvusClient) -> None:
@@ -317,7 +307,9 @@ class ImageIndex:
     def _add_missing_index(self, client: MilvusClient) -> None:
         """A collection is made in two steps; whoever made it may have been killed between them."""
         if not client.list_indexes(self.collection):
-            client.create_index(self.collection, self._index_params(exact=True))
+            client.create_index(
+                self.collection, index_params(client, self.store.is_local, exact=True)
+            )
             client.load_collection(self.collection)
 
     def search(
@@ -346,10 +338,7 @@ class ImageIndex:
                 output_fields=list(STORED_FIELDS),
                 # A server would hold a "Strong" search back until its next time tick, 0.2 s.
                 consistency_level="Session",
-                search_params={
-                    "metric_type": "COSINE",
-                    "params": _SEARCH_PARAMS | {"ef": max(128, k)},
-                },
+                search_params=search_params(k),
             ),
         )
         return [
@@ -377,19 +366,6 @@ class ImageIndex:
 
         return self.store.call(what, load_first)
 
-    def _index_params(self, exact: bool) -> Any:
-        params = self.store.client.prepare_index_params()
-        if not exact:
-            kind, build = "HNSW", {"M": 16, "efConstruction": 200}
-        elif self.store.is_local:
-            # Probing all cells is an exact search too, and in Milvus Lite (which builds 128 of
-            # them whatever it is told) faster than FLAT, which copies all vectors for each query.
-            kind, build = "IVF_FLAT", {"nlist": _CELLS}
-        else:
-            kind, build = "FLAT", {}
-        params.add_index("vector", index_type=kind, metric_type="COSINE", params=build)
-        return params
-
 
 def list_collections(
     uri: str | os.PathLike[str] | None = None, token: str | None = None
@@ -407,13 +383,6 @@ def list_collections(
         return found
     finally:
         store.close()
-
-
-def _key(image_id: str) -> str:
-    """A row's primary key. The driver puts keys into filter expressions unescaped, so that names
-    of files must not be keys.
-    """
-    return hashlib.sha256(image_id.encode()).hexdigest()
 
 
 def _batches(items: Sequence[Any]) -> Iterable[Sequence[Any]]:

@@ -15,13 +15,8 @@ from mmrag.encoders.encoder import Prepared
 from mmrag.errors import ImageError, MmragError
 from mmrag.gallery import Gallery
 from mmrag.images import read_bytes
-from mmrag.index.image_index import (
-    MAX_ID,
-    MAX_METADATA,
-    MAX_PATH,
-    MAX_TEXT,
-    ImageIndex,
-)
+from mmrag.index.image_index import ImageIndex
+from mmrag.index.schema import MAX_ID, MAX_METADATA, MAX_PATH, MAX_TEXT
 from mmrag.types import GalleryImage, Skipped
 
 # Rows wait for a full write at most this long, so that little is lost when the process is killed.

@@ -19,19 +19,17 @@ from torch.nn import functional as F
 
 from mmrag.encoders.device import resolve_device, resolve_precision, torch_dtype
 from mmrag.encoders.encoder import Encoder
-from mmrag.errors import CheckpointError, MmragError
+from mmrag.errors import MmragError
 from mmrag.evaluation.eval_set import EvalQuery, EvalSet
 from mmrag.evaluation.ranking import hit_rates, rank_in_memory
 from mmrag.streaming import map_ahead
 from mmrag.training.batches import Batch, BatchMaker, Side
 from mmrag.training.models import EncoderFiles, open_model
+from mmrag.training.state import STATE_FILE, TrainingState
 
 if TYPE_CHECKING:
     from mmrag.encoders.clip import CLIPModel
     from mmrag.encoders.visualized_bge import VisualizedBGE
-
-
-_STATE_FILE = "checkpoint.pt"
 
 
 class Progress(Protocol):
@@ -120,7 +118,7 @@ def train(
     """
     settings = settings or TrainingSettings()
     out = Path(out)
-    if (out / "config.json").is_file() and not (out / _STATE_FILE).is_file():
+    if (out / "config.json").is_file() and not (out / STATE_FILE).is_file():
         raise MmragError(f"{out} already holds an encoder; name another folder with --out.")
     if held_out is None:
         eval_set, held_out = hold_out(eval_set)
@@ -139,7 +137,7 @@ def train(
     total = settings.steps or max(1, round(settings.epochs * per_epoch))
     sets = [_content(eval_set), _content(held_out)]
     arguments = [encoder, checkpoint, text_model, asdict(settings), total]
-    state = _State(out, _digest([arguments, sets]))
+    state = TrainingState(out, _digest([arguments, sets]))
     device = resolve_device(settings.device)
     model.to(device)
     started = time.perf_counter()
@@ -280,55 +278,3 @@ def _content(eval_set: EvalSet) -> list[Any]:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-class _State:
-    """`OUT/checkpoint.pt`: weights, optimiser and losses of an unfinished training."""
-
-    def __init__(self, out: Path, key: str) -> None:
-        self.path = out / _STATE_FILE
-        self._key = key
-
-    def exists(self) -> bool:
-        return self.path.is_file()
-
-    def load(
-        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer
-    ) -> tuple[list[float], dict[str, dict[str, float]]]:
-        try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-        # A damaged file shows itself in many ways.
-        except Exception as error:
-            raise CheckpointError(f"{self.path} is damaged; remove it to start anew.") from error
-        if state["key"] != self._key:
-            raise MmragError(
-                f"{self.path.parent} holds an unfinished training with other settings; "
-                "finish it with those, or remove the folder."
-            )
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        return list(state["losses"]), state["before"]
-
-    def save(
-        self,
-        model: torch.nn.Module,
-        optimizer: torch.optim.Optimizer,
-        losses: list[float],
-        before: dict[str, dict[str, float]],
-    ) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_name(_STATE_FILE + ".part")
-        torch.save(
-            {
-                "key": self._key,
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "losses": losses,
-                "before": before,
-            },
-            part,
-        )
-        os.replace(part, self.path)
-
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)

@@ -1,0 +1,73 @@
+"""What an interrupted training goes on from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from mmrag.errors import CheckpointError, MmragError
+
+STATE_FILE = "checkpoint.pt"
+
+
+class TrainingState:
+    """Weights, optimiser and losses, in `OUT/checkpoint.pt` until the training is finished.
+
+    Args:
+        out: the training's folder.
+        key: identifies the training; only the same one goes on from here.
+    """
+
+    def __init__(self, out: Path, key: str) -> None:
+        self.path = out / STATE_FILE
+        self._key = key
+
+    def exists(self) -> bool:
+        """Whether there is something to go on from."""
+        return self.path.is_file()
+
+    def load(
+        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+    ) -> tuple[list[float], dict[str, dict[str, float]]]:
+        """Put the state into model and optimiser; returns losses and the metrics before."""
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+        # A damaged file shows itself in many ways.
+        except Exception as error:
+            raise CheckpointError(f"{self.path} is damaged; remove it to start anew.") from error
+        if state["key"] != self._key:
+            raise MmragError(
+                f"{self.path.parent} holds an unfinished training with other settings; "
+                "finish it with those, or remove the folder."
+            )
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return list(state["losses"]), state["before"]
+
+    def save(
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        losses: list[float],
+        before: dict[str, dict[str, float]],
+    ) -> None:
+        """Write the state; a write that is killed leaves the one before."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_name(STATE_FILE + ".part")
+        torch.save(
+            {
+                "key": self._key,
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "losses": losses,
+                "before": before,
+            },
+            part,
+        )
+        os.replace(part, self.path)
+
+    def remove(self) -> None:
+        """The training is finished."""
+        self.path.unlink(missing_ok=True)
