@@ -9,10 +9,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
+from pymilvus.grpc_gen import milvus_pb2, milvus_pb2_grpc
 
 from mmrag import ImageIndex, Query, Searcher, open_gallery
 from mmrag.encoders.encoder import Encoder
@@ -114,6 +117,23 @@ def test_a_crashed_server_is_replaced(folder: Path, tiny: Encoder, tmp_path: Pat
             assert searcher.search(Query(text="a red mug")).hits == before
         assert index.info().rows == 12
     assert wait_until(lambda: not servers(store))
+
+
+def test_an_idle_client_is_not_cut_off(tmp_path: Path) -> None:
+    """The driver pings an idle connection, which gRPC servers by default answer by closing it."""
+    lease = LiteServerLease(tmp_path / "gallery.db")
+    options = [("grpc.keepalive_time_ms", 1000), ("grpc.keepalive_permit_without_calls", 1)]
+    options += [("grpc.http2.max_pings_without_data", 0)]
+    with grpc.insecure_channel(f"127.0.0.1:{lease.port}", options) as channel:
+        stub = milvus_pb2_grpc.MilvusServiceStub(channel)
+        stub.GetVersion(milvus_pb2.GetVersionRequest())
+        states: list[grpc.ChannelConnectivity] = []
+        channel.subscribe(states.append)
+        time.sleep(8)
+        stub.GetVersion(milvus_pb2.GetVersionRequest())
+        assert grpc.ChannelConnectivity.TRANSIENT_FAILURE not in states
+        assert grpc.ChannelConnectivity.IDLE not in states
+    lease.close()
 
 
 def test_a_stale_record_is_no_server(tmp_path: Path) -> None:

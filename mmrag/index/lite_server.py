@@ -24,12 +24,12 @@ import json
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -41,6 +41,16 @@ from mmrag.errors import IndexStoreError
 
 _START_TIMEOUT = 60.0
 _POLL = 0.05
+# As Milvus Lite's own server, and: a port is never shared with another server, and the driver,
+# which pings every ten seconds, is not cut off for that while it is idle.
+_SERVER_OPTIONS = [
+    ("grpc.max_receive_message_length", 256 << 20),
+    ("grpc.max_send_message_length", 256 << 20),
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1000),
+    ("grpc.http2.max_ping_strikes", 0),
+]
 
 
 @dataclass(frozen=True)
@@ -167,14 +177,23 @@ class LiteServerLease:
 
 def serve(store: Path, state: Path, port: int, linger: float) -> None:
     """Run the server of a store until it has had no user for `linger` seconds."""
-    from milvus_lite.adapter.grpc.server import start_server_in_thread
+    import grpc
+    from milvus_lite.adapter.grpc.servicer import MilvusServicer
+    from milvus_lite.db import MilvusLite
+    from pymilvus.grpc_gen import milvus_pb2_grpc
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    if not _is_free(port):
-        port = 0
-    server, db, port = start_server_in_thread(str(store), host="127.0.0.1", port=port)
+    db = MilvusLite(str(store))
+    server = grpc.server(ThreadPoolExecutor(max_workers=10), options=_SERVER_OPTIONS)
+    milvus_pb2_grpc.add_MilvusServiceServicer_to_server(MilvusServicer(db), server)
+    try:
+        port = server.add_insecure_port(f"127.0.0.1:{port}")
+    except RuntimeError:
+        # Somebody else listens where the server before this one did: any other port will do.
+        port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
     me = psutil.Process()
     record = {"pid": me.pid, "created": me.create_time(), "port": port}
     part = state / "server.json.part"
@@ -199,17 +218,6 @@ def serve(store: Path, state: Path, port: int, linger: float) -> None:
         current = _read_record(state)
         if current is not None and current.pid == me.pid:
             (state / "server.json").unlink(missing_ok=True)
-
-
-def _is_free(port: int) -> bool:
-    """Whether nobody listens there. gRPC itself would share the port with another server."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 def _read_record(state: Path) -> ServerRecord | None:

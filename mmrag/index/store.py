@@ -83,7 +83,8 @@ class MilvusStore:
         import grpc
         from pymilvus.exceptions import MilvusException
 
-        lost = False
+        # The server of a local store is known to be up, so a first failure is not final either.
+        lost = self._lease is not None
         deadline = time.monotonic() + RECONNECT_SECONDS
         while True:
             try:
