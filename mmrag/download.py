@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mmrag import config
 from mmrag.encoders import PUBLISHED, PublishedEncoder
 from mmrag.errors import CheckpointError, MmragError
 
@@ -24,16 +25,19 @@ def download_encoder(name: str, progress: Callable[..., Any] | None = None) -> l
         progress: `tqdm` or something with its interface; None shows nothing.
 
     Returns:
-        The files; for CLIP, whose files open_clip names, none.
+        The files.
 
     Raises:
         CheckpointError: no network, or a checksum that does not fit; says what to do by hand.
     """
     if name.startswith("clip:"):
-        from mmrag.encoders import load_encoder
+        from mmrag.encoders.clip import fetch_published
 
-        load_encoder(name, device="cpu", precision="fp32")
-        return []
+        arch, _, pretrained = name.removeprefix("clip:").rpartition("/")
+        file, _ = fetch_published(
+            arch or pretrained, pretrained, config.weights_dir() / "clip", progress
+        )
+        return [Path(file)]
     if name not in PUBLISHED:
         raise MmragError(
             f"Nothing to download for {name!r}; use {', '.join(PUBLISHED)} or clip:ARCH/PRETRAINED."

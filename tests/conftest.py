@@ -20,14 +20,16 @@ from mmrag.encoders.encoder import Encoder
 
 ROOT = Path(__file__).resolve().parents[1]
 PARITY = Path(__file__).parent / "parity"
-GROCERY = ROOT.parent / "shared" / "datasets" / "grocery-store"
+GROCERY = Path(
+    os.environ.get("MMRAG_TEST_GROCERY", ROOT.parent / "shared" / "datasets" / "grocery-store")
+)
 
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the state or the settings of whoever runs it."""
     for name in list(os.environ):
-        if name.startswith("MMRAG_") and name != "MMRAG_TEST_MILVUS":
+        if name.startswith("MMRAG_") and not name.startswith("MMRAG_TEST_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("MMRAG_HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv("MMRAG_STORE_LINGER", "0.5")
@@ -36,7 +38,7 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 @pytest.fixture(scope="session")
 def grocery() -> Path:
     if not (GROCERY / "dataset").is_dir():
-        pytest.skip("the Grocery Store Dataset is not beside the project")
+        pytest.skip("MMRAG_TEST_GROCERY names no folder with the Grocery Store Dataset")
     return GROCERY
 
 

@@ -118,6 +118,22 @@ def test_the_command_line_and_hub_names(hub: Hub, base_checkpoint: Path) -> None
     assert again.info.fingerprint == loaded.info.fingerprint
 
 
+def test_clip_weights_are_fetched_by_their_tag(hub: Hub) -> None:
+    name = "timm/vit_base_patch32_clip_224.openai/open_clip_model.safetensors"
+    hub.files[name] = bytes(5000)
+    (file,) = download_encoder("clip:ViT-B-32/openai", Bar)
+    assert file.read_bytes() == bytes(5000)
+    assert Bar.last.n == 5000
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_encoder("clip:ViT-B-32/openai")
+    hub.files.clear()
+    file.unlink()
+    with pytest.raises(CheckpointError, match="To do it by hand, get the file elsewhere"):
+        download_encoder("clip:ViT-B-32/openai")
+
+
 def test_unknown_names() -> None:
+    with pytest.raises(MmragError, match="clip:ViT-B-32 has no weights 'nope'"):
+        download_encoder("clip:ViT-B-32/nope")
     with pytest.raises(MmragError, match="Nothing to download for 'demo'"):
         download_encoder("demo")

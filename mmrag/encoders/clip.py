@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mmrag")
 _CONFIG_FILE = "open_clip_config.json"
+_BY_HAND = "To do it by hand, get the file elsewhere and give it as checkpoint, with clip:ARCH."
 
 
 class CLIPModel(nn.Module):
@@ -146,7 +147,7 @@ def load_open_clip(
     _refuse_code(config, arch)
     extra: dict[str, Any] = {}
     if checkpoint is None:
-        checkpoint, extra = _published(arch, pretrained, cache)
+        checkpoint, extra = fetch_published(arch, pretrained, cache)
     with _quiet():
         clip = open_clip.create_model(arch, load_weights=False, pretrained_text=False, **extra)
     state = read_state_dict(checkpoint)
@@ -250,8 +251,24 @@ def _write_config(
     (folder / _CONFIG_FILE).write_text(json.dumps(config, indent=1), encoding="utf-8")
 
 
-def _published(arch: str, pretrained: str | None, cache: Path) -> tuple[str, dict[str, Any]]:
-    """The file of published weights, fetched if needed, and what they ask of the architecture."""
+def fetch_published(
+    arch: str,
+    pretrained: str | None,
+    cache: Path,
+    progress: Callable[..., Any] | None = None,
+) -> tuple[str, dict[str, Any]]:
+    """The file of published weights, fetched if needed, and what they ask of the architecture.
+
+    Args:
+        arch: a name that open_clip knows.
+        pretrained: a tag that open_clip knows for `arch`.
+        cache: where the file is kept.
+        progress: `tqdm` or something with its interface.
+
+    Raises:
+        MmragError: no such weights; names those that are published.
+        CheckpointError: they cannot be fetched.
+    """
     from mmrag.download import download_file
 
     tags = open_clip.list_pretrained_tags_by_model(arch)
@@ -274,14 +291,17 @@ def _published(arch: str, pretrained: str | None, cache: Path) -> tuple[str, dic
     if hub:
         repository, _, file = hub.rpartition("/")
         file = file or "open_clip_model.safetensors"
-        return str(download_file(repository, file, cache / repository / file)), extra
+        try:
+            return str(download_file(repository, file, cache / repository / file, progress)), extra
+        except CheckpointError as error:
+            raise CheckpointError(f"{error} {_BY_HAND}") from error
     try:
         return str(open_clip.download_pretrained(known, cache_dir=str(cache))), extra
     # Network and checksum failures arrive as many types.
     except Exception as error:
         raise CheckpointError(
-            f"The weights of clip:{arch}/{pretrained} cannot be fetched ({type(error).__name__}); "
-            "get the file elsewhere and give it as checkpoint."
+            f"The weights of clip:{arch}/{pretrained} cannot be fetched "
+            f"({type(error).__name__}). {_BY_HAND}"
         ) from error
 
 
