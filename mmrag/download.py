@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmrag import config
 from mmrag.encoders import PUBLISHED, PublishedEncoder
 from mmrag.errors import CheckpointError, MmragError
 
@@ -31,12 +30,9 @@ def download_encoder(name: str, progress: Callable[..., Any] | None = None) -> l
         CheckpointError: no network, or a checksum that does not fit; says what to do by hand.
     """
     if name.startswith("clip:"):
-        from mmrag.encoders.clip import fetch_published
+        from mmrag.encoders.clip import fetch_published, split_name
 
-        arch, _, pretrained = name.removeprefix("clip:").rpartition("/")
-        file, _ = fetch_published(
-            arch or pretrained, pretrained, config.weights_dir() / "clip", progress
-        )
+        file, _ = fetch_published(*split_name(name), progress)
         return [Path(file)]
     if name not in PUBLISHED:
         raise MmragError(

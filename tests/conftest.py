@@ -54,7 +54,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mmrag.training.models import CONFIGS, open_model
 
     folder = tmp_path_factory.mktemp("tiny")
-    files = open_model(f"new:{CONFIGS / 'visualized-bge-tiny.json'}", _words(), 0, folder)
+    files = open_model(f"new:{CONFIGS / 'visualized-bge-tiny.json'}", _words(), 0)
     files.save(folder)
     return folder
 

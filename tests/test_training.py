@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
+import torch
 from PIL import Image
 
 from mmrag import EvalSet, MmragError, load_encoder
@@ -23,7 +25,7 @@ from mmrag.training.batches import BatchMaker
 from mmrag.training.train import TrainingSettings, hold_out, train
 from mmrag.types import GalleryImage
 
-from .conftest import ROOT
+from .conftest import PARITY, ROOT
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 180, 40), "blue": (40, 40, 200), "grey": (128,) * 3}
 QUICK = TrainingSettings(steps=8, batch_size=8, device="cpu", precision="fp32")
@@ -77,6 +79,28 @@ def test_it_learns_and_load_encoder_takes_it(colours: EvalSet, tmp_path: Path, k
     again = train(colours, str(tmp_path / "out"), tmp_path / "tuned", QUICK)
     assert again.metrics_before["composed"] == report.metrics_after["composed"]
     assert load_encoder(str(tmp_path / "tuned")).info.source.endswith("fine-tuned on colours")
+
+
+def test_full_size_models_are_fine_tuned(
+    colours: EvalSet, base_checkpoint: Path, tmp_path: Path
+) -> None:
+    """One step of Visualized BGE base and of CLIP ViT-B-32; what is written is what was trained."""
+    torch.manual_seed(0)
+    torch.save(open_clip.create_model("ViT-B-32").state_dict(), tmp_path / "clip.pt")
+    few = colours.with_queries(colours.queries[:20])
+    settings = TrainingSettings(steps=1, batch_size=2, learning_rate=1e-5, device="cpu")
+    bge = {"checkpoint": str(base_checkpoint), "text_model": str(PARITY / "text-model-base")}
+    models = {
+        "visualized-bge-base": bge,
+        "clip:ViT-B-32": {"checkpoint": str(tmp_path / "clip.pt")},
+    }
+    for number, (name, files) in enumerate(models.items()):
+        out = tmp_path / str(number)
+        report = train(few, name, out, settings, held_out=few, **files)
+        tuned = load_encoder(str(out), precision="fp32")
+        assert tuned.info.dim == (768, 512)[number]
+        assert tuned.info.fingerprint != load_encoder(name, **files).info.fingerprint
+        assert hit_rates(rank_in_memory(tuned, few), few) == report.metrics_after
 
 
 def test_same_seed_same_losses(colours: EvalSet, tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ line in `PUBLISHED` for each set of weights that has a name of its own.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrag import config
+from mmrag.encoders.checkpoints import read_card
 from mmrag.errors import CheckpointError, MmragError
 
 if TYPE_CHECKING:
@@ -205,13 +205,9 @@ def _load_clip(
     from mmrag.encoders import clip
     from mmrag.encoders.build import build_encoder
 
-    arch, pretrained = name.removeprefix("clip:"), None
-    if not Path(arch).is_file() and "/" in arch:
-        arch, pretrained = arch.rsplit("/", 1)
+    arch, pretrained = clip.split_name(name)
     weight = 0.5 if image_weight is None else image_weight
-    model = clip.load_open_clip(
-        arch, pretrained, str(path) if path else None, weight, config.weights_dir() / "clip"
-    )
+    model = clip.load_open_clip(arch, pretrained, str(path) if path else None, weight)
     source = f"open_clip {arch}, {pretrained or path}"
     licence = "see the source"
     return build_encoder(model, clip.preprocessing(model), name, licence, source, device, precision)
@@ -222,7 +218,7 @@ def _load_folder(
 ) -> Encoder:
     from mmrag.encoders.build import build_encoder
 
-    card = _read_card(folder)
+    card = read_card(folder)
     if card.get("class") == "clip":
         from mmrag.encoders import clip
 
@@ -250,7 +246,7 @@ def _local_or_hub(checkpoint: str | os.PathLike[str] | None) -> Path | None:
 
 
 def _describe_shipped(config_file: Path) -> EncoderDescription:
-    card = _read_card(config_file.parent)
+    card = read_card(config_file.parent)
     return EncoderDescription(
         config_file.parent.name,
         int(card["dim"]),
@@ -260,13 +256,3 @@ def _describe_shipped(config_file: Path) -> EncoderDescription:
         str(card["source"]),
         "ships with mmrag",
     )
-
-
-def _read_card(folder: Path) -> dict[str, Any]:
-    try:
-        card = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder}/config.json cannot be read: {error}") from error
-    if not isinstance(card, dict) or card.get("format") != "mmrag-encoder":
-        raise CheckpointError(f"{folder} is not an encoder of this project.")
-    return card

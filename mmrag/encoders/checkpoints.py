@@ -114,6 +114,25 @@ def write_safetensors(module: torch.nn.Module, path: Path) -> None:
     os.replace(part, path)
 
 
+def write_card(folder: Path, card: Mapping[str, Any]) -> None:
+    """Write `config.json`, whose presence makes a folder an encoder: call it last."""
+    part = folder / "config.json.part"
+    card = {"format": "mmrag-encoder", **card}
+    part.write_text(json.dumps(card, indent=1, sort_keys=True), encoding="utf-8")
+    os.replace(part, folder / "config.json")
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """What `write_card` wrote; raises CheckpointError for anything else."""
+    try:
+        card = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder}/config.json cannot be read: {error}") from error
+    if not isinstance(card, dict) or card.get("format") != "mmrag-encoder":
+        raise CheckpointError(f"{folder} is not an encoder of this project.")
+    return card
+
+
 def _some(names: Iterable[str], most: int = 5) -> str:
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""

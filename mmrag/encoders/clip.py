@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,14 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.transforms import Normalize
 
-from mmrag.encoders.checkpoints import load_into, read_state_dict, write_safetensors
+from mmrag import config as settings
+from mmrag.encoders.checkpoints import (
+    load_into,
+    read_card,
+    read_state_dict,
+    write_card,
+    write_safetensors,
+)
 from mmrag.errors import CheckpointError, MmragError
 from mmrag.images import Pixels, resize_and_crop
 
@@ -123,8 +130,17 @@ class CLIPModel(nn.Module):
         return len(self.tokenizer.encode(text)) > room
 
 
+def split_name(name: str) -> tuple[str, str | None]:
+    """`clip:ARCH/PRETRAINED` as (ARCH, PRETRAINED), the second None for `clip:ARCH` alone."""
+    arch = name.removeprefix("clip:")
+    if Path(arch).is_file() or "/" not in arch:
+        return arch, None
+    arch, pretrained = arch.rsplit("/", 1)
+    return arch, pretrained
+
+
 def load_open_clip(
-    arch: str, pretrained: str | None, checkpoint: str | None, image_weight: float, cache: Path
+    arch: str, pretrained: str | None, checkpoint: str | None, image_weight: float
 ) -> CLIPModel:
     """A CLIP by architecture.
 
@@ -133,7 +149,6 @@ def load_open_clip(
         pretrained: a tag that open_clip knows for `arch`; its weights are downloaded if needed.
         checkpoint: a local file instead.
         image_weight: see `CLIPModel`.
-        cache: where downloaded weights are kept.
     """
     if Path(arch).suffix == ".json" and Path(arch).is_file():
         open_clip.add_model_config(Path(arch))
@@ -147,7 +162,7 @@ def load_open_clip(
     _refuse_code(config, arch)
     extra: dict[str, Any] = {}
     if checkpoint is None:
-        checkpoint, extra = fetch_published(arch, pretrained, cache)
+        checkpoint, extra = fetch_published(arch, pretrained)
     with _quiet():
         clip = open_clip.create_model(arch, load_weights=False, pretrained_text=False, **extra)
     state = read_state_dict(checkpoint)
@@ -162,7 +177,7 @@ def load_open_clip(
 def load_folder(folder: Path, image_weight: float | None = None) -> CLIPModel:
     """The model that `save_folder` wrote; `image_weight` None takes the one it was saved with."""
     try:
-        card = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        card = read_card(folder)
         weight = card["image_weight"] if image_weight is None else image_weight
         model = _from_folder(folder, weight)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
@@ -178,27 +193,20 @@ def save_folder(model: CLIPModel, folder: Path, card: Mapping[str, Any]) -> None
         model.tokenizer.save_pretrained(str(folder))
     _write_config(folder, model.architecture, vars(model.preprocess_cfg))
     write_safetensors(model.clip, folder / "model.safetensors")
-    config = {"format": "mmrag-encoder", "class": "clip", "image_weight": model.image_weight}
-    part = folder / "config.json.part"
-    part.write_text(json.dumps({**config, **card}, indent=1, sort_keys=True), encoding="utf-8")
-    # Last, since its presence makes the folder an encoder.
-    os.replace(part, folder / "config.json")
+    write_card(folder, {"class": "clip", "image_weight": model.image_weight, **card})
 
 
-def create(config: Mapping[str, Any], texts: Iterable[str], seed: int, folder: Path) -> CLIPModel:
+def create(config: Mapping[str, Any], texts: Iterable[str], seed: int = 0) -> CLIPModel:
     """A CLIP with fresh weights and a vocabulary of the words in `texts`.
 
     Args:
         config: `model_cfg` in open_clip's format and `vocab_size`.
         texts: a corpus of the domain, for the vocabulary.
         seed: of the weights.
-        folder: where the model will be saved; tokenizer and configuration are written there now.
     """
     from mmrag.encoders.visualized_bge_files import make_tokenizer
 
     tokenizer = make_tokenizer(texts, int(config.get("vocab_size", 4000)))
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(str(folder))
     text_cfg = {
         **config["model_cfg"]["text_cfg"],
         "vocab_size": len(tokenizer),
@@ -209,10 +217,13 @@ def create(config: Mapping[str, Any], texts: Iterable[str], seed: int, folder: P
         "hf_tokenizer_name": "local",
     }
     architecture = {**config["model_cfg"], "text_cfg": text_cfg}
-    _write_config(folder, architecture, {"size": architecture["vision_cfg"]["image_size"]})
-    with torch.random.fork_rng(devices=[]):
+    with tempfile.TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _from_folder(folder, float(config.get("image_weight", 0.5)))
+        # open_clip takes a tokenizer of one's own from a folder only.
+        tokenizer.save_pretrained(scratch)
+        size = architecture["vision_cfg"]["image_size"]
+        _write_config(Path(scratch), architecture, {"size": size})
+        return _from_folder(Path(scratch), float(config.get("image_weight", 0.5)))
 
 
 def preprocessing(model: CLIPModel) -> dict[str, Any]:
@@ -254,7 +265,6 @@ def _write_config(
 def fetch_published(
     arch: str,
     pretrained: str | None,
-    cache: Path,
     progress: Callable[..., Any] | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """The file of published weights, fetched if needed, and what they ask of the architecture.
@@ -262,7 +272,6 @@ def fetch_published(
     Args:
         arch: a name that open_clip knows.
         pretrained: a tag that open_clip knows for `arch`.
-        cache: where the file is kept.
         progress: `tqdm` or something with its interface.
 
     Raises:
@@ -271,6 +280,7 @@ def fetch_published(
     """
     from mmrag.download import download_file
 
+    cache = settings.weights_dir() / "clip"
     tags = open_clip.list_pretrained_tags_by_model(arch)
     if pretrained not in tags:
         wanted = f"has no weights {pretrained!r}" if pretrained else "was given no weights"

@@ -6,8 +6,6 @@ writes it and `load_folder` reads it, for the official sizes and for small ones 
 
 from __future__ import annotations
 
-import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,7 +20,9 @@ from timm.models.eva import checkpoint_filter_fn as rename_eva_keys
 from mmrag.encoders.checkpoints import (
     StateDict,
     load_into,
+    read_card,
     read_state_dict,
+    write_card,
     write_safetensors,
 )
 from mmrag.encoders.visualized_bge import MEAN, STD, VisualizedBGE
@@ -63,7 +63,7 @@ def load_official(name: str, checkpoint: str, text_model: str) -> VisualizedBGE:
 def load_folder(folder: Path) -> VisualizedBGE:
     """The model that `save_folder` wrote."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_card(folder)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         model = _build(config, tokenizer)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -77,11 +77,7 @@ def save_folder(model: VisualizedBGE, folder: Path, card: Mapping[str, Any]) -> 
     folder.mkdir(parents=True, exist_ok=True)
     model.tokenizer.save_pretrained(str(folder))
     write_safetensors(model, folder / "model.safetensors")
-    config = {"format": "mmrag-encoder", "class": "visualized-bge", **card, **model.architecture}
-    part = folder / "config.json.part"
-    part.write_text(json.dumps(config, indent=1, sort_keys=True), encoding="utf-8")
-    # Last, since its presence makes the folder an encoder.
-    os.replace(part, folder / "config.json")
+    write_card(folder, {"class": "visualized-bge", **card, **model.architecture})
 
 
 def create(config: Mapping[str, Any], texts: Iterable[str], seed: int = 0) -> VisualizedBGE:

@@ -130,8 +130,8 @@ class ImageIndex:
             str(made["precision"]),
         )
 
-    def check_encoder(self) -> None:
-        """Raise `IndexStoreError` if the collection was built with another encoder than ours."""
+    def check_encoder(self) -> dict[str, Any]:
+        """What `create` noted; IndexStoreError if it was with another encoder than ours."""
         made = self._made()
         ours = self.encoder.info if self.encoder else None
         if ours is not None and made["fingerprint"] != ours.fingerprint:
@@ -141,6 +141,7 @@ class ImageIndex:
                 f"({ours.fingerprint}). Search it with that encoder, or index into another "
                 "collection."
             )
+        return made
 
     def _made(self) -> dict[str, Any]:
         """What `create` noted in the collection's properties."""
@@ -169,8 +170,7 @@ class ImageIndex:
             raise MmragError(f"embed must be one of {', '.join(EMBED_CHOICES)}, not {embed!r}.")
         with self.store.write_lock(self.collection):
             if self.exists():
-                self.check_encoder()
-                held = self._made()["embed"]
+                held = self.check_encoder()["embed"]
                 if held != embed:
                     raise IndexStoreError(
                         f"Collection {self.collection!r} holds embeddings of {held!r}, "

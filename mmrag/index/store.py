@@ -84,14 +84,14 @@ class MilvusStore:
         from pymilvus.exceptions import MilvusException
 
         # The server of a local store is known to be up, so a first failure is not final either.
-        lost = self._lease is not None
+        may_return = self._lease is not None
         deadline = time.monotonic() + RECONNECT_SECONDS
         while True:
             try:
                 return request(self.client)
             except IndexStoreError:
                 # Not connected: at the first try that is final, later the server may be back soon.
-                if not lost or time.monotonic() > deadline:
+                if not may_return or time.monotonic() > deadline:
                     raise
             except (MilvusException, grpc.RpcError) as error:
                 if not _is_lost_connection(error):
@@ -102,7 +102,7 @@ class MilvusStore:
                         f"{what}: the Milvus at {self.uri} does not answer any more; what was "
                         "written is kept, so start it and run this again."
                     ) from error
-            lost = True
+            may_return = True
             self._disconnect()
             if self._lease is not None:
                 self._lease.ensure()

@@ -43,7 +43,6 @@ def open_model(
     encoder: str,
     eval_set: EvalSet,
     seed: int,
-    scratch: Path,
     checkpoint: str | None = None,
     text_model: str | None = None,
 ) -> EncoderFiles:
@@ -53,12 +52,11 @@ def open_model(
         encoder: as `load_encoder` takes it, or `new:CONFIGURATION`.
         eval_set: the vocabulary of a new model is learned from its texts.
         seed: of a new model's weights.
-        scratch: folder where a new tokenizer may be written.
         checkpoint: as `load_encoder` takes it.
         text_model: as `load_encoder` takes it.
     """
     if encoder.startswith("new:"):
-        return _new(encoder.removeprefix("new:"), eval_set, seed, scratch)
+        return _new(encoder.removeprefix("new:"), eval_set, seed)
     loaded = load_encoder(
         encoder, checkpoint=checkpoint, text_model=text_model, device="cpu", precision="fp32"
     )
@@ -71,7 +69,7 @@ def open_model(
     return EncoderFiles(model, card, _writer("clip" if hasattr(model, "clip") else ""))
 
 
-def _new(name: str, eval_set: EvalSet, seed: int, scratch: Path) -> EncoderFiles:
+def _new(name: str, eval_set: EvalSet, seed: int) -> EncoderFiles:
     path = Path(name) if name.endswith(".json") else CONFIGS / f"{name}.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -86,7 +84,7 @@ def _new(name: str, eval_set: EvalSet, seed: int, scratch: Path) -> EncoderFiles
         if config.get("class") == "clip":
             from mmrag.encoders import clip
 
-            model: Any = clip.create(config, texts, seed, scratch)
+            model: Any = clip.create(config, texts, seed)
         else:
             from mmrag.encoders import visualized_bge_files
 

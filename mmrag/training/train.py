@@ -122,7 +122,7 @@ def train(
         raise MmragError(f"{out} already holds an encoder; name another folder with --out.")
     if held_out is None:
         eval_set, held_out = hold_out(eval_set)
-    files = open_model(encoder, eval_set, settings.seed, out, checkpoint, text_model)
+    files = open_model(encoder, eval_set, settings.seed, checkpoint, text_model)
     model = files.model
     maker = BatchMaker(
         eval_set,
