@@ -7,20 +7,14 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import IndexStoreError, MmragError
 from mmrag.images import read_bytes
 from mmrag.index.image_index import ImageIndex
+from mmrag.rerank.reranker import Reranker
 from mmrag.types import Hit, Query, SearchResult
-
-
-class Reranker(Protocol):
-    """Reorders the first hits of a result and may explain the best one."""
-
-    def rerank(self, result: SearchResult) -> SearchResult:
-        """The same hits in another order, with new ranks and the old `retrieval_rank`."""
 
 
 class Searcher:
@@ -111,16 +105,18 @@ class Searcher:
                 kept = [row for row in rows[i] if not picture.is_in(row)]
             rows[i] = kept[:k]
         clock.lap("search")
-        results = []
-        for query, found in zip(queries, rows, strict=True):
-            hits = [_hit(rank, row) for rank, row in enumerate(found, start=1)]
-            result = SearchResult(query, hits, dict(clock.shares))
-            if self.reranker is not None and hits:
-                started = time.perf_counter()
-                result = self.reranker.rerank(result)
-                result.timings_ms["rerank"] = 1000 * (time.perf_counter() - started)
+        results = [
+            SearchResult(
+                query,
+                [_hit(rank, row) for rank, row in enumerate(found, start=1)],
+                dict(clock.shares),
+            )
+            for query, found in zip(queries, rows, strict=True)
+        ]
+        if self.reranker is not None:
+            results = self.reranker.rerank_many(results)
+        for result in results:
             result.timings_ms["total"] = sum(result.timings_ms.values())
-            results.append(result)
         return results
 
 

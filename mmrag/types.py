@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from mmrag.images import ImageSource
 
@@ -58,6 +58,47 @@ class Hit:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What requests to a model server came to.
+
+    `cached` answers came from the disk and cost nothing now; their tokens are not counted.
+    `cost_usd` is None when the model has no price.
+    """
+
+    requests: int = 0
+    cached: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float | None = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        known = self.cost_usd is not None and other.cost_usd is not None
+        return Usage(
+            self.requests + other.requests,
+            self.cached + other.cached,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            (self.cost_usd or 0.0) + (other.cost_usd or 0.0) if known else None,
+        )
+
+
+@dataclass(frozen=True)
+class RerankReport:
+    """How reranking one result went.
+
+    `status` is "complete" (the answer ranked every candidate), "repaired" (it left some out,
+    repeated some or named some that were not shown) or "failed" (no usable answer: the order of
+    retrieval stands). `problems` says so in sentences.
+    """
+
+    reranker: str
+    status: Literal["complete", "repaired", "failed"]
+    problems: tuple[str, ...] = ()
+    usage: Usage = Usage()
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """The hits of one query, best first, and the milliseconds that each stage took."""
 
@@ -65,4 +106,4 @@ class SearchResult:
     hits: list[Hit]
     timings_ms: dict[str, float]
     explanation: str | None = None
-    rerank: dict[str, Any] | None = None
+    rerank: RerankReport | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -64,7 +65,7 @@ def search(
             {
                 "hits": result.hits,
                 "explanation": result.explanation,
-                "rerank": result.rerank or {},
+                "rerank": asdict(result.rerank) if result.rerank else {},
                 "timings_ms": result.timings_ms,
                 "grid": grid,
             }
