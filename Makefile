@@ -5,13 +5,15 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MILVUS_VENV ?= $(VENV)/milvus-server
 
-.PHONY: help setup setup-dev setup-milvus test lint format clean
+.PHONY: help setup setup-dev setup-milvus dashboard demo test lint format clean
 
 help:
-	@echo "make setup    an environment in $(VENV) with what users need"
-	@echo "make test     the tests (also sets up what they need)"
-	@echo "make lint     style and types"
-	@echo "make clean    remove the environment"
+	@echo "make dashboard  the dashboard in a browser, with something to show"
+	@echo "make demo       the same in the terminal"
+	@echo "make setup      an environment in $(VENV) with what users need"
+	@echo "make test       the tests (also sets up what they need)"
+	@echo "make lint       style and types"
+	@echo "make clean      remove the environment"
 
 # The stamps hold the time of the last installation: nothing is done while they are newer.
 $(VENV)/.users: requirements.txt
@@ -36,6 +38,12 @@ setup: $(VENV)/.users
 setup-dev: $(VENV)/.developers
 
 setup-milvus: $(VENV)/.milvus
+
+dashboard: setup
+	$(BIN)/python -m mmrag dashboard $(ARGS)
+
+demo: setup
+	$(BIN)/python -m mmrag demo $(ARGS)
 
 test: setup-dev setup-milvus
 	MMRAG_TEST_MILVUS=$(abspath $(MILVUS_VENV))/bin/python $(BIN)/python -m pytest $(ARGS)

@@ -74,14 +74,20 @@ def save_grid(pixels: Pixels, path: str | os.PathLike[str]) -> None:
     extension = Path(path).suffix.lower()
     if extension not in (".jpg", ".jpeg", ".png", ".webp"):
         raise MmragError(f"A grid is written as .jpg, .png or .webp, not as {extension or path!r}.")
+    data = encode_grid(pixels, extension)
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(data)
+    except OSError as error:
+        raise MmragError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def encode_grid(pixels: Pixels, extension: str = ".jpg") -> bytes:
+    """A grid as the bytes of a file: ".jpg", ".png" or ".webp"."""
     ok, encoded = cv2.imencode(extension, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
     if not ok:
         raise MmragError(f"The grid could not be encoded as {extension}.")
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_bytes(encoded.tobytes())
-    except OSError as error:
-        raise MmragError(f"{path} cannot be written: {error.strerror or error}.") from error
+    return encoded.tobytes()
 
 
 def _draw_query(view: Pixels, source: ImageSource) -> None:

@@ -53,6 +53,7 @@ from mmrag.cli.options import json_option, print_json, printable
 @click.option("--text-model", metavar="DIR", help="Text model of E.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--precision", default="auto", show_default=True)
+@click.option("--half", is_flag=True, help="Save the weights in 16 bits: half the size.")
 @json_option
 def train(
     eval_set: str,
@@ -73,6 +74,7 @@ def train(
     text_model: str | None,
     device: str,
     precision: str,
+    half: bool,
     as_json: bool,
 ) -> None:
     """Train an encoder on the labelled queries of EVAL_SET.
@@ -106,6 +108,7 @@ def train(
         seed=seed,
         device=device,
         precision=precision,
+        half=half,
     )
     report = run_training(
         EvalSet.load(eval_set),

@@ -44,7 +44,10 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """All that decides the outcome, beside encoder, eval set and library versions."""
+    """All that decides the outcome, beside encoder, eval set and library versions.
+
+    With `half` the trained weights are rounded to 16 bits, before they are measured and saved.
+    """
 
     epochs: float = 10.0
     steps: int | None = None
@@ -60,6 +63,7 @@ class TrainingSettings:
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
+    half: bool = False
 
     def __post_init__(self) -> None:
         if self.augment not in ("none", "light", "strong"):
@@ -189,6 +193,8 @@ def train(
             state.save(model, optimizer, losses, before)
             saved = time.monotonic()
     model.eval()
+    if settings.half:
+        model.half().float()
     after = _measure(files, held_out, settings)
     report = TrainingReport(
         out=str(out),
@@ -201,7 +207,7 @@ def train(
     )
     log = {"encoder": encoder, "eval_set": eval_set.name, "settings": asdict(settings)}
     (out / "training.json").write_text(json.dumps({**log, **asdict(report)}, indent=1))
-    model.float()
+    model.to(torch.float16 if settings.half else torch.float32)
     files.save(out)
     state.remove()
     return report

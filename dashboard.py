@@ -1,0 +1,5 @@
+"""The dashboard: `make dashboard`, or `streamlit run dashboard.py`."""
+
+from mmrag.ui.navigation import run
+
+run()

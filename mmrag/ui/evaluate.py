@@ -1,0 +1,216 @@
+"""Evaluate: start evaluations, and watch the queue that all visitors share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import streamlit as st
+
+from mmrag.evaluation.ablations import Ablations
+from mmrag.evaluation.estimate import estimate
+from mmrag.evaluation.known_sets import known_eval_sets
+from mmrag.evaluation.queue import Job, JobQueue
+from mmrag.evaluation.stages import Progress
+from mmrag.ui import resources
+from mmrag.ui.navigation import show_error
+
+ABLATIONS = {
+    "modality": "Image alone, text alone",
+    "paraphrases": "Paraphrases",
+    "index": "Index against exact search",
+    "answers": "Answers, with and without retrieval",
+}
+STATES = {
+    "waiting": ":material/schedule: waiting",
+    "running": ":material/play_arrow: running",
+    "done": ":material/check_circle: done",
+    "failed": ":material/error: failed",
+    "cancelled": ":material/cancel: cancelled",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one evaluation will do."""
+
+    eval_set: str
+    encoder: str
+    reranker: resources.RerankerChoice
+    k: int
+    rerank_k: int
+    limit: int | None
+    ablations: Ablations
+    max_cost: float | None
+
+    def title(self) -> str:
+        """In words."""
+        return f"{self.eval_set}: {self.encoder}, {self.reranker.label}"
+
+
+@st.cache_resource
+def queue() -> JobQueue:
+    """The one queue of this process."""
+    return JobQueue()
+
+
+def main() -> None:
+    """The page."""
+    form, watched = st.columns([3, 2], gap="large")
+    with form:
+        plans = _choose()
+        if plans:
+            _start(plans)
+    with watched:
+        st.subheader("Queue")
+        _watch()
+
+
+def _choose() -> list[Plan]:
+    sets = list(known_eval_sets())
+    encoders = [one for one in resources.encoder_names() if one]
+    if not sets or not encoders:
+        st.info("An evaluation needs an eval set and an encoder; see the Health page.")
+        return []
+    name = st.selectbox("Eval set", sets, key="eval_set", bind="query-params")
+    eval_set = resources.eval_set(name)
+    st.caption(f"{len(eval_set.images):,} images, {len(eval_set.queries):,} queries")
+    chosen = st.multiselect("Encoders", encoders, default=encoders[:1], key="encoders")
+    choices = resources.reranker_choices()
+    rerankers = st.multiselect(
+        "Reranking",
+        list(choices),
+        default=["none"],
+        format_func=lambda key: choices[key].label,
+        key="rerankers",
+        help="Each encoder is evaluated with each of these.",
+    )
+    with st.container(horizontal=True):
+        k = st.number_input("Results per query", 1, 1000, 50, key="k", width=150)
+        rerank_k = st.number_input("Reranked", 2, 100, 10, key="rerank_k", width=150)
+        limit = st.number_input(
+            "Queries", 1, len(eval_set.queries), len(eval_set.queries), key="limit", width=150
+        )
+    extra = st.multiselect(
+        "Also measure", list(ABLATIONS), format_func=ABLATIONS.__getitem__, key="ablations"
+    )
+    paid = any(choices[one].name == "gpt-4o" for one in rerankers) or "answers" in extra
+    budget = None
+    if paid:
+        budget = st.number_input(
+            "Stop before it costs more than (USD)", 0.01, 1000.0, 1.0, key="max_cost", width=260
+        )
+    return [
+        Plan(
+            eval_set=name,
+            encoder=encoder,
+            reranker=choices[reranker],
+            k=int(k),
+            rerank_k=int(rerank_k),
+            limit=None if limit == len(eval_set.queries) else int(limit),
+            ablations=Ablations(**dict.fromkeys(extra, True)),
+            max_cost=budget,
+        )
+        for encoder in chosen
+        for reranker in rerankers
+    ]
+
+
+def _start(plans: list[Plan]) -> None:
+    for plan in plans:
+        st.caption(_estimate(plan, resources.runs()))
+    if st.button("Start", type="primary", icon=":material/play_arrow:"):
+        for plan in plans:
+            queue().submit(plan.title(), _work(plan))
+        st.toast(f"{len(plans)} in the queue")
+
+
+def _estimate(plan: Plan, store: resources.RunStore) -> str:
+    queries = plan.limit or len(resources.eval_set(plan.eval_set).queries)
+    guess = estimate(store, plan.encoder, plan.reranker.name, queries)
+    if guess is None:
+        return f"{plan.title()}: not run here before, so its time is not known yet."
+    cost = "" if guess.cost_usd is None else f", about {guess.cost_usd:.2f} USD"
+    return f"{plan.title()}: about {guess.seconds:.0f} s{cost}, by {guess.runs} earlier runs."
+
+
+def _work(plan: Plan) -> Callable[[Callable[[Progress], None], Callable[[], bool]], str]:
+    def work(on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> str:
+        from mmrag.evaluation.evaluate import evaluate
+        from mmrag.evaluation.gallery_index import index_eval_set
+        from mmrag.rerank import load_reranker
+        from mmrag.search import Searcher
+
+        eval_set = resources.eval_set(plan.eval_set)
+        encoder = resources.encoder(plan.encoder)
+        done = 0
+
+        def indexed(n: int) -> None:
+            nonlocal done
+            done += n
+            on_progress(Progress("indexing", done, len(eval_set.images)))
+
+        name = plan.reranker.name
+        reranker = None
+        if name:
+            reranker = load_reranker(
+                name, presentation=plan.reranker.presentation, max_cost=plan.max_cost
+            )
+        index, _ = index_eval_set(eval_set, encoder, resources.uri(), progress=indexed)
+        with index:
+            run = evaluate(
+                eval_set,
+                Searcher(index, encoder, reranker),
+                plan.k,
+                rerank_k=plan.rerank_k if name else None,
+                ablations=plan.ablations,
+                store=resources.runs(),
+                limit=plan.limit,
+                on_progress=on_progress,
+                should_stop=should_stop,
+            )
+        return run.run_id
+
+    return work
+
+
+@st.fragment(run_every=1.0)
+def _watch() -> None:
+    jobs = queue().jobs()
+    if not jobs:
+        st.caption("Nothing is running. Evaluations go on when you leave this page.")
+    for job in jobs:
+        with st.container(border=True):
+            _show(job)
+
+
+def _show(job: Job) -> None:
+    st.text(job.title)
+    st.caption(STATES[job.state])
+    if job.state == "running" and job.progress is not None:
+        done, total = job.progress.done, max(1, job.progress.total)
+        st.progress(min(1.0, done / total), text=_words(job))
+    if job.error:
+        show_error(RuntimeError(job.error))
+    if not job.is_over:
+        st.button(
+            "Cancel",
+            key=f"cancel_{job.job_id}",
+            icon=":material/stop:",
+            on_click=queue().cancel,
+            args=(job.job_id,),
+        )
+    if job.run_id:
+        st.page_link(
+            st.Page(resources.page("runs")), label="See the run", query_params={"run": job.run_id}
+        )
+
+
+def _words(job: Job) -> str:
+    assert job.progress is not None
+    words = f"{job.progress.stage}: {job.progress.done:,} of {job.progress.total:,}"
+    remaining = job.remaining_seconds()
+    return words if remaining is None else f"{words}, {remaining:.0f} s left"
+
+
+main()

@@ -1,0 +1,70 @@
+"""Page configuration, sign-in, and which pages there are."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from pathlib import Path
+
+import streamlit as st
+
+_HERE = Path(__file__).parent
+
+PAGES = {
+    "search": ("Search", ":material/image_search:"),
+    "evaluate": ("Evaluate", ":material/play_circle:"),
+    "runs": ("Runs", ":material/bar_chart:"),
+    "speed": ("Speed", ":material/speed:"),
+    "gallery": ("Gallery", ":material/grid_view:"),
+    "health": ("Health", ":material/monitor_heart:"),
+}
+
+
+def run() -> None:
+    """Draw the page that the URL names."""
+    st.set_page_config(page_title="mmrag", page_icon=str(_HERE / "icon.png"), layout="wide")
+    _sign_in()
+    pages = []
+    for name, (title, icon) in PAGES.items():
+        path = f"mmrag/ui/{name}.py"
+        pages.append(st.Page(path, title=title, icon=icon, url_path=name, default=name == "search"))
+    from mmrag.errors import MmragError
+
+    page = st.navigation(pages, position="top")
+    try:
+        page.run()
+    except MmragError as error:
+        show_error(error)
+
+
+def show_error(error: Exception) -> None:
+    """One sentence where the result would be, as text."""
+    with st.container(border=True):
+        st.markdown(":material/error: **That did not work**")
+        st.text(str(error))
+
+
+def _sign_in() -> None:
+    """`MMRAG_DASHBOARD_PASSWORD`, or OIDC when `.streamlit/secrets.toml` has an [auth] section."""
+    password = os.environ.get("MMRAG_DASHBOARD_PASSWORD")
+    if password and not st.session_state.get("signed_in"):
+        st.title("mmrag")
+        with st.form("sign_in"):
+            given = st.text_input("Password", type="password")
+            if st.form_submit_button("Sign in", type="primary"):
+                if hmac.compare_digest(given.encode(), password.encode()):
+                    st.session_state.signed_in = True
+                    st.rerun()
+                st.error("That is not the password.")
+        st.stop()
+    if _oidc_configured() and not st.user.is_logged_in:
+        st.title("mmrag")
+        st.button("Sign in", type="primary", on_click=st.login)
+        st.stop()
+
+
+def _oidc_configured() -> bool:
+    try:
+        return "auth" in st.secrets
+    except FileNotFoundError:
+        return False

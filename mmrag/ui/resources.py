@@ -1,0 +1,132 @@
+"""What all visitors of the dashboard share: models, connections, eval sets.
+
+Everything here is made once per process and bounded in number. A visitor's own pictures and
+results live in their session only.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from mmrag import config
+from mmrag.errors import MmragError
+from mmrag.evaluation.known_sets import known_eval_sets
+from mmrag.runs.store import RunStore
+
+if TYPE_CHECKING:
+    from mmrag.encoders.encoder import Encoder
+    from mmrag.evaluation.eval_set import EvalSet
+    from mmrag.index.image_index import CollectionInfo, ImageIndex
+    from mmrag.rerank.reranker import Reranker
+
+MODELS_KEPT = 3
+
+
+@st.cache_resource(max_entries=MODELS_KEPT, show_spinner="Loading the encoder …")
+def encoder(name: str) -> Encoder:
+    """A loaded encoder; loading it the first time takes some seconds."""
+    from mmrag.encoders import load_encoder
+
+    return load_encoder(name)
+
+
+@st.cache_resource(max_entries=MODELS_KEPT, show_spinner="Loading the reranker …")
+def reranker(name: str, presentation: str = "grid") -> Reranker:
+    """A reranker by name, as `load_reranker` takes it."""
+    from mmrag.rerank import load_reranker
+
+    return load_reranker(name, presentation=presentation)
+
+
+@st.cache_resource
+def model_lock() -> threading.Lock:
+    """Held while a model computes: side by side, two on the same cores are slower than in turn."""
+    return threading.Lock()
+
+
+@st.cache_resource(max_entries=16, show_spinner=False, on_release=lambda index: index.close())
+def index(uri: str, collection: str) -> ImageIndex:
+    """An open collection, without an encoder of its own."""
+    from mmrag.index.image_index import ImageIndex
+
+    return ImageIndex.open(uri, collection)
+
+
+@st.cache_data(ttl=5, show_spinner="Connecting to Milvus …")
+def collections(uri: str) -> list[CollectionInfo]:
+    """The collections of a Milvus that this project made."""
+    from mmrag.index.image_index import list_collections
+
+    return list_collections(uri)
+
+
+def uri() -> str:
+    """The Milvus that the dashboard shows."""
+    return config.default_uri()
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading the eval set …")
+def _eval_set(folder: str, stamp: tuple[int, ...]) -> EvalSet:
+    from mmrag.evaluation.eval_set import EvalSet
+
+    return EvalSet.load(folder)
+
+
+def eval_set(name: str) -> EvalSet:
+    """An eval set by its folder's name, read again when its files change."""
+    folder = known_eval_sets().get(name)
+    if folder is None:
+        raise MmragError(f"There is no eval set {name!r} here any more.")
+    return _eval_set(str(folder), _stamp(folder))
+
+
+def _stamp(folder: Path) -> tuple[int, ...]:
+    files = ("eval_set.json", "corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
+    return tuple((folder / f).stat().st_mtime_ns if (folder / f).is_file() else 0 for f in files)
+
+
+@dataclass(frozen=True)
+class RerankerChoice:
+    """A reranker as a page offers it; `name` is None for the order of retrieval."""
+
+    label: str
+    name: str | None
+    presentation: str = "grid"
+
+
+def reranker_choices() -> dict[str, RerankerChoice]:
+    """What can be chosen here, by a short key that may stand in a URL."""
+    from mmrag.encoders import list_encoders
+
+    choices = {"none": RerankerChoice("no reranking", None)}
+    for described in list_encoders():
+        if described.available:
+            name = f"encoder:{described.name}"
+            choices[name] = RerankerChoice(f"re-scored by {described.name}", name)
+    choices["gpt-4o"] = RerankerChoice("GPT-4o, panorama", "gpt-4o")
+    choices["gpt-4o-images"] = RerankerChoice("GPT-4o, single images", "gpt-4o", "images")
+    choices["bge-reranker"] = RerankerChoice("BGE reranker, by description", "bge-reranker")
+    return choices
+
+
+def encoder_names() -> list[str]:
+    """Encoders whose weights are here."""
+    from mmrag.encoders import list_encoders
+
+    return [described.name for described in list_encoders() if described.available]
+
+
+@st.cache_resource(show_spinner=False)
+def runs() -> RunStore:
+    """The run store."""
+    return RunStore()
+
+
+def page(name: str) -> Path:
+    """The file of another page, for links to it."""
+    return Path(__file__).parent / f"{name}.py"

@@ -1,0 +1,97 @@
+"""From results to what a page shows of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmrag.thumbnails import data_url
+from mmrag.ui.picture_grid import Tile
+
+if TYPE_CHECKING:
+    from mmrag.evaluation.eval_set import EvalSet
+    from mmrag.types import Hit, SearchResult
+
+
+def judged(result: SearchResult, eval_set: EvalSet | None, query_id: str | None) -> set[str] | None:
+    """Ids of the right images, or None where the hits cannot be judged.
+
+    That is the case without judgments, and for hits of another gallery than the eval set's.
+    """
+    if eval_set is None or query_id is None or query_id not in eval_set.qrels:
+        return None
+    known = {image.image_id for image in eval_set.images}
+    if not all(hit.image_id in known for hit in result.hits):
+        return None
+    return eval_set.relevant(query_id)
+
+
+def hit_tiles(hits: list[Hit], right: set[str] | None) -> list[Tile]:
+    """Tiles with rank, score, tick or cross, and the ranks moved by reranking."""
+    tiles = []
+    for hit in hits:
+        mark = None if right is None else "right" if hit.image_id in right else "wrong"
+        shown = f"{hit.score:.3f}" if math.isfinite(hit.score) else ""
+        words = {"right": ", right", "wrong": ", not right", None: ""}[mark]
+        tiles.append(
+            Tile(
+                id=hit.image_id,
+                src=data_url(hit.path),
+                label=f"Rank {hit.rank}{words}: {hit.image_id}. {hit.text}",
+                badge=str(hit.rank),
+                score=shown,
+                mark=mark,  # type: ignore[arg-type]
+                moved=hit.retrieval_rank - hit.rank,
+                tip=hit.text or hit.image_id,
+            )
+        )
+    return tiles
+
+
+def first_right(hits: list[Hit], right: set[str] | None) -> str:
+    """Where the first right image stands, in words."""
+    if right is None:
+        return ""
+    for hit in hits:
+        if hit.image_id in right:
+            moved = hit.retrieval_rank - hit.rank
+            came = f" (retrieved at {hit.retrieval_rank})" if moved else ""
+            return f"First right image at rank {hit.rank}{came}"
+    return f"No right image among the first {len(hits)}"
+
+
+def as_json(result: SearchResult) -> str:
+    """The result as a JSON document; an uploaded picture is named, not included."""
+    image = result.query.image_path
+    document: dict[str, Any] = {
+        "query": {
+            "image": image or ("(uploaded)" if result.query.image is not None else None),
+            "text": result.query.text,
+        },
+        "hits": [asdict(hit) for hit in result.hits],
+        "explanation": result.explanation,
+        "rerank": asdict(result.rerank) if result.rerank else None,
+        "timings_ms": result.timings_ms,
+    }
+    return json.dumps(document, ensure_ascii=False, indent=1, default=str)
+
+
+def as_csv(result: SearchResult) -> str:
+    """The hits as CSV, safe to open in a spreadsheet."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["rank", "image_id", "file", "score", "retrieval_rank", "text"])
+    for hit in result.hits:
+        cells = [hit.image_id, Path(hit.path).name, hit.text]
+        image_id, file, text = map(_no_formula, cells)
+        writer.writerow([hit.rank, image_id, file, f"{hit.score:.6f}", hit.retrieval_rank, text])
+    return out.getvalue()
+
+
+def _no_formula(cell: str) -> str:
+    return "'" + cell if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
