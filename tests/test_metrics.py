@@ -1,0 +1,205 @@
+"""Metrics against trec_eval's own code, and against examples worked by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytrec_eval
+
+from mmrag import MmragError
+from mmrag.evaluation.eval_set import EvalQuery, EvalSet
+from mmrag.evaluation.metrics import (
+    canonical,
+    default_metrics,
+    higher_is_better,
+    score_rankings,
+    trec_order,
+)
+from mmrag.evaluation.summary import Summary, summarise
+
+TREC_NAMES = {
+    "R@5": "recall_5",
+    "R@50": "recall_50",
+    "Success@1": "success_1",
+    "hit_rate@10": "success_10",
+    "nDCG@10": "ndcg_cut_10",
+    "AP@50": "map_cut_50",
+    "RR": "recip_rank",
+    "P@10": "P_10",
+}
+
+
+def a_set(qrels: dict[str, dict[str, int]], **more: dict[str, Any]) -> EvalSet:
+    """One query for each entry of `qrels`; `more` maps a query id to fields of its query."""
+    queries = [EvalQuery(i, None, "text", **more.get(i, {})) for i in qrels]
+    return EvalSet("x", Path(), Path(), [], queries, qrels)
+
+
+def value(ranking: list[str], judged: dict[str, int], metric: str, **fields: Any) -> float:
+    scores = score_rankings({"q": ranking}, a_set({"q": judged}, q=fields), [metric])
+    return float(scores.values[metric][0])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_rankings_score_as_in_trec_eval(seed: int) -> None:
+    """Ties, empty rankings, short ones, queries without relevant images, missing queries."""
+    rng = np.random.default_rng(seed)
+    ids = [f"d{i}" for i in range(80)] + ["é", "Ä", "z", "😀", "a b"]
+    runs: dict[str, dict[str, float]] = {}
+    qrels: dict[str, dict[str, int]] = {}
+    for number in range(60):
+        found = rng.choice(ids, rng.integers(0, 70), replace=False)
+        # Few distinct scores: most are tied, some only as 32-bit floats.
+        scores = rng.integers(0, 6, len(found)) / 3 + rng.choice([0, 1e-9], len(found))
+        judged = rng.choice(ids, rng.integers(1, 12), replace=False)
+        qrels[f"q{number}"] = {str(d): int(rng.integers(0, 4)) for d in judged}
+        if number % 7:
+            runs[f"q{number}"] = dict(zip(map(str, found), map(float, scores), strict=True))
+    rankings = {query_id: trec_order(one) for query_id, one in runs.items()}
+    scores = score_rankings(rankings, a_set(qrels), list(TREC_NAMES))
+    official = pytrec_eval.RelevanceEvaluator(
+        qrels, {"recall", "success", "ndcg_cut", "map_cut.50", "recip_rank", "P"}
+    ).evaluate(runs)
+    nothing = dict.fromkeys(TREC_NAMES.values(), 0.0)
+    with_relevant = [q for q in qrels if max(qrels[q].values()) > 0]
+    assert scores.query_ids == with_relevant
+    assert scores.without_relevant == 60 - len(with_relevant)
+    for metric, trec_name in TREC_NAMES.items():
+        if trec_name in ("recall_50",):
+            official_values = pytrec_eval.RelevanceEvaluator(qrels, {"recall.50"}).evaluate(runs)
+        else:
+            official_values = official
+        expected = [official_values.get(q, nothing).get(trec_name, 0.0) for q in with_relevant]
+        assert scores.values[metric].tolist() == pytest.approx(expected, abs=1e-12), metric
+
+
+def test_ties_go_to_the_larger_id_as_in_trec_eval() -> None:
+    scores = {"a": 1.0, "b": 1.0, "c": 1.0 + 1e-9, "d": 2.0}
+    assert trec_order(scores) == ["d", "c", "b", "a"]
+    qrels = {"q": {"a": 1}}
+    official = pytrec_eval.RelevanceEvaluator(qrels, {"recip_rank"}).evaluate({"q": scores})
+    assert official["q"]["recip_rank"] == 1 / 4
+    assert value(trec_order(scores), qrels["q"], "RR") == 1 / 4
+
+
+def test_the_order_given_is_the_order_scored() -> None:
+    many = [f"d{i:06}" for i in range(10_000)]
+    assert value([*many, "right"], {"right": 1}, "RR") == pytest.approx(1 / 10_001)
+    assert value(["a", "b"], {"a": 1}, "RR") == 1
+
+
+@pytest.mark.parametrize(
+    ("ranking", "judged", "metric", "expected"),
+    [
+        (["a", "b", "c"], {"b": 1}, "hit_rate@1", 0),
+        (["a", "b", "c"], {"b": 1}, "hit_rate@2", 1),
+        ([], {"b": 1}, "hit_rate@5", 0),
+        (["b"], {"b": 1}, "hit_rate@50", 1),
+        # CIRCO: hits at 1 and 3 of 3 right ones: (1/1 + 2/3) / min(5, 3).
+        (["a", "x", "b", "y"], {"a": 1, "b": 1, "c": 1}, "mAP@5", (1 + 2 / 3) / 3),
+        (["a", "x", "b", "y"], {"a": 1, "b": 1, "c": 1}, "mAP@2", 1 / 2),
+        (["a", "x"], dict.fromkeys("abcdefgh", 1), "mAP@2", 1 / 2),
+        ([], {"a": 1}, "mAP@5", 0),
+        (["n", "a", "m"], {"a": 1, "n": 0, "m": 0}, "hard_negative_rate@2", 1 / 2),
+        (["n", "a", "m"], {"a": 1, "n": 0, "m": 0}, "hard_negative_rate@10", 2 / 10),
+        (["x", "a"], {"a": 2, "x": 1}, "nDCG@2", (1 + 2 / np.log2(3)) / (2 + 1 / np.log2(3))),
+        (["x", "a"], {"a": 2, "x": 1}, "P(rel=2)@1", 0),
+    ],
+)
+def test_by_hand(ranking: list[str], judged: dict[str, int], metric: str, expected: float) -> None:
+    assert value(ranking, judged, metric) == pytest.approx(expected)
+
+
+def circo_official(predictions: list[str], ground_truth: list[str], k: int) -> float:
+    """As in the `evaluation.py` that CIRCO publishes."""
+    labels = np.isin(np.array(predictions), np.array(ground_truth))
+    precisions = np.cumsum(labels, axis=0) * labels
+    precisions = precisions / np.arange(1, precisions.shape[0] + 1)
+    return float(np.sum(precisions[:k]) / min(len(ground_truth), k))
+
+
+def test_map_equals_the_code_that_circo_publishes() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        ranking = [str(i) for i in rng.permutation(60)[:50]]
+        right = [str(i) for i in rng.choice(60, rng.integers(1, 12), replace=False)]
+        for k in (5, 10, 25, 50):
+            found = value(ranking, dict.fromkeys(right, 1), f"mAP@{k}")
+            assert found == pytest.approx(circo_official(ranking, right, k))
+
+
+def test_recall_of_circo_asks_for_the_target_alone() -> None:
+    fields = {"metadata": {"target": "b", "semantic_aspects": ["cardinality"]}}
+    judged = {"a": 1, "b": 1}
+    assert value(["a", "x", "b"], judged, "R_target@2", **fields) == 0
+    assert value(["a", "x", "b"], judged, "R_target@3", **fields) == 1
+    assert np.isnan(value(["a"], judged, "R_target@3"))
+
+
+def test_subset_recall_of_cirr() -> None:
+    fields = {"metadata": {"subset": ["s1", "s2", "t"]}}
+    ranking = ["x", "s1", "y", "t"]
+    assert value(ranking, {"t": 1}, "R_subset@1", **fields) == 0
+    assert value(ranking, {"t": 1}, "R_subset@2", **fields) == 1
+    # What the ranking does not reach stands behind it, in the order that is given beside it.
+    eval_set = a_set({"q": {"t": 1}}, q=fields)
+    beside = {"q": ["t", "s1", "s2"]}
+    scores = score_rankings(
+        {"q": ["x", "s2"]}, eval_set, ["R_subset@1", "R_subset@2"], subset_orders=beside
+    )
+    assert [scores.values[f"R_subset@{k}"][0] for k in (1, 2)] == [0, 1]
+    assert np.isnan(value(ranking, {"t": 1}, "R_subset@1"))
+
+
+def test_default_metrics_suit_the_set() -> None:
+    plain = a_set({"q": {"a": 1}})
+    assert default_metrics(plain)[0] == "hit_rate@10"
+    assert "hard_negative_rate@1" not in default_metrics(plain)
+    assert not any("@50" in name for name in default_metrics(plain, k=20))
+    rich = a_set({"q": {"a": 1, "b": 0}}, q={"metadata": {"subset": ["a"], "target": "a"}})
+    assert {"R_subset@1", "R_target@5", "hard_negative_rate@10"} <= set(default_metrics(rich))
+    assert not higher_is_better("hard_negative_rate@1")
+
+
+@pytest.mark.parametrize("name", ["recall@5", "nDCG@x", "", "hit_rate@0", "__import__('os')"])
+def test_unknown_metrics_are_refused(name: str) -> None:
+    with pytest.raises(MmragError, match="Unknown metric"):
+        canonical(name)
+
+
+def test_summary_by_group() -> None:
+    qrels = {f"q{i}": {"a": 1, **({"n": 0} if i < 2 else {})} for i in range(6)}
+    more = {
+        f"q{i}": {
+            "category": "left" if i < 4 else "right",
+            "metadata": {"semantic_aspects": ["colour", "count"] if i == 0 else ["colour"]},
+        }
+        for i in range(6)
+    }
+    rankings = {f"q{i}": ["a"] if i in (0, 4) else ["n", "a"] for i in range(6)}
+    eval_set = a_set(qrels | {"none": {"a": 0}}, **more)
+    metrics = ["hit_rate@1", "mAP@10", "hard_negative_rate@1"]
+    summary = summarise(score_rankings(rankings, eval_set, metrics))
+    assert (summary.queries, summary.without_relevant) == (6, 1)
+    assert summary.overall["hit_rate@1"].mean == pytest.approx(2 / 6)
+    low, high = summary.overall["hit_rate@1"].ci95
+    assert 0 <= low < 2 / 6 < high <= 1
+    assert summary.overall["hard_negative_rate@1"].queries == 2
+    assert summary.overall["hard_negative_rate@1"].mean == 0.5
+    assert summary.categories["left"]["hit_rate@1"].mean == 0.25
+    assert summary.categories["right"]["hit_rate@1"].mean == 0.5
+    assert summary.category_mean["hit_rate@1"].mean == pytest.approx(0.375)
+    assert set(summary.aspects) == {"colour", "count"}
+    assert summary.aspects["count"]["mAP@10"].mean == 1
+    assert summary.aspects["colour"]["mAP@10"].mean == pytest.approx((2 + 4 * 0.5) / 6)
+    again = summarise(score_rankings(rankings, eval_set, metrics))
+    assert again == summary
+    assert isinstance(summary, Summary)
+
+
+def test_nothing_to_score() -> None:
+    summary = summarise(score_rankings({"q": ["a"]}, a_set({"q": {}}), ["RR", "hit_rate@1"]))
+    assert (summary.overall, summary.queries, summary.without_relevant) == ({}, 0, 1)

@@ -1,0 +1,142 @@
+"""Intervals, tests and corrections against SciPy and against exact values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mmrag.evaluation.answers import exact_match, token_f1
+from mmrag.evaluation.difference import compare_scores, paired_difference
+from mmrag.evaluation.metrics import Scores
+from mmrag.evaluation.statistics import (
+    bootstrap_interval,
+    generator,
+    holm,
+    randomisation_test,
+)
+
+
+@pytest.mark.parametrize("n", [20, 300])
+def test_bootstrap_intervals_equal_scipys(n: int) -> None:
+    rng = np.random.default_rng(n)
+    values = np.stack([rng.random(n), (rng.random(n) < 0.3).astype(float)], axis=1)
+    low, high = bootstrap_interval(values, generator(0), resamples=20_000)
+    for column in range(2):
+        reference = stats.bootstrap(
+            (values[:, column],),
+            np.mean,
+            n_resamples=20_000,
+            method="percentile",
+            random_state=np.random.default_rng(1),
+        ).confidence_interval
+        width = reference.high - reference.low
+        # Two resamplings differ by some hundredths of the width, whoever makes them.
+        assert low[column] == pytest.approx(reference.low, abs=0.05 * width)
+        assert high[column] == pytest.approx(reference.high, abs=0.05 * width)
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for trial in range(200):
+        low, high = bootstrap_interval(rng.normal(1, 1, (80, 1)), generator(trial), 500)
+        covered += bool(low[0] <= 1 <= high[0])
+    assert 0.9 <= covered / 200 <= 0.98
+
+
+def test_intervals_do_not_depend_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).random((50, 3))
+    whole = bootstrap_interval(values, generator(3), 400)
+    monkeypatch.setattr("mmrag.evaluation.statistics._BLOCK", 1000)
+    parts = bootstrap_interval(values, generator(3), 400)
+    assert np.array_equal(whole, parts)
+    assert bootstrap_interval(np.full((5, 1), 0.25), generator(0)) == ([0.25], [0.25])
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.4, -1.0])
+def test_exact_randomisation_equals_scipys(shift: float) -> None:
+    differences = np.random.default_rng(1).normal(shift, 1, 11)
+    reference = stats.permutation_test(
+        (differences, np.zeros(11)),
+        lambda a, b, axis: np.mean(a - b, axis=axis),
+        permutation_type="samples",
+        n_resamples=np.inf,
+        vectorized=True,
+    )
+    assert randomisation_test(differences, generator(0)) == pytest.approx(reference.pvalue)
+
+
+def test_random_sign_flips_equal_scipys() -> None:
+    rng = np.random.default_rng(2)
+    a, b = (rng.random(200) < 0.5).astype(float), (rng.random(200) < 0.58).astype(float)
+    reference = stats.permutation_test(
+        (b, a),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        n_resamples=20_000,
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    )
+    found = randomisation_test(b - a, generator(0))
+    error = 4 * np.sqrt(reference.pvalue * (1 - reference.pvalue) / 10_000)
+    assert found == pytest.approx(reference.pvalue, abs=error + 1e-4)
+
+
+def test_randomisation_at_its_ends() -> None:
+    assert randomisation_test(np.zeros(30), generator(0)) == 1
+    # Only differences count: three equal ones can fall 8 ways, two of them as extreme.
+    assert randomisation_test(np.array([1.0, 1, 1, 0, 0]), generator(0)) == 2 / 8
+    assert randomisation_test(np.ones(100), generator(0)) == 1 / 10_001
+
+
+def test_p_values_under_the_null_are_uniform() -> None:
+    rng = np.random.default_rng(5)
+    found = [randomisation_test(rng.normal(0, 1, 9), generator(i)) for i in range(400)]
+    assert np.mean(np.array(found) <= 0.05) == pytest.approx(0.05, abs=0.03)
+    assert np.mean(np.array(found) <= 0.5) == pytest.approx(0.5, abs=0.08)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_paired_difference_counts_what_got_better() -> None:
+    a, b = np.array([1.0, 0, 0, 0.3, np.nan]), np.array([0.0, 1, 0, 0.1 + 0.2, 1])
+    found = paired_difference("hit_rate@1", a, b)
+    assert found is not None
+    assert (found.wins, found.ties, found.losses, found.queries) == (1, 2, 1, 4)
+    assert (found.delta, found.p) == (0, 1)
+    fewer = paired_difference("hard_negative_rate@1", np.ones(3), np.zeros(3))
+    assert fewer is not None
+    assert (fewer.delta, fewer.wins, fewer.losses) == (-1, 3, 0)
+    assert fewer.ci95 == (-1, -1)
+    assert paired_difference("RR", np.array([np.nan]), np.array([1.0])) is None
+
+
+def test_scores_are_compared_on_common_queries() -> None:
+    a = Scores(["1", "2", "3"], [""] * 3, [()] * 3, {"RR": np.array([1.0, 0, 1])})
+    b = Scores(["3", "2"], [""] * 2, [()] * 2, {"RR": np.array([1.0, 1]), "x": np.zeros(2)})
+    found = compare_scores(a, b)
+    assert list(found) == ["RR"]
+    assert (found["RR"].a, found["RR"].b, found["RR"].queries) == (0.5, 1.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "accepted", "exact", "f1"),
+    [
+        ("The 250 cm.", ["250 cm"], 1, 1),
+        ("It is 250 cm long", ["250 cm", "250cm"], 0, 2 * (2 / 5) * 1 / (2 / 5 + 1)),
+        ("a red, RED mug", ["red mug"], 0, 2 * (2 / 3) * 1 / (2 / 3 + 1)),
+        ("$14.00", ["14.00"], 1, 1),
+        ("", ["x"], 0, 0),
+        ("porcelain", [], 0, 0),
+    ],
+)
+def test_answers_are_scored_as_in_squad(
+    answer: str, accepted: list[str], exact: float, f1: float
+) -> None:
+    assert exact_match(answer, accepted) == exact
+    assert token_f1(answer, accepted) == pytest.approx(f1)
