@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from mmrag.errors import EvalSetError
+from mmrag.evaluation.presence import LEAVES_ROOT, absent_files
+from mmrag.evaluation.records import (
+    Qrels,
+    Record,
+    RecordError,
+    is_plain_id,
+    parse_judgment,
+    read_json,
+    read_lines,
+    read_records,
+)
 from mmrag.gallery import Gallery
 from mmrag.types import GalleryImage, Query, Skipped
 
-Qrels = dict[str, dict[str, int]]
+__all__ = ["EvalQuery", "EvalSet", "Qrels"]
 
 
 @dataclass(frozen=True)
@@ -59,23 +71,23 @@ class EvalSet:
     def load(cls, folder: str | os.PathLike[str]) -> EvalSet:
         """Read an eval set.
 
+        Pictures need not be there: `gallery` says which are. 123,403 images are read in about a
+        second (one CPU core).
+
         Raises:
             EvalSetError: a file is absent or a line is wrong; names file and line.
         """
         folder = Path(folder)
-        head = _read_head(folder)
-        root = (folder / str(head.get("image_root", "."))).resolve()
-        images = [_image(root, line) for line in _json_lines(folder / "corpus.jsonl")]
-        queries = [_query(root, line) for line in _json_lines(folder / "queries.jsonl")]
-        _check_unique((i.image_id for i in images), folder / "corpus.jsonl")
-        _check_unique((q.query_id for q in queries), folder / "queries.jsonl")
+        head = read_head(folder)
+        root = image_root(folder, head)
+        images = _read_images(folder / "corpus.jsonl", str(root))
         return cls(
             name=str(head.get("name", folder.name)),
             folder=folder,
             image_root=root,
             images=images,
-            queries=queries,
-            qrels=_read_qrels(folder / "qrels" / "test.tsv"),
+            queries=_read_queries(folder / "queries.jsonl", str(root)),
+            qrels=read_qrels(folder / "qrels" / "test.tsv"),
             version=str(head.get("version", "1")),
             description=str(head.get("description", "")),
             licence=str(head.get("licence", "")),
@@ -85,46 +97,63 @@ class EvalSet:
         )
 
     def save(self) -> None:
-        """Write the files into `folder`; paths become relative to `image_root`."""
-        (self.folder / "qrels").mkdir(parents=True, exist_ok=True)
-        root = self.image_root.resolve()
-        inside = root.is_relative_to(self.folder.resolve())
+        """Write the files into `folder`; paths become relative to `image_root`.
+
+        Raises:
+            EvalSetError: an id cannot stand in a TSV file, or a picture is not below `image_root`.
+        """
+        root, folder = self.image_root.resolve(), self.folder.resolve()
+        relative = root.is_relative_to(folder)
+        for one in (*(i.image_id for i in self.images), *(q.query_id for q in self.queries)):
+            if not is_plain_id(one):
+                raise EvalSetError(f"The id {one!r} is empty or holds a tab or a line break.")
         head = {
             "name": self.name,
             "version": self.version,
             "description": self.description,
             "licence": self.licence,
             "source": self.source,
-            "image_root": os.path.relpath(root, self.folder.resolve()) if inside else str(root),
+            "image_root": os.path.relpath(root, folder) if relative else str(root),
             "primary_metric": self.primary_metric,
             "exclude_query_image": self.exclude_query_image,
         }
-        (self.folder / "eval_set.json").write_text(json.dumps(head, indent=1) + "\n")
-        _write_json_lines(
-            self.folder / "corpus.jsonl",
-            (
-                {
-                    "_id": image.image_id,
-                    "image": Path(image.path).relative_to(root).as_posix(),
-                    "text": image.text,
-                    "metadata": image.metadata,
-                }
-                for image in self.images
-            ),
+        corpus = (
+            {
+                "_id": image.image_id,
+                "image": _relative(image.path, root),
+                "text": image.text,
+                "metadata": image.metadata,
+            }
+            for image in self.images
         )
-        _write_json_lines(
-            self.folder / "queries.jsonl", (_query_record(query, root) for query in self.queries)
+        queries = (_query_record(query, root) for query in self.queries)
+        qrels = (
+            f"{query_id}\t{image_id}\t{grade}\n".encode()
+            for query_id, judged in self.qrels.items()
+            for image_id, grade in judged.items()
         )
-        with (self.folder / "qrels" / "test.tsv").open("w", encoding="utf-8") as out:
-            out.write("query-id\tcorpus-id\tscore\n")
-            for query_id, judged in self.qrels.items():
-                out.writelines(f"{query_id}\t{i}\t{grade}\n" for i, grade in judged.items())
+        _write(folder / "corpus.jsonl", map(_json_line, corpus))
+        _write(folder / "queries.jsonl", map(_json_line, queries))
+        _write(folder / "qrels" / "test.tsv", [b"query-id\tcorpus-id\tscore\n", *qrels])
+        # Last: a folder without it is no eval set, so one that broke off half-way is not taken.
+        _write(folder / "eval_set.json", [orjson.dumps(head, option=orjson.OPT_INDENT_2), b"\n"])
 
     def gallery(self) -> Gallery:
         """The images as `ImageIndex.add` takes them; absent files are listed as skipped."""
-        present = [image for image in self.images if Path(image.path).is_file()]
-        absent = [i for i in self.images if not Path(i.path).is_file()]
-        return Gallery(present, [Skipped(image.image_id, "file not found") for image in absent])
+        absent = absent_files(str(self.image_root), (image.path for image in self.images))
+        if not absent:
+            return Gallery(list(self.images), [])
+        present = [image for image in self.images if image.path not in absent]
+        skipped = [Skipped(i.image_id, absent[i.path]) for i in self.images if i.path in absent]
+        return Gallery(present, skipped)
+
+    def missing(self) -> list[Skipped]:
+        """Every picture of gallery and queries that cannot be used, by path, with the reason."""
+        paths = [image.path for image in self.images]
+        paths += [query.image for query in self.queries if query.image]
+        absent = absent_files(str(self.image_root), paths)
+        root = self.image_root
+        return [Skipped(_relative(path, root), reason) for path, reason in sorted(absent.items())]
 
     def relevant(self, query_id: str) -> set[str]:
         """Ids of the images that are right for a query (grade 1 or more)."""
@@ -135,108 +164,100 @@ class EvalSet:
         return replace(self, queries=list(queries))
 
 
-def _read_head(folder: Path) -> dict[str, Any]:
+def read_head(folder: Path) -> dict[str, Any]:
+    """What `eval_set.json` says.
+
+    Raises:
+        EvalSetError: there is none, or a value is of the wrong kind.
+    """
     path = folder / "eval_set.json"
-    try:
-        head = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise EvalSetError(f"{folder} is not an eval set: it has no eval_set.json.") from None
-    except (OSError, ValueError) as error:
-        raise EvalSetError(f"{path} cannot be read: {error}") from error
+    if not path.exists():
+        raise EvalSetError(f"{folder} is not an eval set: it has no eval_set.json.")
+    head = read_json(path)
     if not isinstance(head, dict):
-        raise EvalSetError(f"{path} must hold one object.")
+        raise RecordError(path, None, "must hold one object")
+    for key in ("name", "description", "licence", "source", "image_root", "primary_metric"):
+        if not isinstance(head.get(key, ""), str):
+            raise RecordError(path, None, f"{key!r} must be a string")
+    if not isinstance(head.get("exclude_query_image", False), bool):
+        raise RecordError(path, None, "'exclude_query_image' must be true or false")
     return head
 
 
-@dataclass(frozen=True)
-class _Line:
-    """One record with where it stands, for error messages."""
-
-    path: Path
-    number: int
-    record: dict[str, Any]
-
-    def error(self, what: str) -> EvalSetError:
-        return EvalSetError(f"{self.path}, line {self.number}: {what}.")
-
-    def text(self, key: str) -> str | None:
-        value = self.record.get(key)
-        if value is None or isinstance(value, str):
-            return value or None
-        raise self.error(f"{key!r} must be a string")
-
-    def strings(self, key: str) -> tuple[str, ...]:
-        value = self.record.get(key) or []
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return tuple(value)
-        raise self.error(f"{key!r} must be a list of strings")
-
-    def metadata(self) -> dict[str, Any]:
-        value = self.record.get("metadata") or {}
-        if isinstance(value, dict):
-            return value
-        raise self.error("'metadata' must be an object")
-
-    def id(self) -> str:
-        value = self.record.get("_id")
-        if not isinstance(value, str | int) or value == "" or "\t" in str(value):
-            raise self.error("'_id' is missing or not a plain string")
-        return str(value)
-
-    def image(self, root: Path) -> str | None:
-        name = self.text("image")
-        if name is None:
-            return None
-        path = os.path.normpath(root / name)
-        if not Path(path).is_relative_to(root):
-            raise self.error(f"the image path {name!r} leaves the image root")
-        return path
-
-
-def _json_lines(path: Path) -> Iterator[_Line]:
+def image_root(folder: Path, head: dict[str, Any]) -> Path:
+    """The folder that holds the pictures: an absolute path without links."""
     try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    record = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise EvalSetError(f"{path}, line {number}: not JSON ({error}).") from error
-                if not isinstance(record, dict):
-                    raise EvalSetError(f"{path}, line {number}: not an object.")
-                yield _Line(path, number, record)
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvalSetError(f"{path} cannot be read: {error}") from error
+        return (folder / head.get("image_root", ".")).resolve()
+    except (OSError, ValueError, RuntimeError):
+        raise RecordError(folder / "eval_set.json", None, "'image_root' is no path") from None
 
 
-def _image(root: Path, line: _Line) -> GalleryImage:
-    path = line.image(root)
+def _read_images(path: Path, root: str) -> list[GalleryImage]:
+    return [parse_image(record, root) for record in _unique(read_records(path))]
+
+
+def _read_queries(path: Path, root: str) -> list[EvalQuery]:
+    records = list(_unique(read_records(path)))
+    queries = [parse_query(record, root) for record in records]
+    absent = absent_files(root, (query.image for query in queries if query.image))
+    for record, query in zip(records, queries, strict=True):
+        if query.image and absent.get(query.image) == LEAVES_ROOT:
+            raise record.error(f"the image {LEAVES_ROOT}")
+    return queries
+
+
+def _unique(records: Iterable[Record]) -> Iterator[Record]:
+    seen: dict[str, int] = {}
+    for record in records:
+        first = seen.setdefault(record.id(), record.line)
+        if first != record.line:
+            raise record.error(f"the id {record.id()!r} stands twice (first in line {first})")
+        yield record
+
+
+def parse_image(record: Record, root: str) -> GalleryImage:
+    """The image of one line of `corpus.jsonl`."""
+    path = record.image(root)
     if path is None:
-        raise line.error("'image' is missing")
-    return GalleryImage(line.id(), path, line.text("text") or "", line.metadata())
+        raise record.error("'image' is missing")
+    text = record.text("text") or ""
+    return GalleryImage(record.id(), path, text, record.object("metadata"))
 
 
-def _query(root: Path, line: _Line) -> EvalQuery:
-    image, text = line.image(root), line.text("text")
+def parse_query(record: Record, root: str) -> EvalQuery:
+    """The query of one line of `queries.jsonl`."""
+    image, text = record.image(root), record.text("text")
     if image is None and text is None:
-        raise line.error("a query needs an image, a text, or both")
+        raise record.error("a query needs an image, a text, or both")
     return EvalQuery(
-        query_id=line.id(),
+        query_id=record.id(),
         image=image,
         text=text,
-        category=line.text("category") or "",
-        paraphrases=line.strings("paraphrases"),
-        question=line.text("question"),
-        answers=line.strings("answers"),
-        metadata=line.metadata(),
+        category=record.text("category") or "",
+        paraphrases=record.strings("paraphrases"),
+        question=record.text("question"),
+        answers=record.strings("answers"),
+        metadata=record.object("metadata"),
     )
+
+
+def read_qrels(path: Path) -> Qrels:
+    """Judgments in BEIR's form: query id to image id to grade."""
+    qrels: Qrels = {}
+    for number, line in read_lines(path):
+        judgment = parse_judgment(path, number, line)
+        if judgment is None:
+            continue
+        query_id, image_id, grade = judgment
+        if qrels.setdefault(query_id, {}).setdefault(image_id, grade) != grade:
+            raise RecordError(path, number, "the same query and image were graded otherwise above")
+    return qrels
 
 
 def _query_record(query: EvalQuery, root: Path) -> dict[str, Any]:
     record: dict[str, Any] = {
         "_id": query.query_id,
-        "image": Path(query.image).relative_to(root).as_posix() if query.image else None,
+        "image": _relative(query.image, root) if query.image else None,
         "text": query.text,
         "category": query.category,
         "paraphrases": list(query.paraphrases),
@@ -247,35 +268,23 @@ def _query_record(query: EvalQuery, root: Path) -> dict[str, Any]:
     return {key: value for key, value in record.items() if value}
 
 
-def _read_qrels(path: Path) -> Qrels:
-    qrels: Qrels = {}
+def _relative(path: str, root: Path) -> str:
+    prefix = str(root).removesuffix("/") + "/"
+    if not path.startswith(prefix):
+        raise EvalSetError(f"{path} does not lie below the image root {root}.")
+    return path[len(prefix) :]
+
+
+def _json_line(record: dict[str, Any]) -> bytes:
     try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                parts = line.rstrip("\n").split("\t")
-                if (number == 1 and parts[:1] == ["query-id"]) or not line.strip():
-                    continue
-                try:
-                    query_id, image_id, grade = parts
-                    qrels.setdefault(query_id, {})[image_id] = int(grade)
-                except ValueError:
-                    raise EvalSetError(
-                        f"{path}, line {number}: expected query-id, corpus-id and a whole number, "
-                        "separated by tabs."
-                    ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvalSetError(f"{path} cannot be read: {error}") from error
-    return qrels
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError as error:
+        raise EvalSetError(f"{record['_id']!r} cannot be written as JSON: {error}") from error
 
 
-def _check_unique(ids: Iterable[str], path: Path) -> None:
-    seen: set[str] = set()
-    for number, one in enumerate(ids, start=1):
-        if one in seen:
-            raise EvalSetError(f"{path}: the id {one!r} stands twice (record {number}).")
-        seen.add(one)
-
-
-def _write_json_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8") as out:
-        out.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+def _write(path: Path, lines: Iterable[bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as out:
+        out.writelines(lines)
+    part.replace(path)
