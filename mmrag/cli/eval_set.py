@@ -1,36 +1,89 @@
-"""`eval-set`: import and describe labelled query sets."""
+"""`eval-set`: import, check and describe labelled query sets."""
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from mmrag.cli.options import json_option, print_json, printable
+from mmrag.errors import EvalSetError
 from mmrag.evaluation.eval_set import EvalSet
-from mmrag.evaluation.importers import IMPORTERS, import_eval_set
+from mmrag.evaluation.importers import IMPORTERS, import_eval_set, import_options
+from mmrag.types import Skipped
+
+SHOWN_MISSING, SHOWN_PROBLEMS = 5, 50
 
 
 @click.group(name="eval-set")
 def eval_set() -> None:
-    """Import and describe labelled query sets."""
+    """Import, check and describe labelled query sets."""
 
 
 @eval_set.command(name="import")
 @click.argument("format", type=click.Choice(sorted(IMPORTERS)))
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("destination", type=click.Path(path_type=Path))
-@click.option("--split", default="val", show_default=True)
+@click.option("--split", help="Which split; default: val, for beir test.")
+@click.option(
+    "--images",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder of pictures, when they are not in their usual place below SOURCE.",
+)
+@click.option(
+    "--category",
+    type=click.Choice(["all", "dress", "shirt", "toptee"]),
+    help="fashioniq: which gallery; all (the default) makes one eval set each in DESTINATION.",
+)
 @json_option
-def import_(format: str, source: Path, destination: Path, split: str, as_json: bool) -> None:
+def import_(
+    format: str,
+    source: Path,
+    destination: Path,
+    split: str | None,
+    images: Path | None,
+    category: str | None,
+    as_json: bool,
+) -> None:
     """Make an eval set from SOURCE, a data set in FORMAT; its pictures stay where they are.
+
+    The annotation files are enough; pictures that are missing are listed, and found when they
+    are there later.
 
     \b
     Example:
-      python -m mmrag eval-set import grocery GroceryStoreDataset grocery-val --split val
+      python -m mmrag eval-set import cirr data/cirr cirr-val --split val
+      python -m mmrag eval-set import fashioniq data/fashion-iq fashioniq --images pictures
+      python -m mmrag eval-set import folder photos-by-class same-class
     """
-    _describe(import_eval_set(format, source, destination, split=split), as_json)
+    given: dict[str, Any] = {"split": split, "images": images, "category": category}
+    options = {name: value for name, value in given.items() if value is not None}
+    if unknown := sorted(options.keys() - import_options(format)):
+        raise click.UsageError(f"The format {format} takes no --{unknown[0]}.")
+    if format == "fashioniq" and category in (None, "all"):
+        from mmrag.evaluation.importers.fashioniq import CATEGORIES
+
+        sets = [
+            import_eval_set(format, source, destination / one, **{**options, "category": one})
+            for one in CATEGORIES
+        ]
+        described = [_description(one, one.missing()) for one in sets]
+        if as_json:
+            print_json({"sets": described})
+        else:
+            for one in described:
+                _show(one)
+        return
+    imported = import_eval_set(format, source, destination, **options)
+    description = _description(imported, imported.missing())
+    if as_json:
+        print_json(description)
+    else:
+        _show(description)
 
 
 @eval_set.command()
@@ -43,27 +96,86 @@ def info(folder: str, as_json: bool) -> None:
     Example:
       python -m mmrag eval-set info eval_sets/catalogue
     """
-    _describe(EvalSet.load(folder), as_json)
-
-
-def _describe(loaded: EvalSet, as_json: bool) -> None:
-    categories = Counter(query.category or "(none)" for query in loaded.queries)
+    description = _description(EvalSet.load(folder))
     if as_json:
-        print_json(
-            {
-                "name": loaded.name,
-                "version": loaded.version,
-                "folder": str(loaded.folder),
-                "images": len(loaded.images),
-                "queries": len(loaded.queries),
-                "categories": dict(categories),
-                "judgments": sum(map(len, loaded.qrels.values())),
-                "licence": loaded.licence,
-                "source": loaded.source,
-            }
-        )
-        return
-    click.echo(printable(f"{loaded.name} ({loaded.folder}): {loaded.description}"))
-    click.echo(f"{len(loaded.images)} images, {len(loaded.queries)} queries:")
-    for name, count in sorted(categories.items()):
+        print_json(description)
+    else:
+        _show(description)
+
+
+@eval_set.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--decode", is_flag=True, help="Also decode every picture.")
+@json_option
+def validate(folder: Path, decode: bool, as_json: bool) -> None:
+    """Check every line of an eval set; status 1 when there are errors.
+
+    \b
+    Example:
+      python -m mmrag eval-set validate eval_sets/catalogue --decode
+    """
+    from tqdm import tqdm
+
+    from mmrag.evaluation.validate import validate as look
+
+    with tqdm(unit=" pictures", file=sys.stderr, disable=None if decode else True) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        found = look(folder, decode=decode, progress=progress)
+    errors, warnings = found.count("error"), found.count("warning")
+    counts = {
+        "images": found.images,
+        "queries": found.queries,
+        "judgments": found.judgments,
+        "errors": errors,
+        "warnings": warnings,
+    }
+    if as_json:
+        print_json({"folder": str(folder), **counts, "problems": found.problems})
+    else:
+        for problem in found.problems[:SHOWN_PROBLEMS]:
+            place = problem.file if problem.line is None else f"{problem.file}:{problem.line}"
+            click.echo(printable(f"{place}: {problem.severity}: {problem.message}"))
+        if len(found.problems) > SHOWN_PROBLEMS:
+            more = len(found.problems) - SHOWN_PROBLEMS
+            click.echo(f"... and {more} more problems (--json prints all).")
+        click.echo(", ".join(f"{count} {what}" for what, count in counts.items()))
+    if errors:
+        raise EvalSetError(f"{folder} has {errors} error{'s' if errors > 1 else ''}.")
+
+
+def _description(loaded: EvalSet, missing: Iterable[Skipped] | None = None) -> dict[str, Any]:
+    categories = Counter(query.category or "(none)" for query in loaded.queries)
+    described: dict[str, Any] = {
+        "name": loaded.name,
+        "version": loaded.version,
+        "description": loaded.description,
+        "folder": str(loaded.folder),
+        "image_root": str(loaded.image_root),
+        "images": len(loaded.images),
+        "queries": len(loaded.queries),
+        "categories": dict(categories),
+        "judgments": sum(map(len, loaded.qrels.values())),
+        "primary_metric": loaded.primary_metric,
+        "licence": loaded.licence,
+        "source": loaded.source,
+    }
+    return described if missing is None else {**described, "missing": list(missing)}
+
+
+def _show(described: dict[str, Any]) -> None:
+    click.echo(printable("{name} ({folder}): {description}".format_map(described)))
+    click.echo(printable(f"pictures under {described['image_root']}"))
+    click.echo("{images} images, {queries} queries, {judgments} judgments:".format_map(described))
+    for name, count in sorted(described["categories"].items()):
         click.echo(f"  {count:6} {printable(name)}")
+    missing = described.get("missing", ())
+    for skipped in missing[:SHOWN_MISSING]:
+        click.echo(printable(f"missing {skipped.path}: {skipped.reason}"))
+    if missing:
+        rest = len(missing) - SHOWN_MISSING
+        more = f"... and {rest} more. " if rest > 0 else ""
+        click.echo(f"{more}{len(missing)} pictures are missing; put them there before evaluating.")
