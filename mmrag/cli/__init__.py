@@ -17,10 +17,12 @@ from mmrag.errors import MmragError
 COMMANDS = {
     "index": ("mmrag.cli.index", "Embed a folder of images and store it."),
     "search": ("mmrag.cli.search", "Find images by a picture, a text, or both."),
+    "ask": ("mmrag.cli.ask", "Answer a question from the best match."),
     "train": ("mmrag.cli.train", "Fine-tune an encoder on labelled queries."),
-    "eval-set": ("mmrag.cli.eval_set", "Import and describe labelled query sets."),
+    "eval-set": ("mmrag.cli.eval_set", "Import, check and describe labelled query sets."),
     "encoders": ("mmrag.cli.encoders", "List the encoders and whether their weights are here."),
     "download": ("mmrag.cli.encoders", "Fetch official weights."),
+    "bench": ("mmrag.cli.bench", "Measure speed, and compare results."),
     "doctor": ("mmrag.cli.doctor", "Say what works on this machine, and what is missing."),
 }
 
@@ -53,7 +55,7 @@ def main() -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 wrong usage."""
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s")
-    for noisy in ("httpx", "huggingface_hub", "pymilvus", "transformers"):
+    for noisy in ("httpx", "httpx2", "huggingface_hub", "pymilvus", "transformers"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
         config.load_dotenv()
