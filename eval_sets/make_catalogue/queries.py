@@ -19,6 +19,7 @@ from eval_sets.make_catalogue.attributes import (
 )
 from eval_sets.make_catalogue.facts import describe, facts, question
 from eval_sets.make_catalogue.themes import SCENES, SWATCHES
+from eval_sets.make_catalogue.variety import KEPT, varied
 from eval_sets.make_catalogue.wording import NOUN_WORDS, texts
 
 # Shares of a query set; the first four categories are composed queries.
@@ -210,8 +211,30 @@ def _ask(
     return asked
 
 
-def make_queries(items: Sequence[Item], seed: int, count: int, split: str) -> list[Asked]:
-    """The queries with their judgments, no request twice."""
+def _add_variety(asked: Asked, count: int, rng: np.random.Generator) -> None:
+    """Further wordings, for training."""
+    if asked.text is None:
+        return
+    names: dict[str, str | None] = asked.target._asdict()
+    named = {
+        "theme": ("product",),
+        "product": ("product",),
+        "colour": ("colour",),
+        "pattern": ("pattern",),
+        "product+pattern": ("product", "pattern"),
+        "product+colour": ("product", "colour"),
+    }.get(asked.kind or asked.category, tuple(names))
+    kept = {"theme": "", "product": "", "text": "none"}.get(asked.category, asked.category)
+    for _ in range(count):
+        # A change of colour or pattern may name the product as well, which stays.
+        also = ("product",) if asked.category in KEPT and rng.random() < 0.5 else ()
+        asked.paraphrases.append(varied({n: names[n] for n in named + also}, kept, rng))
+
+
+def make_queries(
+    items: Sequence[Item], seed: int, count: int, split: str, variety: int = 0
+) -> list[Asked]:
+    """The queries with their judgments, no request twice; `variety` wordings more to train on."""
     gallery = Gallery(items)
     asked_all: list[Asked] = []
     for place, (category, share) in enumerate(SHARES.items()):
@@ -233,5 +256,7 @@ def make_queries(items: Sequence[Item], seed: int, count: int, split: str) -> li
                 asked.question, asked.answers = question(target, known, asked.number // 4 % 3)
             for wrong in _negatives(asked, gallery, rng):
                 asked.grades[wrong] = 0
+            if split == "train":
+                _add_variety(asked, variety, np.random.default_rng([seed, 7, place, asked.number]))
             asked_all.append(asked)
     return asked_all

@@ -101,7 +101,7 @@ def _write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 
 
 def write_set(
-    out: Path, seed: int, split: str, images: int, queries: int, workers: int
+    out: Path, seed: int, split: str, images: int, queries: int, workers: int, variety: int = 0
 ) -> dict[str, float]:
     """Writes the whole eval set under `out` and counts what was written.
 
@@ -111,7 +111,7 @@ def write_set(
     for folder in FOLDERS:
         (out / folder).mkdir(parents=True, exist_ok=True)
     items = make_gallery(seed, images, split)
-    asked = make_queries(items, seed, queries, split)
+    asked = make_queries(items, seed, queries, split, variety)
     jobs = _jobs(out, items, asked, seed)
     _remove_stale(out, {job[0] for job in jobs})
     if workers == 1:
@@ -123,13 +123,14 @@ def write_set(
             for _ in pool.imap_unordered(_draw, jobs, chunksize=32):
                 pass
     command = f"python -m eval_sets.make_catalogue OUT --seed {seed} --split {split}"
+    further = f" --variety {variety}" if variety else ""
     about = {
         "name": "catalogue" if split == "ship" else "catalogue-train",
         "version": VERSION,
         "description": "Drawn product pictures with labelled queries: by theme, by a change of "
         "colour, pattern or product, by text and by image.",
         "licence": "Apache-2.0",
-        "source": f"{command} --images {images} --queries {queries}",
+        "source": f"{command} --images {images} --queries {queries}{further}",
         "image_root": ".",
         "primary_metric": "hit_rate@1",
         "exclude_query_image": False,
