@@ -8,7 +8,7 @@ import shlex
 from mmrag.evaluation.eval_set import EvalSet
 from mmrag.evaluation.known_sets import CATALOGUE, known_eval_sets
 from mmrag.types import Hit, Query, SearchResult
-from mmrag.ui.reproduce import command_line, python_code
+from mmrag.ui.reproduce import Recipe, command_line, python_code
 from mmrag.ui.tiles import as_csv, as_json, first_right, hit_tiles, judged
 
 
@@ -56,11 +56,12 @@ def test_exports_hold_the_hits_and_no_formula():
 
 
 def test_commands_survive_the_shell_and_the_program_compiles():
-    query = Query(image="a b.jpg", text="it's; rm -rf $HOME \"now\"")
-    words = shlex.split(command_line(query, "c", "demo", "encoder:demo", "grid", 9))
+    query = Query(image="a b.jpg", text='it\'s; rm -rf $HOME "now"')
+    words = shlex.split(command_line(Recipe(query, "c", "demo", 9, "encoder:demo", candidates=20)))
     assert words[words.index("--text") + 1] == query.text
     assert words[words.index("--image") + 1] == "a b.jpg"
-    code = python_code(query, "c", "demo", "gpt-4o", "images", 9)
+    assert words[words.index("--rerank-k") + 1] == "20"
+    code = python_code(Recipe(query, "c", "demo", 9, "gpt-4o", "images", 20))
     compile(code, "reproduce", "exec")
     assert repr(query.text) in code
     assert "presentation='images'" in code

@@ -226,6 +226,8 @@ def hold_out(eval_set: EvalSet) -> tuple[EvalSet, EvalSet]:
 
 def _precision(name: str, device: torch.device, dim: int) -> str:
     """`auto` stays in fp32 for small models on a CPU: converting costs more than it saves there."""
+    if name == "int8":
+        raise MmragError("Training needs precision fp32, bf16 or fp16; int8 is for encoding.")
     if name == "auto" and device.type == "cpu" and dim < 384:
         return "fp32"
     return resolve_precision(name, device)

@@ -94,7 +94,7 @@ def _choose() -> list[Plan]:
     extra = st.multiselect(
         "Also measure", list(ABLATIONS), format_func=ABLATIONS.__getitem__, key="ablations"
     )
-    paid = any(choices[one].name == "gpt-4o" for one in rerankers) or "answers" in extra
+    paid = any(choices[one].costs_money for one in rerankers) or "answers" in extra
     budget = None
     if paid:
         budget = st.number_input(

@@ -26,8 +26,10 @@ def run() -> None:
     _sign_in()
     pages = []
     for name, (title, icon) in PAGES.items():
-        path = f"mmrag/ui/{name}.py"
-        pages.append(st.Page(path, title=title, icon=icon, url_path=name, default=name == "search"))
+        file = _HERE / f"{name}.py"
+        if file.exists():
+            first = name == "search"
+            pages.append(st.Page(file, title=title, icon=icon, url_path=name, default=first))
     from mmrag.errors import MmragError
 
     page = st.navigation(pages, position="top")

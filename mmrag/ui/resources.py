@@ -40,7 +40,9 @@ def reranker(name: str, presentation: str = "grid") -> Reranker:
     """A reranker by name, as `load_reranker` takes it."""
     from mmrag.rerank import load_reranker
 
-    return load_reranker(name, presentation=presentation)
+    kind, _, rest = name.partition(":")
+    loaded = encoder(rest) if kind == "encoder" else None
+    return load_reranker(name, presentation=presentation, encoder=loaded)
 
 
 @st.cache_resource
@@ -97,6 +99,11 @@ class RerankerChoice:
     label: str
     name: str | None
     presentation: str = "grid"
+
+    @property
+    def costs_money(self) -> bool:
+        """Whether it asks a paid service."""
+        return self.name == "gpt-4o"
 
 
 def reranker_choices() -> dict[str, RerankerChoice]:

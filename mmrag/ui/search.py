@@ -6,12 +6,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from mmrag.grid import encode_grid, result_grid
+from mmrag.errors import MmragError
 from mmrag.types import Hit, SearchResult
 from mmrag.ui import resources, side
 from mmrag.ui.ask_panel import ask_panel
+from mmrag.ui.navigation import show_error
 from mmrag.ui.query_panel import ChosenQuery, apply_pending, choose_query
-from mmrag.ui.reproduce import command_line, python_code
+from mmrag.ui.reproduce import Recipe, command_line, python_code
 from mmrag.ui.setup import ensure_something_to_search
 from mmrag.ui.tiles import as_csv, as_json
 
@@ -58,7 +59,7 @@ def _may_search(configurations: dict[str, side.Configuration], chosen: ChosenQue
         )
     if clicked:
         st.session_state.approved = state
-    free = not any(c.costs_money for c in configurations.values())
+    free = not any(c.reranker.costs_money for c in configurations.values())
     if free or st.session_state.get("approved") == state:
         return True
     st.info("GPT-4o costs money: press Search to ask it.", icon=":material/payments:")
@@ -70,8 +71,12 @@ def _results(configurations: dict[str, side.Configuration], chosen: ChosenQuery)
     clicked: tuple[str, str] | None = None
     for name, column in zip(side.SIDES, st.columns(2, gap="medium"), strict=True):
         with column:
-            with st.spinner("Searching …", show_time=False):
-                result = side.search(configurations[name], chosen)
+            try:
+                with st.spinner("Searching …"):
+                    result = side.search(configurations[name], chosen)
+            except MmragError as error:
+                show_error(error)
+                continue
             shown[name] = result
             image_id = side.show(name, st.session_state.view, configurations[name], result, chosen)
             if image_id is not None:
@@ -79,8 +84,9 @@ def _results(configurations: dict[str, side.Configuration], chosen: ChosenQuery)
     if clicked is not None:
         name, image_id = clicked
         _image_dialog(next(hit for hit in shown[name].hits if hit.image_id == image_id))
-    ask_panel(shown)
-    _downloads(configurations, shown)
+    if shown:
+        ask_panel(shown)
+        _downloads(configurations, shown)
 
 
 @st.dialog("Image", width="large")
@@ -118,19 +124,20 @@ def _downloads(
     with st.expander("Downloads, and how to get the same elsewhere", icon=":material/download:"):
         for (name, result), column in zip(shown.items(), st.columns(2, gap="medium"), strict=True):
             c = configurations[name]
-            how = (
+            recipe = Recipe(
                 result.query,
                 c.collection.name,
                 c.collection.encoder,
+                c.k,
                 c.reranker.name,
                 c.reranker.presentation,
-                c.k,
+                c.candidates,
             )
             with column:
                 with st.container(horizontal=True):
                     st.download_button(
                         "Panorama",
-                        lambda result=result: encode_grid(result_grid(result)),
+                        lambda result=result: side.panorama(result),
                         f"{name}.jpg",
                         "image/jpeg",
                         on_click="ignore",
@@ -152,8 +159,8 @@ def _downloads(
                         on_click="ignore",
                         key=f"{name}_json",
                     )
-                st.code(command_line(*how), language="bash", wrap_lines=True)
-                st.code(python_code(*how), language="python")
+                st.code(command_line(recipe), language="bash", wrap_lines=True)
+                st.code(python_code(recipe), language="python")
 
 
 main()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import altair as alt
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 SIDES = ("left", "right")
 RESULTS_KEPT = 20
-_PAID = "gpt-4o"
+CANDIDATES = 20
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Configuration:
     k: int
 
     @property
-    def costs_money(self) -> bool:
-        """Whether a search asks a paid service."""
-        return self.reranker.name == _PAID
+    def candidates(self) -> int:
+        """How many hits are retrieved: what is shown, and what a reranker sees."""
+        return max(self.k, CANDIDATES) if self.reranker.name else self.k
 
     def key(self) -> str:
         """Identifies the configuration and the state of its collection."""
@@ -118,18 +119,20 @@ def search(configuration: Configuration, chosen: ChosenQuery) -> SearchResult:
     index = resources.index(resources.uri(), info.name)
     with resources.model_lock():
         result = Searcher(index, encoder).search(
-            chosen.query(), configuration.k, exclude_query_image=chosen.exclude_query_image
+            chosen.query(),
+            configuration.candidates,
+            exclude_query_image=chosen.exclude_query_image,
         )
     name = configuration.reranker.name
     if name and result.hits:
         reranker = resources.reranker(name, configuration.reranker.presentation)
-        if configuration.costs_money:
+        if configuration.reranker.costs_money:
             result = reranker.rerank(result)
         else:
             with resources.model_lock():
                 result = reranker.rerank(result)
         stages = {n: ms for n, ms in result.timings_ms.items() if n != "total"}
-        result.timings_ms["total"] = sum(stages.values())
+        result = replace(result, timings_ms={**stages, "total": sum(stages.values())})
     kept[key] = result
     while len(kept) > RESULTS_KEPT:
         kept.popitem(last=False)
@@ -140,7 +143,6 @@ def show(
     side: str, view: str, configuration: Configuration, result: SearchResult, chosen: ChosenQuery
 ) -> str | None:
     """Draw one side's result; returns the id of the picture that was clicked."""
-    st.markdown(f"**{side.capitalize()}**", help="Configuration of this side is above.")
     st.text(configuration.title())
     query_id = chosen.eval_query.query_id if chosen.eval_query else None
     right = judged(result, chosen.eval_set, query_id)
@@ -151,12 +153,21 @@ def show(
         st.info("No hits: the collection is empty.")
         return None
     if view == "pictures":
-        return picture_grid(hit_tiles(result.hits, right), key=f"{side}_grid")
+        return picture_grid(hit_tiles(result.hits[: configuration.k], right), key=f"{side}_grid")
     if view == "panorama":
-        st.image(encode_grid(result_grid(result)), width="stretch", alt="query and hits in a grid")
+        st.image(panorama(result), width="stretch", alt="query and candidates in a grid")
+        if result.rerank is not None:
+            st.caption("In the order of retrieval, as the reranker saw them.")
     elif view == "timings":
         _timings(result)
     return None
+
+
+def panorama(result: SearchResult) -> bytes:
+    """The grid as the reranker saw it: candidates in the order of retrieval, as JPEG."""
+    hits = sorted(result.hits, key=lambda hit: hit.retrieval_rank)
+    columns = max(1, math.ceil(math.sqrt(len(hits))))
+    return encode_grid(result_grid(replace(result, hits=hits), columns=columns))
 
 
 def _report(result: SearchResult) -> None:

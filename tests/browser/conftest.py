@@ -1,0 +1,122 @@
+"""A real dashboard in a real browser; every page fails its test on a console error."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.conftest import ROOT, free_port, wait_until
+from tests.vision_server import VisionServer
+
+CHROMIUM = os.environ.get("MMRAG_TEST_CHROMIUM") or shutil.which("chromium")
+SCREENSHOTS = os.environ.get("MMRAG_TEST_SCREENSHOTS")
+expect.set_options(timeout=60_000)
+
+
+@dataclass
+class Dashboard:
+    """A running dashboard."""
+
+    url: str
+    home: Path
+    log: Path
+
+
+def start_dashboard(home: Path, **env: str) -> tuple[subprocess.Popen[bytes], Dashboard]:
+    port = free_port()
+    log = home / "dashboard.log"
+    home.mkdir(parents=True, exist_ok=True)
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MMRAG_", "OPENAI_"))}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mmrag", "dashboard", "--no-prepare", "--port", str(port)],
+        cwd=ROOT,
+        env={**clean, "MMRAG_HOME": str(home), "MMRAG_STORE_LINGER": "0.5", **env},
+        stdout=log.open("wb"),
+        stderr=subprocess.STDOUT,
+    )
+    url = f"http://localhost:{port}"
+
+    def up() -> bool:
+        try:
+            return httpx.get(url).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    if not wait_until(up, 60):
+        process.kill()
+        raise AssertionError(log.read_text())
+    return process, Dashboard(url, home, log)
+
+
+@pytest.fixture(scope="session")
+def vision_server() -> Iterator[VisionServer]:
+    with VisionServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def dashboard(
+    tmp_path_factory: pytest.TempPathFactory, vision_server: VisionServer
+) -> Iterator[Dashboard]:
+    """One dashboard for all tests, as a fresh clone has it; GPT-4o is the protocol server."""
+    home = tmp_path_factory.mktemp("dashboard") / "home"
+    process, running = start_dashboard(
+        home, OPENAI_BASE_URL=vision_server.url, OPENAI_API_KEY="a-key-for-tests"
+    )
+    yield running
+    process.terminate()
+    process.wait(20)
+    log = running.log.read_text()
+    assert "Traceback" not in log, log
+    assert "a-key-for-tests" not in log
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM:
+        pytest.skip("there is no Chromium; `apt-get install chromium`, or MMRAG_TEST_CHROMIUM")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page of 1280 × 900; the test fails on any console error or uncaught exception."""
+    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    opened.set_default_timeout(60_000)
+    errors: list[str] = []
+    opened.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    yield opened
+    save_screenshot(opened, re.sub(r"\W+", "-", request.node.name))
+    opened.close()
+    assert errors == []
+
+
+def save_screenshot(page: Page, name: str) -> None:
+    if SCREENSHOTS:
+        Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
+
+
+def settled(page: Page) -> None:
+    """Wait until the script has run and nothing is loading."""
+    app = page.locator("[data-testid=stApp]")
+    expect(app).to_be_visible()
+    expect(page.locator("[data-test-script-state=running]")).to_have_count(0)
+    expect(page.locator("[data-testid=stSpinner]")).to_have_count(0)
+    expect(page.locator("[data-testid=stException]")).to_have_count(0)

@@ -1,0 +1,191 @@
+"""What a person does on the Search page."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from mmrag.evaluation.known_sets import CATALOGUE
+
+from .conftest import Dashboard, settled, start_dashboard
+
+
+def open_page(page: Page, dashboard: Dashboard, path: str = "") -> None:
+    page.goto(f"{dashboard.url}/{path}")
+    settled(page)
+
+
+def choose(page: Page, label: str, index: int, option: str) -> None:
+    """Choose from the n-th select box with this label."""
+    page.get_by_label(label, exact=True).nth(index).click()
+    page.get_by_role("option", name=option, exact=True).click()
+    settled(page)
+
+
+def tiles(page: Page, side: str):  # type: ignore[no-untyped-def]
+    return page.locator(f".st-key-{side}_grid .tile")
+
+
+def picture(colour: str = "red") -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (200, 160), colour).save(out, "PNG")
+    return out.getvalue()
+
+
+def upload(page: Page, data: bytes, name: str = "mine.png") -> None:
+    page.get_by_text("My own picture").click()
+    page.locator("input[type=file]").first.set_input_files(
+        {"name": name, "mimeType": "image/png", "buffer": data}
+    )
+    settled(page)
+
+
+def test_a_fresh_clone_shows_results_on_both_sides(page: Page, dashboard: Dashboard) -> None:
+    open_page(page, dashboard)
+    expect(tiles(page, "left")).to_have_count(9, timeout=120_000)
+    expect(tiles(page, "right")).to_have_count(9)
+    expect(page.get_by_text("demo-clip, no reranking")).to_be_visible()
+    expect(page.get_by_text("demo-clip, re-scored by demo")).to_be_visible()
+    right_ones = page.locator(".tile.right")
+    assert right_ones.count() > 0, "no hit is marked as right"
+    expect(right_ones.first).to_contain_text("✓")
+
+
+def test_the_next_query_brings_other_results_and_its_own_text(
+    page: Page, dashboard: Dashboard
+) -> None:
+    open_page(page, dashboard)
+    expect(tiles(page, "left")).to_have_count(9)
+    before = tiles(page, "left").first.get_attribute("aria-label")
+    text = page.get_by_label("Instruction").input_value()
+    page.get_by_role("button", name="Next").click()
+    settled(page)
+    expect(page.get_by_label("Instruction")).not_to_have_value(text)
+    expect(tiles(page, "left").first).not_to_have_attribute("aria-label", before or "")
+
+
+def test_a_link_opens_the_same_view(page: Page, dashboard: Dashboard) -> None:
+    open_page(
+        page, dashboard, "?query=theme-00002&text=a+mug+with+this+print&view=timings&left_k=3"
+    )
+    expect(page.get_by_label("Instruction")).to_have_value("a mug with this print")
+    expect(page.locator("[data-testid=stVegaLiteChart]").first).to_be_visible()
+    page.get_by_text("Pictures", exact=True).click()
+    settled(page)
+    expect(tiles(page, "left")).to_have_count(3)
+
+
+def test_sides_are_swapped(page: Page, dashboard: Dashboard) -> None:
+    open_page(page, dashboard)
+    expect(tiles(page, "right")).to_have_count(9)
+    titles = page.get_by_text("demo-clip, ")
+    before = titles.all_inner_texts()
+    page.get_by_role("button", name="Swap").click()
+    settled(page)
+    expect(titles.first).to_have_text(before[1])
+    assert titles.all_inner_texts() == before[::-1]
+
+
+def test_a_picture_opens_large_and_becomes_the_next_query(page: Page, dashboard: Dashboard) -> None:
+    open_page(page, dashboard)
+    tiles(page, "left").first.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator("img").first).to_be_visible()
+    expect(dialog.get_by_text("Rank 1")).to_be_visible()
+    dialog.get_by_role("button", name="More like this").click()
+    settled(page)
+    expect(page.get_by_role("button", name="Remove the picture")).to_be_visible()
+    expect(tiles(page, "left")).to_have_count(9)
+
+
+def test_an_uploaded_picture_with_an_instruction_is_searched(
+    page: Page, dashboard: Dashboard
+) -> None:
+    open_page(page, dashboard)
+    query = sorted((CATALOGUE / "query_images").glob("theme-*.webp"))[0]
+    upload(page, query.read_bytes(), "mine.webp")
+    page.get_by_label("Instruction").fill("a mug with this print")
+    page.get_by_label("Instruction").press("Control+Enter")
+    settled(page)
+    expect(tiles(page, "left")).to_have_count(9)
+    expect(page.locator(".tile.right, .tile.wrong")).to_have_count(0)
+
+
+def test_a_broken_picture_is_a_sentence(page: Page, dashboard: Dashboard) -> None:
+    open_page(page, dashboard)
+    upload(page, b"this is not a picture")
+    expect(page.get_by_text("This picture cannot be read. Choose another one.")).to_be_visible()
+    expect(page.locator(".tile")).to_have_count(0)
+
+
+def test_neither_picture_nor_instruction_is_asked_for(page: Page, dashboard: Dashboard) -> None:
+    open_page(page, dashboard)
+    page.get_by_text("My own picture").click()
+    settled(page)
+    page.get_by_label("Instruction").fill("")
+    page.get_by_label("Instruction").press("Control+Enter")
+    expect(page.get_by_text("Give a picture, an instruction, or both.")).to_be_visible()
+
+
+def test_gpt_4o_waits_for_a_click_then_reorders_and_explains(
+    page: Page, dashboard: Dashboard, vision_server
+) -> None:  # type: ignore[no-untyped-def]
+    open_page(page, dashboard)
+    asked = vision_server.requests
+    choose(page, "Reranking", 1, "GPT-4o, panorama")
+    expect(page.get_by_text("GPT-4o costs money: press Search to ask it.")).to_be_visible()
+    assert vision_server.requests == asked
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.get_by_text("Why the first is best")).to_be_visible()
+    assert vision_server.requests == asked + 1
+    expect(page.get_by_text("tokens,")).to_be_visible()
+    page.get_by_text("Panorama", exact=True).first.click()
+    settled(page)
+    assert vision_server.requests == asked + 1, "changing the view asked again"
+
+
+def test_a_question_is_answered_from_the_best_match(page: Page, dashboard: Dashboard) -> None:
+    open_page(page, dashboard)
+    expect(tiles(page, "left")).to_have_count(9)
+    page.get_by_text("Ask about the best match").click()
+    page.get_by_label("Question", exact=True).fill("What does it cost?")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.get_by_text("From the best match", exact=True)).to_be_visible()
+    expect(page.get_by_text("tokens,")).to_be_visible()
+    expect(page.get_by_text("$").first).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_is_wider_than_the_page(page: Page, dashboard: Dashboard, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    open_page(page, dashboard)
+    expect(tiles(page, "left")).to_have_count(9)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_without_milvus_and_without_a_key_there_is_a_sentence(
+    page: Page, dashboard: Dashboard, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = tmp_path_factory.mktemp("nowhere")
+    process, lonely = start_dashboard(home, MMRAG_URI="http://127.0.0.1:9")
+    try:
+        page.goto(lonely.url)
+        expect(page.get_by_text("No Milvus answers at http://127.0.0.1:9")).to_be_visible()
+        expect(page.locator("[data-testid=stException]")).to_have_count(0)
+    finally:
+        process.terminate()
+        process.wait(20)
+    process, keyless = start_dashboard(dashboard.home)
+    try:
+        open_page(page, keyless)
+        choose(page, "Reranking", 1, "GPT-4o, panorama")
+        page.get_by_role("button", name="Search", exact=True).click()
+        expect(page.get_by_text("OPENAI_API_KEY")).to_be_visible()
+        # The side that needs no key still shows its results.
+        expect(tiles(page, "left")).to_have_count(9)
+    finally:
+        process.terminate()
+        process.wait(20)
