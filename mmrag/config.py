@@ -37,6 +37,11 @@ def default_uri() -> str:
     return os.environ.get("MMRAG_URI") or str(home() / "gallery.db")
 
 
+def runs_url() -> str:
+    """`MMRAG_RUNS_URL`: the database of runs, by default an SQLite file under `home()`."""
+    return os.environ.get("MMRAG_RUNS_URL") or str(home() / "runs.db")
+
+
 def milvus_token() -> str | None:
     """`MMRAG_TOKEN`: "user:password" or an API key, for Milvus servers that want one."""
     return os.environ.get("MMRAG_TOKEN") or None
@@ -45,6 +50,12 @@ def milvus_token() -> str | None:
 def default_encoder() -> str | None:
     """`MMRAG_ENCODER`: the encoder to use when none is named."""
     return os.environ.get("MMRAG_ENCODER") or None
+
+
+def prices_file() -> Path | None:
+    """`MMRAG_PRICES`: a table of token prices to use instead of the package's own."""
+    named = os.environ.get("MMRAG_PRICES")
+    return Path(named) if named else None
 
 
 def max_pixels() -> int:

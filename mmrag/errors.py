@@ -19,3 +19,15 @@ class IndexStoreError(MmragError):
 
 class EvalSetError(MmragError):
     """An eval set that cannot be used; the message names the file and the line."""
+
+
+class ModelServerError(MmragError):
+    """A model server that cannot be used; the message says why, and never shows a key."""
+
+
+class BudgetReached(MmragError):
+    """The next request could exceed the cost limit; what was finished before it is kept."""
+
+
+class Cancelled(MmragError):
+    """Stopped on request; what was finished before it is kept."""

@@ -1,0 +1,1 @@
+"""Vision-language models behind the OpenAI protocol: requests, cache, prices and budget."""

@@ -1,0 +1,181 @@
+"""Where the vision model is, how to reach it, and errors that never show a key.
+
+The settings are the OpenAI client's own environment variables: `OPENAI_API_KEY` and
+`OPENAI_BASE_URL` for OpenAI and every server that speaks its protocol, or
+`AZURE_OPENAI_ENDPOINT`, `AZURE_OPENAI_API_KEY` and `OPENAI_API_VERSION` for Azure.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from mmrag.errors import ModelServerError
+
+if TYPE_CHECKING:
+    import openai
+
+_OPENAI = "https://api.openai.com/v1"
+_LOOKS_LIKE_A_KEY = re.compile(r"\bsk-[\w*.-]{6,}")
+# What is shorter is no secret: "x" or "ollama", for servers that need no key.
+_SHORTEST_KEY = 8
+
+
+class RequestFailed(ModelServerError):
+    """One request failed for good; another may still work."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A server; `address` is its URL as it may be shown, `key` never is."""
+
+    address: str
+    key: str = field(repr=False)
+    url: str = field(repr=False)
+    azure_version: str | None = None
+
+    def client(self, timeout: float, retries: int) -> openai.OpenAI:
+        """A client that waits `timeout` seconds and repeats a failed request `retries` times."""
+        import openai
+
+        if self.azure_version is not None:
+            return openai.AzureOpenAI(
+                azure_endpoint=self.url,
+                api_key=self.key,
+                api_version=self.azure_version,
+                timeout=timeout,
+                max_retries=retries,
+            )
+        return openai.OpenAI(
+            base_url=self.url, api_key=self.key, timeout=timeout, max_retries=retries
+        )
+
+    def async_client(self, timeout: float, retries: int) -> openai.AsyncOpenAI:
+        """`client` for one event loop."""
+        import openai
+
+        if self.azure_version is not None:
+            return openai.AsyncAzureOpenAI(
+                azure_endpoint=self.url,
+                api_key=self.key,
+                api_version=self.azure_version,
+                timeout=timeout,
+                max_retries=retries,
+            )
+        return openai.AsyncOpenAI(
+            base_url=self.url, api_key=self.key, timeout=timeout, max_retries=retries
+        )
+
+    def redact(self, text: str) -> str:
+        """`text` without any key, the configured ones and what looks like one."""
+        secrets = {self.key, urlsplit(self.url).password or ""}
+        for name, value in os.environ.items():
+            if name.startswith(("OPENAI_", "AZURE_OPENAI_")) and name.endswith(
+                ("KEY", "TOKEN", "SECRET")
+            ):
+                secrets.add(value.strip())
+        for secret in sorted(secrets, key=len, reverse=True):
+            if len(secret) >= _SHORTEST_KEY:
+                text = text.replace(secret, "[key]")
+        return _LOOKS_LIKE_A_KEY.sub("[key]", text)
+
+    def failure(self, error: Exception, model: str) -> ModelServerError:
+        """One sentence for an error of the client.
+
+        Returns:
+            `RequestFailed` where another request may work, else a plain `ModelServerError`.
+        """
+        import openai
+
+        said = self._said(error)
+        if isinstance(error, openai.AuthenticationError):
+            variable = "AZURE_OPENAI_API_KEY" if self.azure_version else "OPENAI_API_KEY"
+            return ModelServerError(f"{self.address} refuses the key; check {variable}.")
+        if isinstance(error, openai.PermissionDeniedError):
+            return ModelServerError(f"{self.address} does not allow {model!r} for this key{said}.")
+        if isinstance(error, openai.NotFoundError):
+            return ModelServerError(
+                f"{self.address} has no model {model!r}, or it is not the server's address{said}."
+            )
+        if isinstance(error, openai.RateLimitError):
+            if error.code == "insufficient_quota":
+                return ModelServerError(f"The quota at {self.address} is used up{said}.")
+            return RequestFailed(f"{self.address} limits the rate of requests (429){said}.")
+        if isinstance(error, openai.APITimeoutError):
+            return RequestFailed(f"{self.address} did not answer in time; --timeout gives more.")
+        if isinstance(error, openai.APIStatusError):
+            return RequestFailed(f"{self.address} answered with status {error.status_code}{said}.")
+        if isinstance(error, (openai.APIConnectionError, transport_error())):
+            return RequestFailed(
+                f"{self.address} does not answer, or broke off ({_reason(error)}); is the server "
+                "running, and OPENAI_BASE_URL right?"
+            )
+        return RequestFailed(f"{self.address} gave an answer that cannot be read{said}.")
+
+    def _said(self, error: Exception) -> str:
+        body = getattr(error, "body", None)
+        said = body.get("message") if isinstance(body, dict) else None
+        text = " ".join(str(said or getattr(error, "message", "") or "").split())[:300]
+        return f": {self.redact(text).rstrip('. ')}" if text else ""
+
+
+def find_endpoint() -> Endpoint:
+    """The server that the environment names.
+
+    Raises:
+        ModelServerError: no key, or a setting that cannot be right; says what to set.
+    """
+    url, azure = os.environ.get("OPENAI_BASE_URL"), os.environ.get("AZURE_OPENAI_ENDPOINT")
+    if azure and not url:
+        version = os.environ.get("OPENAI_API_VERSION")
+        if not version:
+            raise ModelServerError("AZURE_OPENAI_ENDPOINT needs OPENAI_API_VERSION beside it.")
+        key = _key("AZURE_OPENAI_API_KEY", "Set AZURE_OPENAI_API_KEY to the key of your resource.")
+        return Endpoint(_shown(azure, "AZURE_OPENAI_ENDPOINT"), key, azure, version)
+    key = _key(
+        "OPENAI_API_KEY",
+        f"Set OPENAI_API_KEY; any value does when {_shown(url, 'OPENAI_BASE_URL')} needs no key."
+        if url
+        else "Set OPENAI_API_KEY, or AZURE_OPENAI_ENDPOINT with AZURE_OPENAI_API_KEY and "
+        "OPENAI_API_VERSION, or OPENAI_BASE_URL for a server of your own (vLLM, Ollama, llama.cpp) "
+        "with any OPENAI_API_KEY.",
+    )
+    return Endpoint(_shown(url or _OPENAI, "OPENAI_BASE_URL"), key, url or _OPENAI)
+
+
+def transport_error() -> type[Exception]:
+    """The base error of the HTTP library that the installed openai stands on."""
+    import openai
+
+    library = openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]
+    error: type[Exception] = importlib.import_module(library).HTTPError
+    return error
+
+
+def _key(variable: str, how: str) -> str:
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise ModelServerError(f"No key for the vision model. {how}")
+    if not (key.isascii() and key.isprintable()):
+        raise ModelServerError(f"{variable} holds characters that no key has; set it again.")
+    return key
+
+
+def _shown(url: str, variable: str) -> str:
+    """The URL without user, password and query."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return f"{parts.scheme}://{parts.hostname}{port}{parts.path.rstrip('/')}"
+    except ValueError:
+        pass
+    raise ModelServerError(f"{variable} must be a URL such as http://localhost:11434/v1.")
+
+
+def _reason(error: Exception) -> str:
+    return type(error.__cause__ or error).__name__

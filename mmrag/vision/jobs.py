@@ -1,0 +1,110 @@
+"""Many requests side by side, on an event loop of its own beside the caller's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Any, TypeVar
+
+from mmrag.errors import BudgetReached, Cancelled
+
+Client = TypeVar("Client")
+Result = TypeVar("Result")
+_POLL = 0.1
+
+
+def run_jobs(
+    jobs: Sequence[Callable[[Client], Awaitable[Result]]],
+    open_client: Callable[[], AbstractAsyncContextManager[Client]],
+    concurrency: int,
+    cancel: threading.Event | None = None,
+) -> Generator[tuple[int, Result]]:
+    """Run jobs, at most `concurrency` at once, and yield results as they become ready.
+
+    It works where the calling thread already runs an event loop, as notebooks do. Leaving the
+    iteration, by an interrupt too, cancels what is under way.
+
+    Yields:
+        (position, result).
+
+    Raises:
+        Cancelled: `cancel` was set.
+        Exception: the first that a job raised. After `BudgetReached` the jobs under way, which are
+            paid for, are finished and yielded first.
+    """
+    outcomes: queue.Queue[tuple[int, Any]] = queue.Queue()
+    loop = asyncio.new_event_loop()
+    main = loop.create_task(_main(jobs, open_client, concurrency, outcomes))
+    thread = threading.Thread(target=_run, args=(loop, main, outcomes), name="mmrag-requests")
+    thread.start()
+    try:
+        while True:
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("Stopped. What is finished is kept.")
+            try:
+                position, outcome = outcomes.get(timeout=_POLL)
+            except queue.Empty:
+                continue
+            if position >= 0:
+                yield position, outcome
+            elif outcome is None:
+                return
+            else:
+                raise outcome
+    finally:
+        if not loop.is_closed():
+            # The loop may close between the question and the call.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(main.cancel)
+        thread.join()
+
+
+def _run(
+    loop: asyncio.AbstractEventLoop, main: asyncio.Task[None], outcomes: queue.Queue[Any]
+) -> None:
+    end: BaseException | None = None
+    try:
+        loop.run_until_complete(main)
+    except asyncio.CancelledError:
+        end = Cancelled("Stopped.")
+    # Whatever it is, the caller's thread raises it.
+    except BaseException as error:  # noqa: BLE001
+        end = error
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+        outcomes.put((-1, end))
+
+
+async def _main(
+    jobs: Sequence[Callable[[Client], Awaitable[Result]]],
+    open_client: Callable[[], AbstractAsyncContextManager[Client]],
+    concurrency: int,
+    outcomes: queue.Queue[Any],
+) -> None:
+    waiting = iter(enumerate(jobs))
+    reached: list[BudgetReached] = []
+
+    async def work(client: Client) -> None:
+        for position, job in waiting:
+            try:
+                outcomes.put((position, await job(client)))
+            except BudgetReached as error:
+                reached.append(error)
+            if reached:
+                return
+
+    async with open_client() as client:
+        workers = [asyncio.create_task(work(client)) for _ in range(min(concurrency, len(jobs)))]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+    if reached:
+        raise reached[0]

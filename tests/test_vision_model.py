@@ -1,0 +1,389 @@
+"""The client of vision models: failures, retries, options, keys, prices, budget and cache."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import sqlite3
+import traceback
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mmrag import MmragError, Query, load_reranker
+from mmrag.errors import BudgetReached, ModelServerError
+from mmrag.types import SearchResult
+from mmrag.vision.budget import Budget
+from mmrag.vision.cache import ResponseCache
+from mmrag.vision.endpoint import find_endpoint
+from mmrag.vision.model import VisionModel
+from mmrag.vision.prices import TABLE, find_price
+from mmrag.vision.prompt import Picture, Prompt
+
+from .vision_fixtures import colours, ids, nearest_first, paint, result_of
+from .vision_server import Scene, VisionServer
+
+KEY = "sk-test-0123456789abcdef"
+RETRIEVED = [f"{i:02}.png" for i in range(6)]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[VisionServer]:
+    with VisionServer(key=KEY) as running:
+        monkeypatch.setenv("OPENAI_BASE_URL", running.url)
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        monkeypatch.delenv("AZURE_OPENAI_ENDPOINT", raising=False)
+        yield running
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> SearchResult:
+    return result_of(tmp_path, colours(6))
+
+
+BEST = nearest_first(colours(6))
+
+
+@pytest.mark.parametrize(
+    "scenes",
+    [
+        [Scene(status=429, headers={"Retry-After": "1"})],
+        [Scene(status=500), Scene(status=503)],
+        [Scene(drop=True)],
+    ],
+)
+def test_passing_failures_are_retried(
+    server: VisionServer, result: SearchResult, scenes: list[Scene]
+) -> None:
+    server.script += scenes
+    done = load_reranker("gpt-4o").rerank(result)
+    assert ids(done) == BEST
+    assert server.requests == len(scenes) + 1
+    if scenes[0].status == 429:
+        assert server.times[1] - server.times[0] >= 1, "Retry-After is honoured"
+
+
+@pytest.mark.parametrize(
+    ("scene", "requests", "problem"),
+    [
+        (Scene(status=500), 2, "answered with status 500: as the test wants it"),
+        (Scene(status=429), 2, "limits the rate of requests"),
+        (Scene(delay=30), 2, "did not answer in time; --timeout gives more"),
+        (Scene(drop=True), 2, "does not answer, or broke off"),
+        (Scene(status=400, error={"message": "no", "code": "content_filter"}), 1, "status 400: no"),
+        (Scene(body=b'{"choices": [{"mess'), 1, "cannot be read"),
+        (Scene(body=b"<html>busy</html>"), 1, "cannot be read"),
+        (Scene(body=b'{"choices": []}'), 1, "cannot be read"),
+        (Scene(body=b"[" * 3000), 1, "cannot be read"),
+        (Scene(refusal="I will not look at this."), 1, "refused: I will not look"),
+        (Scene(text=""), 1, "the answer is empty"),
+        (Scene(text="", finish="length"), 1, "the answer is empty (length)"),
+        (Scene(text="Beautiful pictures!"), 1, "holds no ranking"),
+    ],
+)
+def test_lasting_failures_keep_the_order_of_retrieval(
+    server: VisionServer, result: SearchResult, scene: Scene, requests: int, problem: str
+) -> None:
+    server.always = scene
+    timeout = 0.5 if scene.delay else 60
+    done = load_reranker("gpt-4o", retries=1, timeout=timeout).rerank(result)
+    assert ids(done) == RETRIEVED
+    assert done.explanation is None
+    assert done.rerank is not None
+    assert done.rerank.status == "failed"
+    assert len(done.rerank.problems) == 1
+    assert problem in done.rerank.problems[0]
+    assert server.requests == requests
+
+
+def test_a_truncated_ranking_is_used(server: VisionServer, result: SearchResult) -> None:
+    best = int(BEST[0][:2])
+    server.script.append(Scene(text=f'{{"ranking": [{best}, 3', finish="length"))
+    done = load_reranker("gpt-4o").rerank(result)
+    assert ids(done)[0] == BEST[0]
+    assert sorted(ids(done)) == RETRIEVED
+    assert done.rerank is not None
+    assert done.rerank.status == "repaired"
+    assert "the answer breaks off" in done.rerank.problems
+
+
+def test_a_long_retry_after_is_no_endless_wait(server: VisionServer, result: SearchResult) -> None:
+    server.always = Scene(status=429, headers={"Retry-After": "3600"})
+    done = load_reranker("gpt-4o").rerank(result)
+    assert ids(done) == RETRIEVED
+    assert server.requests == 1
+
+
+@pytest.mark.parametrize(
+    ("scene", "message"),
+    [
+        (Scene(status=403, error={"message": "not for you"}), "does not allow 'gpt-4o'"),
+        (Scene(status=404, error={"message": "unknown"}), "has no model 'gpt-4o'"),
+        (
+            Scene(
+                status=429,
+                error={"message": "pay first", "code": "insufficient_quota"},
+                headers={"x-should-retry": "false"},
+            ),
+            "quota at .* is used up: pay first",
+        ),
+    ],
+)
+def test_what_no_retry_mends_is_said_at_once(
+    server: VisionServer, result: SearchResult, scene: Scene, message: str
+) -> None:
+    server.always = scene
+    with pytest.raises(ModelServerError, match=message):
+        load_reranker("gpt-4o").rerank(result)
+    assert server.requests == 1
+
+
+def test_options_that_a_server_does_not_know(server: VisionServer, result: SearchResult) -> None:
+    server.unknown = {"response_format", "temperature", "max_completion_tokens"}
+    reranker = load_reranker("gpt-4o", cache=False)
+    assert ids(reranker.rerank(result)) == BEST
+    assert server.requests == 4
+    assert server.bodies[-1]["max_tokens"] == 1000
+    assert server.unknown.isdisjoint(server.bodies[-1])
+    assert ids(reranker.rerank(result)) == BEST
+    assert server.requests == 5, "it is remembered"
+
+
+def test_no_key_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ModelServerError, match="Set OPENAI_API_KEY, or AZURE_OPENAI_ENDPOINT"):
+        load_reranker("gpt-4o")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://user:very-secret@localhost:11434/v1")
+    with pytest.raises(ModelServerError, match="any value does") as caught:
+        load_reranker("gpt-4o")
+    assert "very-secret" not in str(caught.value)
+    monkeypatch.setenv("OPENAI_BASE_URL", "localhost:11434")
+    with pytest.raises(ModelServerError, match="OPENAI_BASE_URL must be a URL"):
+        load_reranker("gpt-4o")
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-with\nnewline")
+    with pytest.raises(ModelServerError, match="characters that no key has") as caught:
+        load_reranker("gpt-4o")
+    assert "newline" not in str(caught.value)
+
+
+def test_azure(server: VisionServer, result: SearchResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", server.address)
+    with pytest.raises(ModelServerError, match="needs OPENAI_API_VERSION"):
+        load_reranker("gpt-4o")
+    monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
+    with pytest.raises(ModelServerError, match="Set AZURE_OPENAI_API_KEY"):
+        load_reranker("gpt-4o")
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
+    assert ids(load_reranker("openai:my-deployment").rerank(result)) == BEST
+    expected = "/openai/deployments/my-deployment/chat/completions?api-version=2024-10-21"
+    assert server.paths == [expected]
+    assert "AZURE_OPENAI_API_KEY" in str(wrong_key(result, monkeypatch, "AZURE_OPENAI_API_KEY"))
+
+
+def wrong_key(
+    result: SearchResult, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> ModelServerError:
+    monkeypatch.setenv(variable, "sk-wrong-abcdef0123456789")
+    with pytest.raises(ModelServerError, match="refuses the key") as caught:
+        load_reranker("gpt-4o").rerank(result)
+    return caught.value
+
+
+def everything_about(error: BaseException | None) -> str:
+    """An error with all that hangs on it, as a crash report would show it."""
+    told = ""
+    while error is not None:
+        told += "".join(traceback.format_exception(error)) + repr(error) + repr(vars(error))
+        error = error.__cause__ or error.__context__
+    return told
+
+
+def test_the_key_appears_nowhere(
+    server: VisionServer,
+    result: SearchResult,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The server echoes the key in every kind of answer."""
+    caplog.set_level(logging.INFO)
+    told = everything_about(wrong_key(result, monkeypatch, "OPENAI_API_KEY"))
+    assert "sk-wrong" not in told
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    reranker = load_reranker("gpt-4o", retries=0)
+    echo = {"message": f"bad request with {KEY}"}
+    server.script += [Scene(status=s, error=echo) for s in (500, 429)]
+    server.script += [Scene(text=f"Ranked list: [0, 1, 2, 3, 4, 5] Reasons: {KEY}")]
+    server.script += [Scene(refusal=f"no, {KEY}")]
+    for i in range(4):
+        query = Query(result.query.image, f"variation {i}")
+        done = reranker.rerank(replace(result, query=query))
+        assert "[key]" in repr(done)
+        told += repr(done)
+    server.always = Scene(status=403, error=echo)
+    with pytest.raises(ModelServerError) as caught:
+        load_reranker("gpt-4o").rerank(result)
+    told += everything_about(caught.value)
+    told += repr(find_endpoint()) + repr(vars(reranker)) + repr(vars(reranker.model))  # type: ignore[attr-defined]
+    told += caplog.text + "".join(capfd.readouterr())
+    home = Path(os.environ["MMRAG_HOME"])
+    stored = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
+    assert b"Ranked list" in stored
+    assert KEY not in told
+    assert KEY.encode() not in stored
+
+
+def variations(result: SearchResult, n: int) -> list[SearchResult]:
+    return [replace(result, query=Query(result.query.image, f"shade {i}")) for i in range(n)]
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_budget_stops_before_it_is_exceeded(
+    server: VisionServer, result: SearchResult, concurrency: int
+) -> None:
+    done: dict[int, SearchResult] = {}
+    limit = 0.05
+    reranker = load_reranker("gpt-4o", max_cost=limit, concurrency=concurrency)
+    with pytest.raises(BudgetReached, match=r"The limit of \$0.05 is reached"):
+        reranker.rerank_many(variations(result, 60), done.__setitem__)
+    spent = (server.tokens[0] * 2.5 + server.tokens[1] * 10) / 1e6
+    assert 0.5 * limit < spent <= limit
+    assert len(done) == server.requests, "all that was paid for is kept"
+    usage = [outcome.rerank.usage.cost_usd for outcome in done.values() if outcome.rerank]
+    assert sum(filter(None, usage)) == pytest.approx(spent)
+    # The cache makes going on free, up to where the new limit ends.
+    before = server.requests
+    with pytest.raises(BudgetReached):
+        load_reranker("gpt-4o", max_cost=0.01).rerank_many(variations(result, 60))
+    assert 0 <= server.requests - before <= 3
+
+
+def test_a_server_that_counts_more_tokens_than_expected(
+    server: VisionServer, result: SearchResult
+) -> None:
+    """Pictures are estimated by the model's formula; what is measured corrects it."""
+    body = {
+        "choices": [{"message": {"content": "[0, 1, 2, 3, 4, 5]"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 40_000, "completion_tokens": 100},
+    }
+    server.always = Scene(body=json.dumps(body).encode())
+    reranker = load_reranker("gpt-4o", max_cost=0.5, concurrency=1)
+    with pytest.raises(BudgetReached):
+        reranker.rerank_many(variations(result, 9))
+    assert server.requests == 4, "4 x $0.101; a fifth could end beyond $0.50"
+
+
+def test_a_budget_that_allows_nothing(server: VisionServer, result: SearchResult) -> None:
+    with pytest.raises(BudgetReached, match="the next request can cost up to"):
+        load_reranker("gpt-4o", max_cost=0.0).rerank(result)
+    assert server.requests == 0
+
+
+def test_usage_without_counts_has_no_cost(server: VisionServer, result: SearchResult) -> None:
+    server.always = Scene(no_usage=True)
+    done = load_reranker("gpt-4o").rerank(result)
+    assert done.rerank is not None
+    assert (done.rerank.usage.requests, done.rerank.usage.cost_usd) == (1, None)
+    free = load_reranker("openai:llava").rerank(result)
+    assert free.rerank is not None
+    assert free.rerank.usage.cost_usd is None
+
+
+def test_prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = json.loads(TABLE.read_text())
+    assert table["as_of"] >= "2026-01-01"
+    assert table["source"].startswith("https://")
+    gpt_4o, mini = find_price("gpt-4o"), find_price("gpt-4o-mini-2024-07-18")
+    assert gpt_4o is not None
+    assert mini is not None
+    assert gpt_4o.cost(1_000_000, 0) == 2.5
+    assert gpt_4o.cost(1_000_000, 1_000_000, cached=400_000) == pytest.approx(1.5 + 0.5 + 10)
+    # The examples of OpenAI's vision guide.
+    assert gpt_4o.image_tokens(1024, 1024) == 765
+    assert gpt_4o.image_tokens(2048, 4096) == 1105
+    nano = find_price("gpt-4.1-nano")
+    assert nano is not None
+    assert nano.image_tokens(1024, 1024) == 2520
+    assert mini.input < gpt_4o.input
+    assert find_price("llava") is None
+    own = tmp_path / "prices.json"
+    own.write_text('{"models": {"llava": {"input": 1, "output": 2}}}')
+    monkeypatch.setenv("MMRAG_PRICES", str(own))
+    llava = find_price("llava")
+    assert llava is not None
+    assert llava.cost(1_000_000, 1_000_000) == 3
+    assert find_price("gpt-4o") is None
+    for wrong in ("[]", "{", '{"models": {"x": {"input": -1, "output": 2}}}'):
+        own.write_text(wrong)
+        with pytest.raises(MmragError, match=r"price table .*prices\.json is not as"):
+            find_price("llava")
+    own.unlink()
+    with pytest.raises(MmragError, match="cannot be read"):
+        find_price("llava")
+
+
+def test_estimates_are_upper_bounds(tmp_path: Path) -> None:
+    price = find_price("gpt-4o")
+    assert price is not None
+    picture = Picture.read(paint(tmp_path / "x.png", (1, 2, 3), (300, 200)), 512)
+    prompt = Prompt("Réponds en français. 質問", ("text", picture), 10)
+    assert prompt.most_tokens(price) >= len("Réponds en français. 質問text".encode()) + 255
+
+
+def test_budgets_are_numbers() -> None:
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(MmragError, match="zero or more"):
+            Budget(wrong)
+
+
+def put_many(path: str, start: int) -> None:
+    cache = ResponseCache(Path(path))
+    for i in range(40):
+        cache.put(f"key {(start + i) % 60}", {"text": f"from {start}"})
+
+
+def test_the_cache_serves_several_processes(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "responses.sqlite"
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=put_many, args=(str(path), 20 * n)) for n in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    cache = ResponseCache(path)
+    assert all(cache.get(f"key {i}") for i in range(60))
+    kept = cache.get("key 1")
+    cache.put("key 1", {"text": "later"})
+    assert cache.get("key 1") == kept, "the first answer stays"
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    path.write_bytes(b"no database" * 100)
+    path.with_name("responses.sqlite-wal").unlink(missing_ok=True)
+    with pytest.raises(MmragError, match=r"responses\.sqlite cannot be used"):
+        cache.get("key 1")
+
+
+def test_the_cache_tells_requests_apart(server: VisionServer, tmp_path: Path) -> None:
+    model = VisionModel()
+    one = Picture.read(paint(tmp_path / "1.png", (1, 2, 3)), 512)
+    other = Picture.read(paint(tmp_path / "2.png", (1, 2, 90)), 512)
+    prompts = [
+        Prompt("rules", ("text", one), 10),
+        Prompt("rules", ("text", other), 10),
+        Prompt("rules", ("other", one), 10),
+        Prompt("other", ("text", one), 10),
+        Prompt("rules", ("text", one), 11),
+        Prompt("rules", ("text", one), 10, {"type": "object"}),
+    ]
+    keys = {ResponseCache.key(model.endpoint.address, prompt.content()) for prompt in prompts}
+    keys.add(ResponseCache.key("http://elsewhere", prompts[0].content()))
+    assert len(keys) == 7

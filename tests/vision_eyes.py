@@ -1,0 +1,183 @@
+"""How the test server looks: it decodes pictures, finds the cells of a grid, and names colours."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageColor
+
+Pixels = npt.NDArray[np.uint8]
+Colour = npt.NDArray[np.float64]
+
+CELL, GAP = 300, 6
+BLUE, GREY = (30, 80, 220), (235, 235, 235)
+NAMES = ["black", "white", "grey", "red", "green", "blue", "yellow", "orange", "purple", "brown"]
+NAMES += ["pink", "cyan"]
+
+
+class CannotSee(ValueError):
+    """The request does not hold what it should."""
+
+
+@dataclass
+class Seen:
+    """What a request holds: candidates by the number that stands on or before them."""
+
+    texts: list[str] = field(default_factory=list)
+    instruction: str | None = None
+    question: str | None = None
+    descriptions: list[str] = field(default_factory=list)
+    query: Pixels | None = None
+    candidates: dict[int, Colour] = field(default_factory=dict)
+    pictures: list[Pixels] = field(default_factory=list)
+
+    @property
+    def tokens(self) -> int:
+        """Four characters a token, and OpenAI's tiles for pictures."""
+        tiles = 0
+        for picture in self.pictures:
+            height, width = picture.shape[:2]
+            fit = min(1.0, 2048 / max(height, width))
+            fit *= min(1.0, 768 / (fit * min(height, width)))
+            tiles += math.ceil(fit * width / 512) * math.ceil(fit * height / 512)
+        return len("".join(self.texts)) // 4 + 85 * len(self.pictures) + 170 * tiles
+
+
+def look(messages: list[dict[str, Any]]) -> Seen:
+    """Take a request apart."""
+    seen = Seen()
+    before = ""
+    for message in messages:
+        content = message["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        for part in parts:
+            if part["type"] == "text":
+                before = part["text"]
+                seen.texts.append(before)
+                if message["role"] == "user":
+                    _read_text(before, seen)
+                continue
+            pixels = _decode(part["image_url"]["url"])
+            seen.pictures.append(pixels)
+            if numbered := re.match(r"Candidate (\d+):", before):
+                number = int(numbered.group(1))
+                if number in seen.candidates:
+                    raise CannotSee(f"two candidates are number {number}")
+                seen.candidates[number] = colour(pixels)
+            elif before.startswith("Query picture"):
+                seen.query = pixels
+            elif seen.question is None and not before.startswith(("Match", "The person")):
+                seen.query, seen.candidates = read_grid(pixels)
+    return seen
+
+
+def rank(seen: Seen) -> list[int]:
+    """Candidates by likeness of colour to the query, or without one the brightest first."""
+    if not seen.candidates:
+        raise CannotSee("no candidates")
+    if seen.query is None:
+        return sorted(seen.candidates, key=lambda i: (-float(seen.candidates[i].sum()), i))
+    wanted = colour(seen.query)
+    return sorted(
+        seen.candidates, key=lambda i: (float(np.linalg.norm(seen.candidates[i] - wanted)), i)
+    )
+
+
+def answer(seen: Seen) -> str:
+    """Of a question about colour the main colour, else what the descriptions say."""
+    assert seen.question is not None
+    if "colour" in seen.question.lower() and seen.pictures:
+        return name(colour(seen.pictures[0]))
+    return " ".join(seen.descriptions) or "I cannot tell."
+
+
+def colour(pixels: Pixels) -> Colour:
+    """The mean colour in the middle, without the grey that fills up a cell."""
+    height, width = pixels.shape[:2]
+    middle = pixels[height // 4 : -height // 4, width // 4 : -width // 4].reshape(-1, 3)
+    picture = middle[np.abs(middle.astype(int) - GREY).max(1) > 12]
+    return np.asarray(picture.mean(0) if len(picture) else np.array(GREY, float))
+
+
+def name(of: Colour) -> str:
+    """The nearest of `NAMES`."""
+    return min(NAMES, key=lambda n: float(np.linalg.norm(of - np.array(ImageColor.getrgb(n)[:3]))))
+
+
+def read_grid(pixels: Pixels) -> tuple[Pixels | None, dict[int, Colour]]:
+    """The query's picture and the candidates' colours by the number that is drawn on them."""
+    columns, rows = ((side + GAP) // (CELL + GAP) for side in (pixels.shape[1], pixels.shape[0]))
+    if pixels.shape[:2] != (rows * (CELL + GAP) - GAP, columns * (CELL + GAP) - GAP):
+        raise CannotSee(f"{pixels.shape} is no grid")
+    query = None
+    first = 0
+    if np.abs(pixels[3, :CELL].astype(int) - BLUE).max(1).mean() < 40:
+        query = pixels[20 : CELL - 45, 20 : CELL - 20]
+        first = 1
+    candidates: dict[int, Colour] = {}
+    for row in range(rows):
+        for column in range(first, columns):
+            y, x = row * (CELL + GAP), column * (CELL + GAP)
+            cell = pixels[y : y + CELL, x : x + CELL]
+            if cell.min() > 245:
+                continue
+            number = read_number(cell)
+            if number in candidates:
+                raise CannotSee(f"two cells are number {number}")
+            candidates[number] = colour(cell)
+    return query, candidates
+
+
+def read_number(cell: Pixels) -> int:
+    """The red number on the white plate in a cell's upper left corner."""
+    agreement = {number: _agreement(cell, number) for number in range(25)}
+    two_digits = max(range(10, 25), key=lambda n: agreement[n])
+    if agreement[two_digits] > 0.6:
+        return two_digits
+    best = max(range(10), key=lambda n: agreement[n])
+    if agreement[best] < 0.5:
+        raise CannotSee("a cell has no number")
+    return best
+
+
+def _agreement(cell: Pixels, number: int) -> float:
+    """Intersection over union of the red pixels on the plate with those of a drawn number."""
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, CELL / 250
+    (width, height), _ = cv2.getTextSize(str(number), font, scale, 2)
+    plate = np.full((height + 14, width + 14, 3), 255, np.uint8)
+    cv2.putText(plate, str(number), (7, height + 7), font, scale, (220, 20, 20), 2, cv2.LINE_AA)
+    here, drawn = _red(cell[: plate.shape[0], : plate.shape[1]]), _red(plate)
+    return float((here & drawn).sum() / max(1, (here | drawn).sum()))
+
+
+def _red(pixels: Pixels) -> npt.NDArray[np.bool_]:
+    r, g, b = (pixels[..., i].astype(int) for i in range(3))
+    return (r > 150) & (g < 130) & (b < 130)
+
+
+def _decode(url: str) -> Pixels:
+    head, _, encoded = url.partition(",")
+    if head != "data:image/jpeg;base64":
+        raise CannotSee(f"a picture is sent as {head[:40]!r}")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded, validate=True))))
+
+
+def _read_text(text: str, seen: Seen) -> None:
+    for line in text.split("\n"):
+        quoted = re.findall(r"<data>(.*?)</data>", line)
+        values = [json.loads(value) for value in quoted]
+        if line.startswith("Instruction: "):
+            seen.instruction = values[0]
+        elif line.startswith("Question: "):
+            seen.question = values[0]
+        elif re.match(r"Match |Candidate |Description |The person's text", line):
+            seen.descriptions += values
