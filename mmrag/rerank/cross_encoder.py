@@ -1,0 +1,103 @@
+"""A text cross-encoder of the BGE family scores instruction against description."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmrag.encoders.device import resolve_device, resolve_precision
+from mmrag.errors import CheckpointError
+from mmrag.rerank.reorder import by_score
+from mmrag.types import SearchResult
+
+DEFAULT_MODEL = "BAAI/bge-reranker-base"
+
+
+class CrossEncoderReranker:
+    """FlagEmbedding's `FlagReranker`; it reads texts only, so hits need descriptions.
+
+    Args:
+        model: hub name, fetched on first use, or the path of a folder.
+        name: as `load_reranker` knows it.
+        depth: how many of the first hits are reranked; None for all.
+        device: as `load_encoder`.
+        precision: as `load_encoder`; half precision is used on accelerators only.
+
+    Raises:
+        CheckpointError: the model is not here and cannot be fetched, or is none.
+    """
+
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        name: str = "bge-reranker",
+        *,
+        depth: int | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> None:
+        place = resolve_device(device)
+        half = place.type != "cpu" and resolve_precision(precision, place) != "fp32"
+        self.name = name
+        self.depth = depth
+        self._model = _load(model, str(place), half)
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The arguments of `load_reranker` that shape the outcome."""
+        return {"name": self.name, "depth": self.depth}
+
+    def rerank(self, result: SearchResult) -> SearchResult:
+        """As `rerank_many` for one result."""
+        return self.rerank_many([result])[0]
+
+    def rerank_many(
+        self,
+        results: Sequence[SearchResult],
+        on_done: Callable[[int, SearchResult], None] | None = None,
+    ) -> list[SearchResult]:
+        """As `Reranker.rerank_many`; hits get the model's score between 0 and 1.
+
+        Hits without a description keep their order behind those with one. A query without a text
+        keeps the order of retrieval: there is nothing to score.
+        """
+        outcomes: list[SearchResult] = []
+        for result in results:
+            outcomes.append(self._score(result))
+            if on_done is not None:
+                on_done(len(outcomes) - 1, outcomes[-1])
+        return outcomes
+
+    def _score(self, result: SearchResult) -> SearchResult:
+        started = time.perf_counter()
+        hits = result.hits[: self.depth]
+        text = result.query.text
+        described = [i for i, hit in enumerate(hits) if hit.text.strip()] if text else []
+        problems = []
+        if not text:
+            problems.append("the query has no text, and this reranker reads only texts")
+        elif len(described) < len(hits):
+            problems.append(f"{len(hits) - len(described)} of {len(hits)} hits have no description")
+        pairs = [(text or "", hits[i].text) for i in described]
+        values = self._model.compute_score(pairs, normalize=True) if pairs else []
+        scores = dict(zip(described, map(float, values), strict=True))
+        ms = 1000 * (time.perf_counter() - started)
+        return by_score(result, scores, len(hits), self.name, problems, ms)
+
+
+def _load(model: str, device: str, half: bool) -> Any:
+    from FlagEmbedding import FlagReranker
+
+    if Path(model).exists() and not (Path(model) / "config.json").is_file():
+        raise CheckpointError(f"{model} is not a model's folder: it has no config.json.")
+    try:
+        return FlagReranker(model, use_fp16=half, devices=[device], trust_remote_code=False)
+    # transformers and the hub client raise these for absent, incomplete and unfitting files.
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"The reranker {model} cannot be loaded: name a folder that holds it, or a hub name "
+            f"while there is a network (HF_ENDPOINT names another hub). {first}"
+        ) from error

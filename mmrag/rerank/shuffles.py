@@ -1,0 +1,129 @@
+"""How much a reranker depends on the order in which candidates are shown."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from mmrag.errors import MmragError
+from mmrag.rerank.reranker import Reranker
+from mmrag.types import SearchResult, Usage
+
+
+@dataclass(frozen=True)
+class ShuffleReport:
+    """Agreement of the rankings that one reranker made of several orders of the same hits.
+
+    Attributes:
+        shuffles: how many random orders there were.
+        tau: Kendall's tau, averaged over all pairs of rankings of a query, then over queries; 1
+            is full agreement, 0 is chance. None when no query has two hits.
+        taus: the same for each query; None for one with fewer than two hits.
+        same_best: share of the pairs that agree on the best hit; None as `tau`.
+        scores: `score` of each shuffle, when it was asked for.
+        statuses: how often each status occurred.
+        usage: of all requests together.
+        best: the hit that came first most often, by query; the first such one.
+    """
+
+    shuffles: int
+    tau: float | None
+    taus: tuple[float | None, ...]
+    same_best: float | None
+    scores: tuple[float, ...]
+    statuses: dict[str, int]
+    usage: Usage
+    best: tuple[str | None, ...]
+
+    @property
+    def score_spread(self) -> float | None:
+        """Largest minus smallest score."""
+        return max(self.scores) - min(self.scores) if self.scores else None
+
+    @property
+    def score_sd(self) -> float | None:
+        """Standard deviation of the scores (n - 1); needs two."""
+        return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else None
+
+
+def shuffle_agreement(
+    reranker: Reranker,
+    results: Sequence[SearchResult],
+    shuffles: int,
+    *,
+    seed: int = 0,
+    score: Callable[[Sequence[SearchResult]], float] | None = None,
+    on_done: Callable[[int, SearchResult], None] | None = None,
+) -> ShuffleReport:
+    """Rerank random orders of the same hits and compare the rankings.
+
+    That listwise rerankers depend on the order they are shown, and drop candidates, is reported by
+    R. Tang et al.: "Found in the Middle: Permutation Self-Consistency Improves Listwise Ranking in
+    Large Language Models", NAACL 2024.
+
+    Args:
+        reranker: what is measured.
+        results: as retrieval gave them.
+        shuffles: random orders of each result, at least 2.
+        seed: for the orders; the same seed gives the same orders.
+        score: a measure over one reranked result for each of `results`, in their order, such as
+            the mean reciprocal rank by an eval set's judgments; taken once a shuffle.
+        on_done: as `Reranker.rerank_many`, called `shuffles` times as often as there are results.
+    """
+    if shuffles < 2:
+        raise MmragError(f"Agreement needs at least 2 shuffles, not {shuffles}.")
+    rng = random.Random(seed)
+    shuffled = [_shuffle(result, rng) for _ in range(shuffles) for result in results]
+    reranked = reranker.rerank_many(shuffled, on_done)
+    runs = [reranked[i : i + len(results)] for i in range(0, len(reranked), len(results) or 1)]
+    taus: list[float | None] = []
+    same: list[float] = []
+    best: list[str | None] = []
+    for outcomes in zip(*runs, strict=True):
+        rankings = [[hit.image_id for hit in outcome.hits] for outcome in outcomes]
+        firsts = [ranking[0] for ranking in rankings if ranking]
+        best.append(Counter(firsts).most_common(1)[0][0] if firsts else None)
+        if len(rankings[0]) < 2:
+            taus.append(None)
+            continue
+        pairs = list(combinations(rankings, 2))
+        taus.append(float(np.mean([kendall_tau(a, b) for a, b in pairs])))
+        same.append(float(np.mean([a[0] == b[0] for a, b in pairs])))
+    known = [tau for tau in taus if tau is not None]
+    reports = [outcome.rerank for outcome in reranked if outcome.rerank is not None]
+    return ShuffleReport(
+        shuffles=shuffles,
+        tau=float(np.mean(known)) if known else None,
+        taus=tuple(taus),
+        same_best=float(np.mean(same)) if same else None,
+        scores=tuple(score(run) for run in runs) if score is not None else (),
+        statuses=dict(Counter(report.status for report in reports)),
+        usage=sum((report.usage for report in reports), Usage()),
+        best=tuple(best),
+    )
+
+
+def kendall_tau(a: Sequence[str], b: Sequence[str]) -> float:
+    """Kendall's tau of two orders of the same two or more distinct items, -1 to 1.
+
+    Concordant minus discordant pairs over all pairs (M. Kendall: "A New Measure of Rank
+    Correlation", Biometrika 1938); without ties all of its variants are this.
+    """
+    place = {item: i for i, item in enumerate(b)}
+    places = np.array([place[item] for item in a])
+    n = len(places)
+    before = np.triu(np.ones((n, n), bool), 1)
+    discordant = int((before & (places[:, None] > places[None, :])).sum())
+    return 1 - 4 * discordant / (n * (n - 1))
+
+
+def _shuffle(result: SearchResult, rng: random.Random) -> SearchResult:
+    order = list(result.hits)
+    rng.shuffle(order)
+    hits = [replace(hit, rank=rank) for rank, hit in enumerate(order, start=1)]
+    return replace(result, hits=hits, timings_ms=dict(result.timings_ms))
