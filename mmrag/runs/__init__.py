@@ -1,0 +1,1 @@
+"""Runs: what configurations ranked, kept, compared and handed on."""

@@ -1,0 +1,266 @@
+"""Runs side by side: paired differences with corrected p-values, and one table of all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mmrag.errors import MmragError
+from mmrag.evaluation.difference import Difference, common_rows, compare_scores
+from mmrag.evaluation.metrics import Scores, higher_is_better
+from mmrag.evaluation.statistics import holm
+from mmrag.evaluation.summary import Estimate
+from mmrag.runs.run import RERANKED, RETRIEVAL, Run
+from mmrag.runs.store import RunStore
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run at one of its stages."""
+
+    run: Run
+    stage: str
+
+    @property
+    def label(self) -> str:
+        """The run's name, with the stage where that is not the run's last one."""
+        return self.run.name + ("" if self.stage == self.run.stage else f" ({self.stage})")
+
+    @property
+    def scores(self) -> Scores:
+        """Per-query metrics."""
+        return self.run.scores[self.stage]
+
+
+@dataclass(frozen=True)
+class QueryChange:
+    """A query whose metric changed: `delta` is b - a."""
+
+    query_id: str
+    a: float
+    b: float
+    delta: float
+
+
+@dataclass(frozen=True)
+class PairComparison:
+    """Two entries, named by their place in `Comparison.entries`.
+
+    `gains` and `losses` hold the queries whose primary metric changed most for the better and for
+    the worse, at most ten each.
+    """
+
+    a: int
+    b: int
+    metrics: dict[str, Difference]
+    gains: list[QueryChange]
+    losses: list[QueryChange]
+    queries: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every pair that was compared; `p_holm` is corrected over all of their metrics."""
+
+    entries: list[Entry]
+    primary_metric: str
+    pairs: list[PairComparison]
+    notes: list[str]
+
+
+def open_entry(store: RunStore, reference: str) -> Entry:
+    """A run by reference (see `RunStore.find`), with ":retrieval" or ":reranked" for its stage."""
+    name, colon, stage = reference.rpartition(":")
+    if colon and stage in (RETRIEVAL, RERANKED):
+        run = store.load(name)
+    else:
+        run, stage = store.load(reference), ""
+    stage = stage or run.stage
+    run.check_stage(stage)
+    return Entry(run, stage)
+
+
+def compare_runs(
+    runs: Sequence[Run | Entry],
+    *,
+    metrics: Sequence[str] | None = None,
+    all_pairs: bool = False,
+    seed: int = 0,
+) -> Comparison:
+    """Compare runs query by query.
+
+    Args:
+        runs: loaded runs (at their last stage) or entries, two or more.
+        metrics: which; default all that they share.
+        all_pairs: every pair instead of each against the first.
+        seed: of the resamples.
+
+    Raises:
+        MmragError: fewer than two, different eval sets, or no query in common.
+    """
+    entries = [one if isinstance(one, Entry) else Entry(one, one.stage) for one in runs]
+    if len(entries) < 2:
+        raise MmragError("A comparison needs two runs or more.")
+    _check_same_set(entries)
+    chosen = [m for m in entries[0].scores.values if metrics is None or m in metrics]
+    for name in metrics or ():
+        if not all(name in entry.scores.values for entry in entries):
+            raise MmragError(f"Not every run has the metric {name!r}.")
+    primary = entries[0].run.eval_set.primary_metric
+    primary = primary if primary in chosen else next(iter(chosen), primary)
+    n = len(entries)
+    places = [(i, j) for i in range(n if all_pairs else 1) for j in range(i + 1, n)]
+    pairs = [_compare(entries, a, b, chosen, primary, seed) for a, b in places]
+    corrected = iter(holm([d.p for pair in pairs for d in pair.metrics.values()]))
+    pairs = [
+        replace(
+            pair,
+            metrics={m: replace(d, p_holm=next(corrected)) for m, d in pair.metrics.items()},
+        )
+        for pair in pairs
+    ]
+    return Comparison(entries, primary, pairs, _notes(entries, pairs))
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One run at one stage. Latencies are milliseconds per query; None where nothing was timed.
+
+    `differences` is against the table's first row; empty in that row.
+    """
+
+    run_id: str
+    label: str
+    stage: str
+    state: str
+    queries: int
+    metrics: dict[str, Estimate]
+    p50_ms: float | None
+    p95_ms: float | None
+    cost_usd: float | None
+    cost_per_query_usd: float | None
+    differences: dict[str, Difference]
+
+
+@dataclass(frozen=True)
+class RunTable:
+    """Runs as rows, `metrics` as columns, the primary metric first."""
+
+    metrics: list[str]
+    primary_metric: str
+    rows: list[TableRow]
+    notes: list[str]
+
+
+def run_table(
+    runs: Sequence[Run | Entry], metrics: Sequence[str] | None = None, seed: int = 0
+) -> RunTable:
+    """Runs on the same eval set in one table, with differences to the first.
+
+    p-values are corrected for all rows and metrics of the table by Holm's method.
+
+    Raises:
+        MmragError: different eval sets.
+    """
+    entries = [one if isinstance(one, Entry) else Entry(one, one.stage) for one in runs]
+    comparison = compare_runs(entries, metrics=metrics, seed=seed) if len(entries) > 1 else None
+    against = {pair.b: pair.metrics for pair in comparison.pairs} if comparison else {}
+    first = entries[0].run.summaries[entries[0].stage].overall
+    names = [m for m in first if metrics is None or m in metrics]
+    return RunTable(
+        names,
+        entries[0].run.eval_set.primary_metric,
+        [_row(entry, against.get(i, {})) for i, entry in enumerate(entries)],
+        comparison.notes if comparison else [],
+    )
+
+
+def stage_entries(run: Run) -> list[Entry]:
+    """A run as its stages: retrieval and, where there is one, the reranked ranking."""
+    return [Entry(run, stage) for stage in (RETRIEVAL, RERANKED) if stage in run.scores]
+
+
+def _row(entry: Entry, differences: dict[str, Difference]) -> TableRow:
+    run = entry.run
+    reranked = entry.stage == RERANKED
+    times = run.timings_ms
+    if not reranked and "rerank" in times:
+        # Without its last part: the stages' own percentiles cannot be subtracted.
+        times = run.stage_timings(RETRIEVAL)
+    total = times.get("total")
+    cost = (run.rerank_cost() if reranked else 0.0) if total else None
+    finished = run.finished_queries
+    return TableRow(
+        run.run_id,
+        entry.label,
+        entry.stage,
+        run.state,
+        run.summaries[entry.stage].queries,
+        run.summaries[entry.stage].overall,
+        total["p50"] if total else None,
+        total["p95"] if total else None,
+        cost,
+        cost / finished if cost is not None and finished else None,
+        differences,
+    )
+
+
+def _compare(
+    entries: Sequence[Entry], a: int, b: int, metrics: Sequence[str], primary: str, seed: int
+) -> PairComparison:
+    first, second = entries[a].scores, entries[b].scores
+    common, rows_a, rows_b = common_rows(first, second)
+    if not common:
+        raise MmragError(
+            f"{entries[a].label!r} and {entries[b].label!r} have no scored query in common."
+        )
+    changes = []
+    if primary in first.values and primary in second.values:
+        pairs = zip(first.values[primary][rows_a], second.values[primary][rows_b], strict=True)
+        changes = [
+            QueryChange(query_id, float(x), float(y), float(y - x))
+            for query_id, (x, y) in zip(common, pairs, strict=True)
+            if x != y and not (x != x or y != y)
+        ]
+    sign = 1 if higher_is_better(primary) else -1
+    changes.sort(key=lambda change: (-sign * change.delta, change.query_id))
+    return PairComparison(
+        a,
+        b,
+        compare_scores(first, second, metrics, seed),
+        [change for change in changes if sign * change.delta > 0][:10],
+        [change for change in reversed(changes) if sign * change.delta < 0][:10],
+        len(common),
+    )
+
+
+def _check_same_set(entries: Sequence[Entry]) -> None:
+    first = entries[0].run.eval_set
+    for entry in entries[1:]:
+        other = entry.run.eval_set
+        if other.labels_sha256 != first.labels_sha256:
+            raise MmragError(
+                f"{entries[0].label!r} and {entry.label!r} were made on different eval sets "
+                f"({first.name} {first.version} and {other.name} {other.version}, with other "
+                "queries or judgments), so their numbers cannot be compared."
+            )
+
+
+def _notes(entries: Sequence[Entry], pairs: Sequence[PairComparison]) -> list[str]:
+    notes = []
+    pictures = {e.run.eval_set.pictures_sha256 for e in entries} - {None}
+    if len(pictures) > 1:
+        notes.append("The runs saw different pictures: the files changed between them.")
+    if len({entry.run.config.get("k") for entry in entries}) > 1:
+        notes.append("The runs keep different numbers of results, which shows in RR and mAP.")
+    for entry in entries:
+        if entry.run.state != "complete":
+            notes.append(f"{entry.label} is {entry.run.state}.")
+    for pair in pairs:
+        most = max(len(entries[i].scores.query_ids) for i in (pair.a, pair.b))
+        if pair.queries < most:
+            notes.append(
+                f"{entries[pair.a].label} and {entries[pair.b].label} are compared on the "
+                f"{pair.queries} queries that both have."
+            )
+    return notes

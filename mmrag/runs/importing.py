@@ -1,0 +1,169 @@
+"""Rankings from elsewhere, scored and kept like our own."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmrag.errors import MmragError
+from mmrag.evaluation.describe import eval_set_ref
+from mmrag.evaluation.eval_set import EvalSet
+from mmrag.evaluation.identity import environment
+from mmrag.evaluation.metrics import canonical, default_metrics, score_rankings, trec_order
+from mmrag.evaluation.summary import summarise
+from mmrag.runs.run import RETRIEVAL, Ranked, Run
+from mmrag.runs.store import RunStore, new_run_id, now
+from mmrag.runs.trec import decoded, read_trec
+
+_SHOWN = 1000
+
+
+def import_run(
+    path: str | os.PathLike[str],
+    eval_set: EvalSet,
+    store: RunStore | None = None,
+    *,
+    name: str = "",
+    metrics: list[str] | None = None,
+    seed: int = 0,
+) -> Run:
+    """Score a run file and store it.
+
+    Args:
+        path: a TREC run file (ordered by score as a 32-bit float, ties by id, both descending,
+            as trec_eval does), or a submission to CIRR's or CIRCO's server (a JSON object of query
+            id to image ids, best first).
+        eval_set: what it answers. Queries of the set that the file lacks found nothing.
+        store: where it is kept. Default: `RunStore()`.
+        name: of the run. Default: the TREC file's tag, else the file's name.
+        metrics: see `score_rankings`. Default: those that suit the set.
+        seed: of the intervals.
+
+    Returns:
+        The run. Queries of the file that the set does not have are in `skipped`.
+
+    Raises:
+        MmragError: a wrong line, an image that is not in the set, or no query of the set at all.
+    """
+    path = Path(path)
+    if _begins_with_brace(path):
+        rankings, tag = _read_submission(path), ""
+        scored = {
+            query_id: {one: float(len(ids) - i) for i, one in enumerate(ids)}
+            for query_id, ids in rankings.items()
+        }
+    else:
+        scored, tag = read_trec(path)
+        rankings = {query_id: trec_order(scores) for query_id, scores in scored.items()}
+    queries = {query.query_id: query for query in eval_set.queries}
+    images = {image.image_id: image for image in eval_set.images}
+    ranked: dict[str, Ranked] = {}
+    skipped: list[dict[str, str]] = []
+    for written, order in rankings.items():
+        query_id = decoded(written, queries)
+        if query_id is None:
+            skipped.append({"query_id": written, "reason": "not in the eval set"})
+            continue
+        ids = [_known(one, images, path, written) for one in order]
+        values = [float(scored[written][one]) for one in order]
+        ranked[query_id] = Ranked(query_id, ids, values)
+    if not ranked:
+        raise MmragError(f"{path} holds no query of the eval set {eval_set.name!r}.")
+    k = max(len(one.image_ids) for one in ranked.values())
+    names = [canonical(one) for one in metrics or default_metrics(eval_set, max(k, 1))]
+    scores = score_rankings({i: one.image_ids for i, one in ranked.items()}, eval_set, names)
+    run = Run(
+        run_id=new_run_id(),
+        name=name or tag or path.stem,
+        eval_set=eval_set_ref(eval_set),
+        state="complete",
+        created=now(),
+        finished=now(),
+        config={
+            "imported": path.name,
+            "k": k,
+            "metrics": names,
+            "seed": seed,
+            "queries": len(eval_set.queries),
+        },
+        environment=environment(),
+        summaries={RETRIEVAL: summarise(scores, seed)},
+        finished_queries=len(ranked),
+        skipped=skipped[:_SHOWN],
+        notes=_notes(eval_set, ranked, len(skipped)),
+        rankings={RETRIEVAL: ranked},
+        scores={RETRIEVAL: scores},
+    )
+    own = RunStore() if store is None else None
+    try:
+        kept = own or store
+        assert kept is not None
+        kept.start(run)
+        kept.write(run.run_id, RETRIEVAL, list(ranked.values()))
+        kept.save(run)
+    finally:
+        if own is not None:
+            own.close()
+    return run
+
+
+def _notes(eval_set: EvalSet, ranked: Mapping[str, Ranked], skipped: int) -> list[str]:
+    notes = []
+    lacking = [q.query_id for q in eval_set.queries if q.query_id not in ranked]
+    if lacking:
+        notes.append(
+            f"{len(lacking)} queries are not in the file and count as having found nothing."
+        )
+    if skipped:
+        notes.append(f"{skipped} queries of the file are not in the eval set and were left out.")
+    cut = 0
+    for query in eval_set.queries:
+        subset = query.metadata.get("subset")
+        if subset and query.query_id in ranked:
+            cut += not set(subset) <= set(ranked[query.query_id].image_ids)
+    if cut:
+        notes.append(
+            f"The rankings of {cut} queries do not reach all of their subset; R_subset counts what "
+            "is not there as not found."
+        )
+    return notes
+
+
+def _known(written: str, images: Mapping[str, object], path: Path, query_id: str) -> str:
+    image_id = decoded(written, images)
+    if image_id is None:
+        raise MmragError(
+            f"{path}: query {query_id!r} ranks {written!r}, which is not in the eval set."
+        )
+    return image_id
+
+
+def _begins_with_brace(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(64).lstrip()[:1] == b"{"
+    except OSError as error:
+        raise MmragError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _read_submission(path: Path) -> dict[str, list[str]]:
+    try:
+        held: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise MmragError(f"{path} is no JSON: {error}.") from error
+    if held.pop("metric", None) == "recall_subset":
+        raise MmragError(
+            f"{path} ranks each query's subset only; import the file whose metric is `recall`."
+        )
+    held.pop("version", None)
+    rankings = {}
+    for query_id, ids in held.items():
+        if not isinstance(ids, list) or not all(type(i) in (str, int) for i in ids):
+            raise MmragError(f"{path}: query {query_id!r} must have a list of image ids.")
+        rankings[query_id] = [str(one) for one in ids]
+        if len(set(rankings[query_id])) < len(ids):
+            raise MmragError(f"{path}: query {query_id!r} names an image twice.")
+    return rankings

@@ -1,0 +1,148 @@
+"""A run as one HTML page that needs nothing else: numbers, plots, example queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from mmrag.errors import MmragError
+from mmrag.evaluation.eval_set import EvalSet
+from mmrag.evaluation.statistics import bootstrap_interval, generator
+from mmrag.runs import svg
+from mmrag.runs.compare import run_table, stage_entries
+from mmrag.runs.examples import Example, changed_most, examples, sample
+from mmrag.runs.exports import open_eval_set
+from mmrag.runs.run import RERANKED, RETRIEVAL, Run
+
+_CURVE = 50
+# What the tables of ablations show; the JSON export has every metric.
+_CLOSELY = ("hit_rate@1", "hit_rate@10", "nDCG@10", "mAP@10", "RR", "hard_negative_rate@1")
+_NAMES = {"hit_rate": "Hit rate", "R": "Recall", "RR": "Reciprocal rank"}
+
+
+def html_report(run: Run, seed: int = 0) -> str:
+    """The report of a loaded run.
+
+    Pictures and the curve over k come from the eval set; where that is gone or has changed, the
+    page says so and shows the rest. Paths of this machine are not in it.
+
+    Args:
+        run: from `RunStore.load`.
+        seed: draws the example queries.
+    """
+    notes = list(run.notes)
+    shown: dict[str, list[Example]] = {}
+    curve = None
+    primary = _primary(run)
+    try:
+        eval_set = open_eval_set(run)
+    except MmragError as error:
+        notes.append(f"Without example queries and curve: {_without_paths(str(error), run)}")
+    else:
+        curve = _curve(run, eval_set)
+        if primary:
+            shown = _examples(run, eval_set, primary, seed)
+    summary = run.summary
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["metric"] = metric_name
+    entries = stage_entries(run)
+    return environment.get_template("report.html.j2").render(
+        run=run,
+        primary=primary,
+        summary=summary,
+        table=run_table(entries) if entries else None,
+        curve=curve,
+        bars=_bars(run, primary),
+        examples=shown,
+        notes=notes,
+        closely={primary, *_CLOSELY},
+        facts=_facts(run.config | {"environment": run.environment}),
+    )
+
+
+def metric_name(metric: str) -> str:
+    """A metric's name for people: "Hit rate@10"."""
+    name, at, k = metric.partition("@")
+    return _NAMES.get(name, name.replace("_", " ").capitalize() if "_" in name else name) + at + k
+
+
+def _primary(run: Run) -> str | None:
+    overall = run.summary.overall
+    wanted = run.eval_set.primary_metric
+    return wanted if wanted in overall else next(iter(overall), None)
+
+
+def _curve(run: Run, eval_set: EvalSet) -> Any:
+    """Hit rate over k, of every stage, with bands."""
+    stages = [stage for stage in (RERANKED, RETRIEVAL) if stage in run.scores]
+    lines = []
+    for stage in stages:
+        ids = run.scores[stage].query_ids
+        depth = min(_CURVE, int(run.config.get("k") or _CURVE))
+        hits = np.zeros((len(ids), depth))
+        for row, query_id in enumerate(ids):
+            relevant = eval_set.relevant(query_id)
+            one = run.rankings[stage].get(query_id)
+            for place, image_id in enumerate(one.image_ids[:depth] if one else ()):
+                if image_id in relevant:
+                    hits[row, place:] = 1
+                    break
+        if not len(ids) or depth < 2:
+            return None
+        low, high = bootstrap_interval(hits, generator(0, "curve"), 500)
+        lines.append(svg.Line(stage, hits.mean(axis=0).tolist(), low.tolist(), high.tolist()))
+    return (
+        {
+            "plot": svg.curves(lines, "k, the number of results looked at", "Hit rate"),
+            "names": [line.name for line in lines],
+        }
+        if lines
+        else None
+    )
+
+
+def _bars(run: Run, primary: str | None) -> Any:
+    if primary is None or not run.summary.categories:
+        return None
+    estimates = [("all queries", run.summary.overall[primary])]
+    estimates += [
+        (name, found[primary]) for name, found in run.summary.categories.items() if primary in found
+    ]
+    return svg.bars(estimates, metric_name(primary))
+
+
+def _examples(run: Run, eval_set: EvalSet, primary: str, seed: int) -> dict[str, list[Example]]:
+    groups: dict[str, list[str]] = {}
+    if run.stage == RERANKED:
+        groups["Helped most by reranking"], groups["Harmed most by reranking"] = changed_most(
+            run, primary, 4
+        )
+    groups["Drawn at random"] = sample(run, 12, seed)
+    return {title: examples(run, eval_set, ids, primary) for title, ids in groups.items() if ids}
+
+
+def _facts(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+    """Nested settings as lines: ("encoder name", "demo")."""
+    facts: list[tuple[str, str]] = []
+    for name, value in values.items():
+        label = f"{before}{name}".replace("_", " ")
+        if isinstance(value, Mapping):
+            facts += _facts(value, f"{label} ")
+        elif value not in (None, "", [], False):
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            facts.append((label, shown))
+    return facts
+
+
+def _without_paths(text: str, run: Run) -> str:
+    return text.replace(run.eval_set.folder, run.eval_set.name)

@@ -1,0 +1,182 @@
+"""A run: the rankings one configuration gave for one eval set, and how they came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mmrag.errors import MmragError
+from mmrag.evaluation.metrics import Scores
+from mmrag.evaluation.summary import Summary
+from mmrag.types import Usage
+
+RETRIEVAL, RERANKED = "retrieval", "reranked"
+
+
+@dataclass(frozen=True)
+class EvalSetRef:
+    """Which eval set a run was made on.
+
+    `labels_sha256` covers ids, texts, judgments and settings: runs that share it can be compared.
+    `pictures_sha256` covers the pictures' bytes; None for a run that came from elsewhere.
+    """
+
+    name: str
+    folder: str
+    version: str
+    labels_sha256: str
+    pictures_sha256: str | None = None
+    images: int = 0
+    queries: int = 0
+    primary_metric: str = "hit_rate@10"
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One query's ranking at one stage, best first.
+
+    `details` holds, where there is such a thing, the `reason` a query was skipped for, the
+    reranker's `explanation`, `status` and `problems`, and the order of a query's `subset`.
+    """
+
+    query_id: str
+    image_ids: list[str]
+    scores: list[float]
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    usage: Usage | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Run:
+    """A run.
+
+    From `RunStore.load` it is complete; from `RunStore.runs` `rankings` and `scores` are empty.
+
+    Attributes:
+        run_id: short, unique, sorts by time.
+        state: "complete", "running", "interrupted", "stopped" (on request) or "stopped: budget".
+        created, finished: ISO 8601 in UTC.
+        config: encoder, index, reranker, k, rerank_k, batch size, seed and so on, as plain values.
+        environment: library versions, device, git commit.
+        summaries: stage ("retrieval", "reranked") to metrics with intervals.
+        timings_ms: part ("encode", "search", "rerank", "total") to p50, p95 and mean per query.
+        usage: requests, tokens and cost of reranking and answering together.
+        skipped: queries that were left out: `{"query_id", "reason"}`.
+        missing_images: gallery images that are not in the index: `{"image_id", "reason"}`.
+        ceiling: what reranking could reach at best: "hit_rate@N" and "R@N" of the first
+            stage for N = `rerank_k`; empty without a reranker.
+        reranks: how many queries' reranking was "complete", "repaired", "failed".
+        ablations: name to result, see `mmrag.evaluation.ablations`.
+        notes: sentences a reader of the numbers has to know.
+        rankings: stage to query id to `Ranked`.
+        scores: stage to per-query metrics.
+    """
+
+    run_id: str
+    name: str
+    eval_set: EvalSetRef
+    state: str
+    created: str
+    finished: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    summaries: dict[str, Summary] = field(default_factory=dict)
+    timings_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
+    finished_queries: int = 0
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    missing_images: list[dict[str, str]] = field(default_factory=list)
+    ceiling: dict[str, float] = field(default_factory=dict)
+    reranks: dict[str, int] = field(default_factory=dict)
+    ablations: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    rankings: dict[str, dict[str, Ranked]] = field(default_factory=dict)
+    scores: dict[str, Scores] = field(default_factory=dict)
+
+    @property
+    def stage(self) -> str:
+        """The last stage: "reranked" where there was a reranker, else "retrieval"."""
+        return RERANKED if self.config.get("reranker") else RETRIEVAL
+
+    @property
+    def summary(self) -> Summary:
+        """Metrics of the last stage; empty for a run without metrics yet."""
+        return self.summaries.get(self.stage, Summary({}))
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Metric to mean, of the last stage."""
+        return {name: estimate.mean for name, estimate in self.summary.overall.items()}
+
+    @property
+    def total_queries(self) -> int:
+        """How many queries the run set out to answer."""
+        return int(self.config.get("queries", self.eval_set.queries))
+
+    def ranking(self, stage: str | None = None) -> dict[str, list[str]]:
+        """Query id to image ids, best first.
+
+        Raises:
+            MmragError: the run has no such stage.
+        """
+        stage = stage or self.stage
+        self.check_stage(stage)
+        return {query_id: one.image_ids for query_id, one in self.rankings[stage].items()}
+
+    def stage_timings(self, stage: str) -> dict[str, dict[str, float]]:
+        """Timings up to a stage: those of retrieval leave reranking out. Needs the rankings."""
+        last = self.rankings.get(RERANKED) if stage == RERANKED else None
+        finished = set(self.scores[stage].query_ids) if stage in self.scores else None
+        first = self.rankings.get(RETRIEVAL, {})
+        if finished is not None:
+            first = {i: one for i, one in first.items() if i in finished}
+        return percentiles(first, last)
+
+    def rerank_cost(self) -> float | None:
+        """US dollars that reranking came to; None when the model has no price."""
+        usages = [one.usage for one in self.rankings.get(RERANKED, {}).values() if one.usage]
+        return sum(usages, Usage()).cost_usd
+
+    def check_stage(self, stage: str) -> None:
+        """Raise `MmragError` when the run has no such stage."""
+        if stage not in self.rankings:
+            raise MmragError(
+                f"Run {self.run_id} has no stage {stage!r}; it has {', '.join(self.rankings)}."
+            )
+
+
+def percentiles(
+    ranked: Mapping[str, Ranked], more: Mapping[str, Ranked] | None = None
+) -> dict[str, dict[str, float]]:
+    """p50, p95 and mean in milliseconds per query, by part; "total" adds up the parts.
+
+    Args:
+        ranked: the first stage's rankings.
+        more: the reranked ones; queries that are missing there are left out of "total".
+    """
+    parts: dict[str, list[float]] = {}
+    totals: list[float] = []
+    for query_id, one in ranked.items():
+        times = {name: ms for name, ms in one.timings_ms.items() if name != "total"}
+        if more is not None and query_id in more:
+            times["rerank"] = more[query_id].timings_ms.get("rerank", 0.0)
+        if not times:
+            continue
+        for name, ms in times.items():
+            parts.setdefault(name, []).append(ms)
+        if more is None or query_id in more:
+            totals.append(sum(times.values()))
+    if totals:
+        parts["total"] = totals
+    return {
+        name: {
+            "p50": float(np.percentile(values, 50)),
+            "p95": float(np.percentile(values, 95)),
+            "mean": float(np.mean(values)),
+        }
+        for name, values in parts.items()
+    }

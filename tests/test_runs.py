@@ -1,0 +1,439 @@
+"""The run store on SQLite and PostgreSQL, run files in and out, and comparisons."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from io import BytesIO, StringIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import pytrec_eval
+from PIL import Image
+
+from mmrag import EvalSet, MmragError, RunStore, compare_runs, import_run, run_table
+from mmrag.evaluation.eval_set import EvalQuery
+from mmrag.evaluation.metrics import Scores
+from mmrag.evaluation.summary import summarise
+from mmrag.runs.compare import open_entry, stage_entries
+from mmrag.runs.exports import export_run, write_export
+from mmrag.runs.run import RERANKED, RETRIEVAL, EvalSetRef, Ranked, Run, percentiles
+from mmrag.runs.store import new_run_id, now
+from mmrag.types import GalleryImage, Usage
+
+from .conftest import ROOT, free_port
+from .postgres import running_postgres
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_postgres(tmp_path_factory.mktemp("postgres"), free_port()) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunStore]:
+    """The same test on SQLite and on PostgreSQL, empty each time."""
+    if request.param == "sqlite":
+        url = str(tmp_path / "runs.db")
+    else:
+        url = request.getfixturevalue("postgres")
+    with RunStore(url) as opened:
+        for run in opened.runs():
+            opened.delete(run.run_id)
+        yield opened
+
+
+def a_run(name: str = "first", run_id: str | None = None, **fields: object) -> Run:
+    ref = EvalSetRef("set", "/nowhere", "1", "labels", "pictures", 3, 2)
+    return Run(run_id or new_run_id(), name, ref, "running", now(), **fields)  # type: ignore[arg-type]
+
+
+def scored(run: Run, store: RunStore, values: dict[str, list[float]]) -> Run:
+    """Give a stored run the per-query metrics `values`."""
+    n = len(next(iter(values.values())))
+    scores = Scores(
+        [f"q{i}" for i in range(n)],
+        ["even" if i % 2 == 0 else "odd" for i in range(n)],
+        [()] * n,
+        {name: np.array(v, float) for name, v in values.items()},
+    )
+    run.state, run.finished, run.finished_queries = "complete", now(), n
+    run.scores = {RETRIEVAL: scores}
+    run.summaries = {RETRIEVAL: summarise(scores)}
+    ranked = [Ranked(f"q{i}", ["a", "b"], [0.9, 0.8], {"encode": 1.0 + i}) for i in range(n)]
+    store.start(run)
+    store.write(run.run_id, RETRIEVAL, ranked)
+    run.timings_ms = percentiles({one.query_id: one for one in ranked})
+    store.save(run)
+    return store.load(run.run_id)
+
+
+def test_a_run_comes_back_as_it_was(store: RunStore) -> None:
+    run = a_run(
+        config={"k": 2, "reranker": {"name": "r"}, "seed": 0},
+        environment={"python": "3.11"},
+        usage=Usage(3, 1, 10, 5, None),
+        skipped=[{"query_id": "ü 'quoted\" \\", "reason": "no picture\n"}],
+        notes=["a note"],
+        ablations={"modality": {"queries": 1}},
+    )
+    store.start(run)
+    first = Ranked("q\u00fc", ["a", "b c"], [0.5, 0.25], {"encode": 1.5}, details={"subset": ["a"]})
+    second = replace(first, image_ids=["b c", "a"], usage=Usage(1, 0, 7, 3, 0.01), details={})
+    store.write(run.run_id, RETRIEVAL, [first])
+    store.write(run.run_id, RERANKED, [second])
+    run.scores = {RETRIEVAL: Scores(["q\u00fc"], ["c"], [("x",)], {"RR": np.array([np.nan])})}
+    run.summaries = {RETRIEVAL: summarise(run.scores[RETRIEVAL])}
+    run.state = "complete"
+    store.save(run)
+    loaded = store.load(run.run_id)
+    assert loaded.rankings == {RETRIEVAL: {"q\u00fc": first}, RERANKED: {"q\u00fc": second}}
+    scores = loaded.scores[RETRIEVAL]
+    assert (scores.query_ids, scores.categories, scores.aspects) == (["q\u00fc"], ["c"], [("x",)])
+    assert np.isnan(scores.values["RR"][0])
+    loaded.rankings, loaded.scores, run.scores = {}, {}, {}
+    assert loaded == run
+    assert store.runs() == [run]
+    assert store.runs(eval_set="other") == []
+
+
+def test_runs_are_found_by_id_beginning_and_name(store: RunStore) -> None:
+    for i, name in enumerate(("same", "same", "100%_odd")):
+        store.start(replace(a_run(name, f"2025-{i}a"), created=f"2025-01-0{i + 1}"))
+    assert store.find("2025-0") == "2025-0a"
+    assert store.find("same") == "2025-1a", "the newest of that name"
+    assert store.find("latest") == "2025-2a"
+    assert store.find("100%_odd") == "2025-2a"
+    with pytest.raises(MmragError, match="beginning of 3 runs"):
+        store.find("2025")
+    with pytest.raises(MmragError, match="no run '2025_'"):
+        store.find("2025_")
+    assert store.delete("2025-0a") == "2025-0a"
+    assert [run.run_id for run in store.runs()] == ["2025-2a", "2025-1a"]
+    with pytest.raises(MmragError, match="`python -m mmrag runs` lists them"):
+        store.load("2025-0a")
+
+
+def test_deleting_a_run_leaves_nothing(store: RunStore) -> None:
+    run = scored(a_run(), store, {"RR": [1.0, 0.5]})
+    store.delete(run.run_id)
+    assert store.read(run.run_id, RETRIEVAL) == {}
+
+
+def _make_a_run_and_die(url: str) -> None:
+    run = a_run("killed", "killed")
+    with RunStore(url) as store:
+        store.start(run, "key")
+        store.write("killed", RETRIEVAL, [Ranked("q", ["a"], [1.0])])
+        os.kill(os.getpid(), 9)
+
+
+def test_a_killed_run_is_taken_over_and_a_live_one_is_not(store: RunStore) -> None:
+    store.start(a_run("mine", "mine"), "key")
+    assert store.resume("key") is None, "this process is still at it"
+    assert store.runs()[0].state == "running"
+    url = store.database.url.render_as_string(hide_password=False)
+    child = multiprocessing.get_context("spawn").Process(target=_make_a_run_and_die, args=(url,))
+    child.start()
+    child.join(120)
+    assert child.exitcode == -9
+    assert store.load("killed").state == "interrupted"
+    assert store.resume("other key") is None
+    taken = store.resume("key")
+    assert taken is not None
+    assert (taken.run_id, taken.state) == ("killed", "running")
+    assert store.read("killed", RETRIEVAL)["q"].image_ids == ["a"]
+    assert store.resume("key") is None
+
+
+def test_many_threads_write_at_once(store: RunStore) -> None:
+    run = a_run()
+    store.start(run)
+    errors: list[BaseException] = []
+
+    def write(thread: int) -> None:
+        try:
+            for i in range(10):
+                store.write(run.run_id, RETRIEVAL, [Ranked(f"{thread}-{i}", ["a"], [1.0])])
+        except BaseException as error:  # noqa: BLE001
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(i,)) for i in range(6)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert not errors
+    assert len(store.read(run.run_id, RETRIEVAL)) == 60
+
+
+def test_ten_thousand_queries_are_written_and_read_in_about_a_second(store: RunStore) -> None:
+    rng = np.random.default_rng(0)
+    run = a_run()
+    store.start(run)
+    ids = [f"image-{i:06}" for i in range(5000)]
+    ranked = [
+        Ranked(f"q{i}", [ids[j] for j in rng.integers(0, 5000, 100)], rng.random(100).tolist())
+        for i in range(10_000)
+    ]
+    started = time.process_time()
+    store.write(run.run_id, RETRIEVAL, ranked)
+    found = store.read(run.run_id, RETRIEVAL)
+    seconds = time.process_time() - started
+    print(f"\n{store.database.url.get_backend_name()}: 10,000 x 100 in {seconds:.2f} s of CPU time")
+    assert len(found) == 10_000
+    assert found["q7"] == ranked[7]
+    assert seconds < 4
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("mysql://me:secret@host/db", "must be sqlite:///FILE or"),
+        ("nonsense://", "must be sqlite:///FILE or"),
+        ("postgresql://me:s%40cret@127.0.0.1:9/db", "cannot be opened"),
+        ("postgresql+psycopg://me:s@cret@127.0.0.1:notaport/db", "must be sqlite:///FILE or"),
+    ],
+)
+def test_errors_never_show_the_password(url: str, message: str) -> None:
+    with pytest.raises(MmragError, match=message) as caught:
+        RunStore(url)
+    shown = str(caught.value)
+    assert "cret" not in shown
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "cret" not in repr(error)
+        error = error.__cause__
+
+
+def test_wrong_passwords_and_foreign_files(postgres: str, tmp_path: Path) -> None:
+    with pytest.raises(MmragError, match="password authentication failed") as caught:
+        RunStore(postgres.replace("p%40ss", "wrong"))
+    assert "wrong" not in str(caught.value)
+    (tmp_path / "photo.db").write_bytes(b"no database at all" * 100)
+    with pytest.raises(MmragError, match="file is not a database"):
+        RunStore(tmp_path / "photo.db")
+    with RunStore(tmp_path / "new.db") as store, store.database.begin("x") as connection:
+        connection.exec_driver_sql("UPDATE mmrag_meta SET value = '99'")
+    with pytest.raises(MmragError, match="another version"):
+        RunStore(tmp_path / "new.db")
+
+
+def test_settings_name_the_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with RunStore() as store:
+        assert store.database.url.database == str(Path(os.environ["MMRAG_HOME"]) / "runs.db")
+    monkeypatch.setenv("MMRAG_RUNS_URL", f"sqlite:///{tmp_path / 'other.db'}")
+    with RunStore() as store:
+        assert (tmp_path / "other.db").is_file()
+        assert store.runs() == []
+
+
+def test_compare_by_hand(store: RunStore) -> None:
+    zeros = [0.0] * 20
+    a = scored(a_run("a"), store, {"hit_rate@10": [0, 0, 1, *zeros], "RR": [0.1, 0, 1, *zeros]})
+    more = [1.0] * 8 + [0.0] * 12
+    b = scored(a_run("b"), store, {"hit_rate@10": [0, 1, 0, *more], "RR": [0.1, 0.5, 0.2, *more]})
+    found = compare_runs([a, b])
+    assert (found.primary_metric, found.notes) == ("hit_rate@10", [])
+    pair = found.pairs[0]
+    hit = pair.metrics["hit_rate@10"]
+    assert (hit.wins, hit.ties, hit.losses, hit.queries) == (9, 13, 1, 23)
+    assert hit.delta == pytest.approx(8 / 23)
+    assert hit.ci95[0] > 0
+    # Ten differences of one: 9 or more of them to one side.
+    assert hit.p == pytest.approx(2 * 11 / 1024)
+    assert hit.p_holm is not None
+    assert hit.p_holm >= hit.p
+    assert [change.query_id for change in pair.gains][:2] == ["q1", "q10"]
+    assert [(c.query_id, c.delta) for c in pair.losses] == [("q2", -1.0)]
+    both = compare_runs([a, b, a], all_pairs=True)
+    assert [(p.a, p.b) for p in both.pairs] == [(0, 1), (0, 2), (1, 2)]
+    assert both.pairs[0].metrics["hit_rate@10"].p_holm == pytest.approx(6 * hit.p, rel=0.9)
+    assert both.pairs[1].metrics["RR"].p_holm == 1
+    table = run_table([a, b])
+    assert table.rows[0].differences == {}
+    assert table.rows[1].differences["RR"].wins == 9
+    assert table.rows[1].p50_ms == pytest.approx(12)
+    with pytest.raises(MmragError, match="two runs or more"):
+        compare_runs([a])
+    other = replace(b, eval_set=replace(b.eval_set, labels_sha256="x"))
+    with pytest.raises(MmragError, match="different eval sets"):
+        compare_runs([a, other])
+    changed = replace(b, eval_set=replace(b.eval_set, pictures_sha256="x"))
+    assert "different pictures" in compare_runs([a, changed]).notes[0]
+    assert open_entry(store, "b:retrieval").label == "b"
+    with pytest.raises(MmragError, match="no stage 'reranked'"):
+        open_entry(store, "b:reranked")
+    assert [entry.stage for entry in stage_entries(b)] == [RETRIEVAL]
+
+
+@pytest.fixture
+def small_set(tmp_path: Path) -> EvalSet:
+    """Five pictures, four queries, ids that are a nuisance."""
+    root = tmp_path / "set"
+    root.mkdir()
+    names = ["a", "b", "c d", "=1+1", "é%20"]
+    images = []
+    for i, name in enumerate(names):
+        Image.new("RGB", (20, 16), (50 * i, 80, 120)).save(root / f"{i}.png")
+        images.append(GalleryImage(name, str(root / f"{i}.png"), f"<b>{name}</b>"))
+    queries = [
+        EvalQuery("q1", str(root / "0.png"), "<script>alert(1)</script>", "=cat"),
+        EvalQuery("q 2", None, "text", "other"),
+        EvalQuery("q3", str(root / "1.png"), None, "other"),
+        EvalQuery("nothing", None, "none is right"),
+    ]
+    qrels = {"q1": {"a": 2, "b": 0}, "q 2": {"c d": 1, "é%20": 1}, "q3": {"=1+1": 1}}
+    EvalSet("small", root, root, images, queries, qrels).save()
+    return EvalSet.load(root)
+
+
+TREC = """q1 Q0 b 1 2.5 sys
+q1 Q0 a 2 2.5 sys
+q%202 Q0 c%20d 1 1 sys
+q%202 Q0 =1+1 2 3 sys
+gone Q0 a 1 1 sys
+"""
+
+
+def test_import_a_trec_run(store: RunStore, small_set: EvalSet, tmp_path: Path) -> None:
+    path = tmp_path / "sys.trec"
+    path.write_text(TREC)
+    run = import_run(path, small_set, store)
+    assert run.name == "sys"
+    assert run.ranking() == {"q1": ["b", "a"], "q 2": ["=1+1", "c d"]}
+    assert run.skipped == [{"query_id": "gone", "reason": "not in the eval set"}]
+    assert run.notes == [
+        "2 queries are not in the file and count as having found nothing.",
+        "1 queries of the file are not in the eval set and were left out.",
+    ]
+    assert run.metrics["hit_rate@1"] == 0
+    official = pytrec_eval.RelevanceEvaluator(small_set.qrels, {"recip_rank"}).evaluate(
+        {"q1": {"b": 2.5, "a": 2.5}, "q 2": {"c d": 1.0, "=1+1": 3.0}, "q3": {}}
+    )
+    assert run.metrics["RR"] == pytest.approx(
+        np.mean([one["recip_rank"] for one in official.values()])
+    )
+    assert store.load(run.run_id).metrics == run.metrics
+
+
+def test_trec_files_make_the_round_trip(
+    store: RunStore, small_set: EvalSet, tmp_path: Path
+) -> None:
+    """Also where scores do not fall with the rank, as after a language model's reranking."""
+    ids = [image.image_id for image in small_set.images]
+    run = scored(a_run(), store, {"RR": [1.0]})
+    for scores in ([0.9, 0.9, 0.8, 0.7, 0.1], [0.1, 0.9, 0.5, 0.2, 0.3]):
+        run.rankings = {RETRIEVAL: {"q 2": Ranked("q 2", ids, scores)}}
+        write_export(run, "trec", tmp_path / "out.trec")
+        again = import_run(tmp_path / "out.trec", small_set, store)
+        assert again.ranking() == {"q 2": ids}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("q1 Q0 a 1 1\n", "line 1: expected query, Q0, image"),
+        ("q1 Q0 a 1 x t\n", "line 1: 'x' is no score"),
+        ("q1 Q0 a 1 nan t\n", "line 1: 'nan' is no score"),
+        ("\nq1 Q0 a 1 1 t\nq1 Q0 a 2 0 t\n", "line 3: 'a' stands twice for 'q1'"),
+        ("q1 Q0 zebra 1 1 t\n", "ranks 'zebra', which is not in the eval set"),
+        ("other Q0 a 1 1 t\n", "holds no query of the eval set 'small'"),
+        ('{"q1": "a"}', "query 'q1' must have a list"),
+        ('{"q1": ["a", "a"]}', "names an image twice"),
+        ('{"metric": "recall_subset", "q1": ["a"]}', "import the file whose metric is `recall`"),
+        ("{", "is no JSON"),
+    ],
+)
+def test_wrong_run_files(content: str, message: str, small_set: EvalSet, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text(content)
+    with pytest.raises(MmragError, match=message.replace("(", r"\(")):
+        import_run(path, small_set, RunStore("sqlite://"))
+
+
+def test_import_a_submission(small_set: EvalSet, tmp_path: Path) -> None:
+    path = tmp_path / "submission.json"
+    path.write_text('{"version": "rc2", "metric": "recall", "q1": ["a", "b"], "q3": []}')
+    with RunStore("sqlite://") as store:
+        run = import_run(path, small_set, store, name="ours")
+        assert (run.name, run.ranking()) == ("ours", {"q1": ["a", "b"], "q3": []})
+        assert run.metrics["hit_rate@1"] == pytest.approx(1 / 3)
+
+
+@pytest.fixture
+def imported(small_set: EvalSet, tmp_path: Path) -> Run:
+    (tmp_path / "sys.trec").write_text(TREC)
+    with RunStore("sqlite://") as store:
+        return import_run(tmp_path / "sys.trec", small_set, store)
+
+
+def test_csv_holds_no_formulas(imported: Run) -> None:
+    ((name, data),) = export_run(imported, "csv")
+    rows = list(csv.DictReader(StringIO(data.decode())))
+    assert name.endswith(".csv")
+    by_query = {row["query_id"]: row for row in rows}
+    assert by_query["q1"]["category"] == "'=cat"
+    assert by_query["q 2"]["result_1"] == "'=1+1"
+    assert float(by_query["q1"]["RR"]) == 0.5
+    assert by_query["q1"]["hard_negative_rate@1"] == "1.0"
+    assert by_query["q 2"]["hard_negative_rate@1"] == ""
+    cells = [cell for row in rows for cell in row.values()]
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in cells)
+
+
+def test_json_and_parquet_hold_everything(imported: Run) -> None:
+    held = json.loads(export_run(imported, "json")[0][1])
+    assert held["run_id"] == imported.run_id
+    assert held["summaries"]["retrieval"]["overall"]["RR"]["mean"] == imported.metrics["RR"]
+    assert {row["query_id"]: row["image_ids"] for row in held["queries"]["retrieval"]} == {
+        "q1": ["b", "a"],
+        "q 2": ["=1+1", "c d"],
+    }
+    table = pq.read_table(BytesIO(export_run(imported, "parquet")[0][1])).to_pylist()
+    assert {row["query_id"]: row["image_ids"] for row in table} == imported.ranking()
+    assert {row["query_id"]: row["RR"] for row in table} == {"q1": 0.5, "q 2": 0.5}
+
+
+def test_report_is_one_safe_file(imported: Run) -> None:
+    page = export_run(imported, "html")[0][1].decode()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<b>a" not in page
+    assert "data:image/" in page
+    for outside in ("http://", "https://", "@import", 'src="/', "url("):
+        assert outside not in page.replace("http://www.w3.org/2000/svg", "")
+    assert str(ROOT) not in page
+    assert imported.eval_set.folder not in page
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_report_without_its_pictures(imported: Run, small_set: EvalSet) -> None:
+    for image in small_set.images:
+        Path(image.path).unlink()
+    page = export_run(imported, "html")[0][1].decode()
+    assert "RR" in page
+    (small_set.folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n")
+    page = export_run(imported, "html")[0][1].decode()
+    assert "has changed since" in page
+    with pytest.raises(MmragError, match="has changed since"):
+        export_run(imported, "cirr")
+    with pytest.raises(MmragError, match="Unknown format 'pdf'"):
+        export_run(imported, "pdf")
+
+
+def test_importing_the_store_needs_no_torch() -> None:
+    code = "import sys, mmrag; mmrag.RunStore; mmrag.compare_runs; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "False", done.stderr
