@@ -13,9 +13,15 @@ if TYPE_CHECKING:
     from mmrag.encoders import list_encoders, load_encoder
     from mmrag.errors import MmragError
     from mmrag.evaluation.eval_set import EvalSet
+    from mmrag.evaluation.evaluate import evaluate
+    from mmrag.evaluation.gallery_index import index_eval_set
     from mmrag.gallery import open_gallery
     from mmrag.grid import draw_grid, result_grid, save_grid
     from mmrag.index.image_index import ImageIndex, list_collections
+    from mmrag.rerank import list_rerankers, load_reranker
+    from mmrag.runs.compare import compare_runs, run_table
+    from mmrag.runs.importing import import_run
+    from mmrag.runs.store import RunStore
     from mmrag.search import Searcher
     from mmrag.types import Query
 
@@ -25,13 +31,21 @@ _HOMES = {
     "ImageIndex": "mmrag.index.image_index",
     "MmragError": "mmrag.errors",
     "Query": "mmrag.types",
+    "RunStore": "mmrag.runs.store",
     "Searcher": "mmrag.search",
+    "compare_runs": "mmrag.runs.compare",
     "draw_grid": "mmrag.grid",
+    "evaluate": "mmrag.evaluation.evaluate",
+    "import_run": "mmrag.runs.importing",
+    "index_eval_set": "mmrag.evaluation.gallery_index",
     "list_collections": "mmrag.index.image_index",
     "list_encoders": "mmrag.encoders",
+    "list_rerankers": "mmrag.rerank",
     "load_encoder": "mmrag.encoders",
+    "load_reranker": "mmrag.rerank",
     "open_gallery": "mmrag.gallery",
     "result_grid": "mmrag.grid",
+    "run_table": "mmrag.runs.compare",
     "save_grid": "mmrag.grid",
 }
 __all__ = [
@@ -39,13 +53,21 @@ __all__ = [
     "ImageIndex",
     "MmragError",
     "Query",
+    "RunStore",
     "Searcher",
+    "compare_runs",
     "draw_grid",
+    "evaluate",
+    "import_run",
+    "index_eval_set",
     "list_collections",
     "list_encoders",
+    "list_rerankers",
     "load_encoder",
+    "load_reranker",
     "open_gallery",
     "result_grid",
+    "run_table",
     "save_grid",
 ]
 

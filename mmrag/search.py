@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmrag.encoders.encoder import Encoder
+from mmrag.encoders.encoder import Encoder, Vectors
 from mmrag.errors import IndexStoreError, MmragError
 from mmrag.images import read_bytes
 from mmrag.index.image_index import ImageIndex
@@ -83,10 +83,44 @@ class Searcher:
         if not queries:
             return []
         clock = _Clock(len(queries))
+        vectors = self.encode(queries, batch_size)
+        clock.lap("encode")
+        found = self.search_vectors(
+            queries,
+            vectors,
+            k,
+            filter=filter,
+            exclude_query_image=exclude_query_image,
+            batch_size=batch_size,
+        )
+        clock.lap("search")
+        results = [
+            SearchResult(query, hits, dict(clock.shares))
+            for query, hits in zip(queries, found, strict=True)
+        ]
+        if self.reranker is not None:
+            results = self.reranker.rerank_many(results)
+        for result in results:
+            result.timings_ms["total"] = sum(result.timings_ms.values())
+        return results
+
+    def encode(self, queries: Sequence[Query], batch_size: int = 32) -> Vectors:
+        """(n, dim) float32 vectors of queries, unit rows."""
         images = [query.image for query in queries]
         texts = [query.text or None for query in queries]
-        vectors = self.encoder.encode(images, texts, batch_size)
-        clock.lap("encode")
+        return self.encoder.encode(images, texts, batch_size)
+
+    def search_vectors(
+        self,
+        queries: Sequence[Query],
+        vectors: Vectors,
+        k: int = 9,
+        *,
+        filter: str | None = None,
+        exclude_query_image: bool = False,
+        batch_size: int = 32,
+    ) -> list[list[Hit]]:
+        """The k best images for queries whose vectors are known; as `search_many`."""
         own = [_OwnPicture(query) if exclude_query_image else None for query in queries]
         extra = 1 if exclude_query_image else 0
         rows: list[list[dict[str, Any]]] = []
@@ -104,20 +138,7 @@ class Searcher:
                 rows[i] = self.index.search(vectors[i : i + 1], wanted, filter)[0]
                 kept = [row for row in rows[i] if not picture.is_in(row)]
             rows[i] = kept[:k]
-        clock.lap("search")
-        results = [
-            SearchResult(
-                query,
-                [_hit(rank, row) for rank, row in enumerate(found, start=1)],
-                dict(clock.shares),
-            )
-            for query, found in zip(queries, rows, strict=True)
-        ]
-        if self.reranker is not None:
-            results = self.reranker.rerank_many(results)
-        for result in results:
-            result.timings_ms["total"] = sum(result.timings_ms.values())
-        return results
+        return [[_hit(rank, row) for rank, row in enumerate(some, start=1)] for some in rows]
 
 
 class _OwnPicture:

@@ -1,0 +1,294 @@
+"""Run a labelled query set through a configuration, score it, and keep the run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from mmrag.errors import BudgetReached, Cancelled, MmragError
+from mmrag.evaluation import ablations as measure
+from mmrag.evaluation.ablations import Ablations, Setting
+from mmrag.evaluation.answering import ANSWERED, answer_questions
+from mmrag.evaluation.describe import (
+    check_ids,
+    indexed_pictures,
+    new_run,
+    resume_key,
+    sample,
+)
+from mmrag.evaluation.eval_set import EvalSet
+from mmrag.evaluation.metrics import canonical, cutoff, default_metrics, score_rankings
+from mmrag.evaluation.stages import Progress, Stages, Variant
+from mmrag.evaluation.summary import summarise
+from mmrag.runs.run import RERANKED, RETRIEVAL, Ranked, Run, percentiles
+from mmrag.runs.store import RunStore, now
+from mmrag.search import Searcher
+from mmrag.types import Usage
+
+if TYPE_CHECKING:
+    from mmrag.vision.model import VisionModel
+
+DEFAULT_RERANK_K = 10
+
+
+def evaluate(
+    eval_set: EvalSet,
+    searcher: Searcher,
+    k: int = 50,
+    *,
+    rerank_k: int | None = None,
+    metrics: Sequence[str] | None = None,
+    ablations: Ablations | None = None,
+    store: RunStore | None = None,
+    name: str = "",
+    seed: int = 0,
+    limit: int | None = None,
+    batch_size: int = 32,
+    resume: bool = True,
+    answer_model: VisionModel | None = None,
+    on_progress: Callable[[Progress], Any] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Run:
+    """Rank, score and store; an interrupted evaluation that is the same goes on where it was.
+
+    With a reranker the rankings before and after it are both kept, and `Run.summaries` has both
+    stages. Rankings are stored while they are made: each batch, and each reranked query.
+
+    Args:
+        eval_set: gallery, queries and judgments.
+        searcher: its index holds the eval set's gallery (see `index_eval_set`); its reranker, if
+            any, reorders the first `rerank_k` results.
+        k: results per query.
+        rerank_k: how many of them the reranker sees. Default: the reranker's own depth, else 10.
+        metrics: see `score_rankings`. Default: those that suit the set.
+        ablations: extra measurements.
+        store: where the run is kept. Default: `RunStore()`.
+        name: of the run. Default: encoder and reranker.
+        seed: of the sample of queries and of the resamples behind the intervals.
+        limit: evaluate a random sample of so many queries.
+        batch_size: queries that are encoded and searched together; `timings_ms` are shares.
+        resume: False starts anew even if an interrupted run could go on.
+        answer_model: who answers the questions, for `Ablations.answers`.
+        on_progress: called with a `Progress` as stages go on, in this thread.
+        should_stop: asked between batches and reranked queries; when true, the run is kept with
+            state "stopped" and its metrics are over the queries that were finished.
+
+    Returns:
+        The run. Its state is "complete", "stopped" or "stopped: budget".
+
+    Raises:
+        MmragError: options that do not fit, or the index holds other images than the eval set.
+    """
+    own = RunStore() if store is None else None
+    try:
+        evaluation = _Evaluation(
+            eval_set,
+            searcher,
+            k=k,
+            rerank_k=rerank_k,
+            metrics=metrics,
+            ablations=ablations or Ablations(),
+            store=own or store or RunStore(),
+            name=name,
+            seed=seed,
+            limit=limit,
+            batch_size=batch_size,
+            answer_model=answer_model,
+        )
+        return evaluation.run(resume, on_progress, should_stop)
+    finally:
+        if own is not None:
+            own.close()
+
+
+class _Evaluation:
+    def __init__(
+        self,
+        eval_set: EvalSet,
+        searcher: Searcher,
+        *,
+        k: int,
+        rerank_k: int | None,
+        metrics: Sequence[str] | None,
+        ablations: Ablations,
+        store: RunStore,
+        name: str,
+        seed: int,
+        limit: int | None,
+        batch_size: int,
+        answer_model: VisionModel | None,
+    ) -> None:
+        if not 1 <= k <= 10_000 or batch_size < 1:
+            raise MmragError("k must be between 1 and 10,000, and the batch size at least 1.")
+        check_ids(eval_set)
+        self.searcher, self.k = searcher, k
+        self.reranker = searcher.reranker
+        self.rerank_k = self._rerank_k(rerank_k)
+        self.ablations, self.store, self.answer_model = ablations, store, answer_model
+        self.seed, self.batch_size = seed, batch_size
+        self.metrics = [canonical(one) for one in metrics or default_metrics(eval_set, k)]
+        for one in self.metrics:
+            if (cutoff(one) or 1) > k:
+                raise MmragError(f"{one} needs more than the k = {k} results asked for.")
+        if ablations.precision:
+            measure.check_can_lower(searcher.encoder, ablations.precision)
+        if ablations.answers and answer_model is None:
+            raise MmragError("Answering questions needs `answer_model`, the model that answers.")
+        self.eval_set = eval_set.with_queries(sample(eval_set.queries, limit, seed))
+        hashes = indexed_pictures(searcher.index, eval_set)
+        self.images = {i.image_id: i for i in eval_set.images if i.image_id in hashes}
+        settings = {
+            "k": k,
+            "rerank_k": self.rerank_k,
+            "metrics": self.metrics,
+            "batch_size": batch_size,
+            "seed": seed,
+            "limit": limit,
+            "queries": len(self.eval_set.queries),
+            "exclude_query_image": eval_set.exclude_query_image,
+            "ablations": asdict(ablations),
+            "answer_model": answer_model.name if answer_model else None,
+        }
+        self.fresh = new_run(eval_set, self.eval_set.queries, searcher, hashes, name, settings)
+
+    def run(
+        self,
+        resume: bool,
+        on_progress: Callable[[Progress], Any] | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> Run:
+        """Make, or finish, the run."""
+        key = resume_key(self.fresh)
+        run = self.store.resume(key) if resume else None
+        if run is None:
+            run = self.fresh
+            self.store.start(run, key)
+        stages = Stages(self.store, run.run_id, self.batch_size, on_progress, should_stop)
+        state = "interrupted"
+        try:
+            self._make(run, stages)
+            state = "complete"
+        except Cancelled:
+            state = "stopped"
+        except BudgetReached as reached:
+            state = "stopped: budget"
+            run.notes = [str(reached)]
+        finally:
+            run.state = state
+            self._conclude(run)
+        return run
+
+    def _make(self, run: Run, stages: Stages) -> None:
+        """All stages, in order; each goes on where it was."""
+        variants = [Variant(query, query.query()) for query in self.eval_set.queries]
+        first = stages.retrieve(
+            RETRIEVAL,
+            self.searcher,
+            variants,
+            self.k,
+            exclude_query_image=self.eval_set.exclude_query_image,
+        )
+        readable = [q for q in self.eval_set.queries if "reason" not in first[q.query_id].details]
+        last = first
+        if self.reranker is not None:
+            last = stages.rerank(
+                RERANKED, self.reranker, readable, first, self.images, self.rerank_k or 0
+            )
+        present = replace(self.eval_set, images=list(self.images.values()), queries=readable)
+        setting = Setting(present, self.searcher, stages, first, self.k, self.metrics, self.seed)
+        wanted = self.ablations
+        if wanted.modality:
+            run.ablations["modality"] = measure.modality(setting)
+        if wanted.paraphrases:
+            run.ablations["paraphrases"] = measure.paraphrases(setting)
+        if wanted.index:
+            run.ablations["index"] = measure.check_index(setting)
+        if wanted.precision:
+            run.ablations["precision"] = measure.check_precision(setting, wanted.precision)
+        if wanted.answers and self.answer_model is not None:
+            run.ablations["answers"] = answer_questions(
+                setting, last, self.images, self.answer_model
+            )
+
+    def _conclude(self, run: Run) -> None:
+        """Score what is finished, and store it."""
+        first = self.store.read(run.run_id, RETRIEVAL)
+        last = self.store.read(run.run_id, RERANKED) if self.reranker is not None else None
+        run.rankings = {RETRIEVAL: first} if last is None else {RETRIEVAL: first, RERANKED: last}
+        run.skipped = [
+            {"query_id": query_id, "reason": str(one.details["reason"])}
+            for query_id, one in first.items()
+            if "reason" in one.details
+        ]
+        done = set(first if last is None else last) - {one["query_id"] for one in run.skipped}
+        run.finished_queries = len(done)
+        subsets = {i: one.details["subset"] for i, one in first.items() if "subset" in one.details}
+        for stage, ranked in run.rankings.items():
+            scores = score_rankings(
+                {query_id: one.image_ids for query_id, one in ranked.items()},
+                self.eval_set,
+                self.metrics,
+                query_ids=done,
+                subset_orders=subsets,
+            )
+            run.scores[stage] = scores
+            run.summaries[stage] = summarise(scores, self.seed)
+        if self.reranker is not None:
+            run.ceiling = self._ceiling(first, done)
+        run.timings_ms = percentiles({i: one for i, one in first.items() if i in done}, last)
+        answers = self.store.read(run.run_id, ANSWERED)
+        paid = [*(last or {}).values(), *answers.values()]
+        run.usage = sum((one.usage for one in paid if one.usage), Usage())
+        run.reranks = dict(
+            Counter(str(one.details["status"]) for one in (last or {}).values() if one.details)
+        )
+        run.notes = [note for note in run.notes if run.state == "stopped: budget"]
+        run.notes += self._notes(run)
+        run.finished = now()
+        self.store.save(run)
+
+    def _ceiling(self, first: Mapping[str, Ranked], done: set[str]) -> dict[str, float]:
+        """Hit rate and recall of the first stage among what the reranker sees."""
+        names = [f"{name}@{self.rerank_k}" for name in ("hit_rate", "R")]
+        rankings = {query_id: one.image_ids for query_id, one in first.items()}
+        scores = score_rankings(rankings, self.eval_set, names, query_ids=done)
+        if not scores.query_ids:
+            return {}
+        return {name: float(values.mean()) for name, values in scores.values.items()}
+
+    def _notes(self, run: Run) -> list[str]:
+        total, notes = len(self.eval_set.queries), []
+        unfinished = total - run.finished_queries - len(run.skipped)
+        if unfinished:
+            notes.append(
+                f"{unfinished} of {total} queries were not reached; all metrics are over the "
+                f"{run.finished_queries} that were."
+            )
+        if run.skipped:
+            notes.append(f"{len(run.skipped)} queries were skipped: their picture is unreadable.")
+        if run.missing_images:
+            notes.append(f"{len(run.missing_images)} gallery images are not in the index.")
+        without = run.summary.without_relevant
+        if without:
+            notes.append(f"{without} queries have no relevant image and count in no metric.")
+        if run.usage.cached:
+            notes.append(
+                f"{run.usage.cached} of {run.usage.cached + run.usage.requests} answers came from "
+                "the cache: cost and latency are what this run took, not what it takes anew."
+            )
+        failed = run.reranks.get("failed", 0)
+        if failed:
+            notes.append(f"Reranking failed for {failed} queries; they keep retrieval's order.")
+        return notes
+
+    def _rerank_k(self, asked: int | None) -> int | None:
+        if self.reranker is None:
+            if asked is not None:
+                raise MmragError("rerank_k needs a searcher with a reranker.")
+            return None
+        depth = asked or self.reranker.configuration.get("depth") or DEFAULT_RERANK_K
+        if depth < 1:
+            raise MmragError(f"rerank_k must be at least 1, not {depth}.")
+        return int(min(depth, self.k))

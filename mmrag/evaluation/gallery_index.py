@@ -1,0 +1,57 @@
+"""An eval set's gallery in a collection of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+from mmrag.encoders.encoder import Encoder
+from mmrag.evaluation.eval_set import EvalSet
+from mmrag.index.image_index import ImageIndex
+from mmrag.index.indexing import IndexReport
+
+
+def collection_name(eval_set: EvalSet, encoder: Encoder, embed: str = "image") -> str:
+    """The collection for an eval set and an encoder: both decide the vectors, so both name it."""
+    name = re.sub(r"[^A-Za-z0-9]+", "_", eval_set.name).strip("_")[:60] or "set"
+    kind = "" if embed == "image" else f"_{embed}"
+    return f"eval_{name}_{encoder.info.fingerprint[:12]}{kind}"
+
+
+def index_eval_set(
+    eval_set: EvalSet,
+    encoder: Encoder,
+    uri: str | os.PathLike[str] | None = None,
+    *,
+    embed: str = "image",
+    batch_size: int = 32,
+    progress: Callable[[int], Any] | None = None,
+) -> tuple[ImageIndex, IndexReport]:
+    """Bring the eval set's own collection up to date; unchanged images are not embedded again.
+
+    Args:
+        eval_set: its gallery is indexed; absent files are listed as skipped.
+        encoder: embeds what is new.
+        uri: the Milvus, as for `ImageIndex.open`.
+        embed: "image", "text" (the descriptions) or "both" composed.
+        batch_size: images per forward pass.
+        progress: called with 1 for each image that is done.
+
+    Returns:
+        The open index, which the caller closes, and what was done.
+
+    Raises:
+        MmragError: none of the pictures is there.
+        IndexStoreError: Milvus fails; what was written is kept.
+    """
+    index = ImageIndex.open(uri, collection_name(eval_set, encoder, embed), encoder)
+    try:
+        report = index.add(
+            eval_set.gallery(), embed=embed, batch_size=batch_size, progress=progress
+        )
+    except BaseException:
+        index.close()
+        raise
+    return index, report

@@ -1,0 +1,245 @@
+"""The stages of an evaluation: rankings are made in batches and stored as they come.
+
+Batches are the same ones whether a run was interrupted or not, so that its numbers are too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mmrag.errors import Cancelled, ImageError
+from mmrag.evaluation.eval_set import EvalQuery
+from mmrag.evaluation.metrics import trec_order
+from mmrag.rerank.reranker import Reranker
+from mmrag.runs.run import Ranked
+from mmrag.runs.store import RunStore
+from mmrag.search import Searcher
+from mmrag.types import GalleryImage, Hit, Query, SearchResult
+
+# Each outcome is stored by itself; together they keep a server's connections busy.
+_RERANK_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage is: `done` of `total` queries."""
+
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A labelled query as it is encoded: whole, or one part of it, or in other words."""
+
+    labelled: EvalQuery
+    query: Query
+
+
+class Stages:
+    """Makes and stores the rankings of one run.
+
+    Args:
+        store: where they go.
+        run_id: whose they are.
+        batch_size: queries per batch.
+        on_progress: told after each batch or reranked query.
+        should_stop: asked between them; when it says so, `Cancelled` is raised.
+    """
+
+    def __init__(
+        self,
+        store: RunStore,
+        run_id: str,
+        batch_size: int,
+        on_progress: Callable[[Progress], Any] | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> None:
+        self.store = store
+        self.run_id = run_id
+        self.batch_size = batch_size
+        self._on_progress = on_progress or (lambda _: None)
+        self._should_stop = should_stop or (lambda: False)
+
+    def retrieve(
+        self,
+        stage: str,
+        searcher: Searcher,
+        variants: Sequence[Variant],
+        k: int,
+        *,
+        exclude_query_image: bool,
+    ) -> dict[str, Ranked]:
+        """Rank the gallery for each query, or go on where an interrupted run was.
+
+        A query whose picture cannot be read gets an empty ranking and its `reason`.
+        """
+        done = self.store.read(self.run_id, stage)
+        self.report(stage, len(done), len(variants))
+        for batch in self._batches(variants, self.batch_size):
+            if all(one.labelled.query_id in done for one in batch):
+                continue
+            self.check_stop()
+            ranked = _rank_batch(searcher, batch, k, exclude_query_image)
+            self.store.write(self.run_id, stage, ranked)
+            done.update((one.query_id, one) for one in ranked)
+            self.report(stage, len(done), len(variants))
+        return done
+
+    def rerank(
+        self,
+        stage: str,
+        reranker: Reranker,
+        queries: Sequence[EvalQuery],
+        first: Mapping[str, Ranked],
+        images: Mapping[str, GalleryImage],
+        rerank_k: int,
+    ) -> dict[str, Ranked]:
+        """Reorder the first `rerank_k` of each ranking; each is stored as soon as it is there."""
+        done = self.store.read(self.run_id, stage)
+        self.report(stage, len(done), len(queries))
+        for batch in self._batches(queries, max(_RERANK_BATCH, self.batch_size)):
+            missing = [query for query in batch if query.query_id not in done]
+            if not missing:
+                continue
+            self.check_stop()
+
+            def keep(position: int, result: SearchResult, missing: Any = missing) -> None:
+                ranked = _reranked(first[missing[position].query_id], result)
+                self.store.write(self.run_id, stage, [ranked])
+                done[ranked.query_id] = ranked
+                self.report(stage, len(done), len(queries))
+                self.check_stop()
+
+            results = [_result(q, first[q.query_id], images, rerank_k) for q in missing]
+            reranker.rerank_many(results, keep)
+        return done
+
+    def check_stop(self) -> None:
+        """Raise `Cancelled` when a stop was asked for."""
+        if self._should_stop():
+            raise Cancelled("Stopped on request; what was finished is kept.")
+
+    def report(self, stage: str, done: int, total: int) -> None:
+        """Tell how far a stage is."""
+        self._on_progress(Progress(stage, done, total))
+
+    def _batches(self, items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+        for start in range(0, len(items), size):
+            yield items[start : start + size]
+
+
+def _rank_batch(
+    searcher: Searcher, batch: Sequence[Variant], k: int, exclude_query_image: bool
+) -> list[Ranked]:
+    try:
+        return _rank(searcher, batch, k, exclude_query_image)
+    except ImageError:
+        reasons = {one.labelled.query_id: _unreadable(searcher, one) for one in batch}
+    readable = [one for one in batch if reasons[one.labelled.query_id] is None]
+    unreadable = [
+        Ranked(query_id, [], [], details={"reason": reason})
+        for query_id, reason in reasons.items()
+        if reason is not None
+    ]
+    return _rank(searcher, readable, k, exclude_query_image) + unreadable
+
+
+def _rank(
+    searcher: Searcher, batch: Sequence[Variant], k: int, exclude_query_image: bool
+) -> list[Ranked]:
+    if not batch:
+        return []
+    started = time.perf_counter()
+    vectors = searcher.encode([one.query for one in batch], len(batch))
+    encoded = time.perf_counter()
+    # What is left out is the labelled query's picture, also where only its text is searched.
+    found = searcher.search_vectors(
+        [one.labelled.query() for one in batch],
+        vectors,
+        k,
+        exclude_query_image=exclude_query_image,
+        batch_size=len(batch),
+    )
+    searched = time.perf_counter()
+    timings = {
+        "encode": 1000 * (encoded - started) / len(batch),
+        "search": 1000 * (searched - encoded) / len(batch),
+    }
+    subsets = _subset_orders(searcher, batch, vectors)
+    ranked = []
+    for one, hits in zip(batch, found, strict=True):
+        scores = {hit.image_id: hit.score for hit in hits}
+        order = trec_order(scores)
+        query_id = one.labelled.query_id
+        details = {"subset": subsets[query_id]} if query_id in subsets else {}
+        values = [scores[image_id] for image_id in order]
+        ranked.append(Ranked(query_id, order, values, dict(timings), details=details))
+    return ranked
+
+
+def _subset_orders(
+    searcher: Searcher, batch: Sequence[Variant], vectors: np.ndarray[Any, Any]
+) -> dict[str, list[str]]:
+    """The order of each query's own subset (CIRR), which the first k may not reach."""
+    subsets = {
+        one.labelled.query_id: [str(i) for i in one.labelled.metadata.get("subset") or ()]
+        for one in batch
+    }
+    members = sorted({image_id for subset in subsets.values() for image_id in subset})
+    if not members:
+        return {}
+    rows = searcher.index.get(members, ["vector"])
+    orders = {}
+    for one, vector in zip(batch, vectors, strict=True):
+        present = [i for i in subsets[one.labelled.query_id] if i in rows]
+        if present:
+            scores = {i: float(np.asarray(rows[i]["vector"], np.float32) @ vector) for i in present}
+            orders[one.labelled.query_id] = trec_order(scores)
+    return orders
+
+
+def _unreadable(searcher: Searcher, one: Variant) -> str | None:
+    """Why a query's picture cannot be read; None when it can."""
+    try:
+        searcher.encoder.prepare(one.labelled.image, one.query.text)
+    except ImageError as error:
+        return str(error)
+    return None
+
+
+def _result(
+    query: EvalQuery, first: Ranked, images: Mapping[str, GalleryImage], rerank_k: int
+) -> SearchResult:
+    best = zip(first.image_ids[:rerank_k], first.scores, strict=False)
+    hits = [
+        Hit(rank, i, images[i].path, score, rank, images[i].text, images[i].metadata)
+        for rank, (i, score) in enumerate(best, start=1)
+    ]
+    return SearchResult(query.query(), hits, dict(first.timings_ms))
+
+
+def _reranked(first: Ranked, result: SearchResult) -> Ranked:
+    """The new order of the candidates, with what was not looked at behind them."""
+    details: dict[str, Any] = {}
+    if result.explanation:
+        details["explanation"] = result.explanation
+    if result.rerank is not None:
+        details["status"] = result.rerank.status
+        if result.rerank.problems:
+            details["problems"] = list(result.rerank.problems)
+    looked_at = len(result.hits)
+    return replace(
+        first,
+        image_ids=[hit.image_id for hit in result.hits] + first.image_ids[looked_at:],
+        scores=[hit.score for hit in result.hits] + first.scores[looked_at:],
+        timings_ms={"rerank": result.timings_ms.get("rerank", 0.0)},
+        usage=result.rerank.usage if result.rerank else None,
+        details=details,
+    )
