@@ -1,13 +1,24 @@
-"""What a fresh clone has to show: the catalogue, indexed by the encoders that ship with mmrag."""
+"""What a fresh clone has to show: the catalogue, searched and scored with shipped encoders."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from mmrag.encoders import SHIPPED_DIR
 from mmrag.evaluation.known_sets import CATALOGUE
 
+if TYPE_CHECKING:
+    from mmrag.evaluation.eval_set import EvalQuery, EvalSet
+    from mmrag.runs.run import Run
+    from mmrag.runs.store import RunStore
+
 SHIPPED = ("demo", "demo-clip")
+# Encoder and reranker of the runs that are made.
+CONFIGURATIONS = (("demo-clip", None), ("demo-clip", "encoder:demo"), ("demo", None))
+RERANK_K = 20
+OnProgress = Callable[[float, str], object]
 
 
 def is_possible() -> bool:
@@ -16,17 +27,11 @@ def is_possible() -> bool:
     return shipped and (CATALOGUE / "eval_set.json").is_file()
 
 
-def index_catalogue(
-    on_progress: Callable[[float, str], object] | None = None, uri: str | None = None
-) -> dict[str, str]:
+def index_catalogue(on_progress: OnProgress | None = None) -> None:
     """Bring the catalogue's collections up to date, one for each shipped encoder.
 
     Args:
         on_progress: called with the share that is done, 0 to 1, and what is being done.
-        uri: Milvus. Default: `MMRAG_URI`, else the local store.
-
-    Returns:
-        Encoder name to collection name.
     """
     from mmrag.encoders import load_encoder
     from mmrag.evaluation.eval_set import EvalSet
@@ -35,19 +40,110 @@ def index_catalogue(
     eval_set = EvalSet.load(CATALOGUE)
     total = len(SHIPPED) * len(eval_set.images)
     done = 0
-    collections = {}
     for name in SHIPPED:
-        encoder = load_encoder(name)
-        what = f"Indexing the catalogue with {name} …"
 
-        def advance(n: int, what: str = what) -> None:
+        def advance(n: int, what: str = f"Indexing the catalogue with {name}") -> None:
             nonlocal done
             done += n
             if on_progress is not None:
                 on_progress(min(1.0, done / total), what)
 
         advance(0)
-        index, _ = index_eval_set(eval_set, encoder, uri, progress=advance)
+        index_eval_set(eval_set, load_encoder(name), progress=advance)[0].close()
+
+
+def runs(store: RunStore, on_progress: OnProgress | None = None) -> list[Run]:
+    """The three runs on the catalogue, each with all paraphrases; made where they are not stored.
+
+    Args:
+        store: where they are kept.
+        on_progress: as for `index_catalogue`.
+    """
+    from mmrag.encoders import load_encoder
+    from mmrag.evaluation.ablations import Ablations
+    from mmrag.evaluation.eval_set import EvalSet
+    from mmrag.evaluation.evaluate import evaluate
+    from mmrag.evaluation.gallery_index import index_eval_set
+    from mmrag.rerank import load_reranker
+    from mmrag.search import Searcher
+
+    eval_set = EvalSet.load(CATALOGUE)
+    encoders = {name: load_encoder(name) for name in SHIPPED}
+    made = []
+    for place, (name, reranker) in enumerate(CONFIGURATIONS):
+        fingerprints = [
+            encoders[n].info.fingerprint for n in (name, "demo") if n == name or reranker
+        ]
+        title = f"{name} + {reranker}" if reranker else name
+        run_name = f"{title} ({'-'.join(f[:6] for f in fingerprints)})"
+        kept = [run for run in store.runs("catalogue") if run.name == run_name]
+        finished = [run for run in kept if run.state == "complete"]
+        if finished:
+            made.append(store.load(finished[0].run_id))
+            continue
+        share = place / len(CONFIGURATIONS)
+        what = f"Evaluating {title}"
+        if on_progress is not None:
+            on_progress(share, what)
+        index, _ = index_eval_set(eval_set, encoders[name])
         with index:
-            collections[name] = index.collection
-    return collections
+            again = load_reranker(reranker, encoder=encoders["demo"]) if reranker else None
+            made.append(
+                evaluate(
+                    eval_set,
+                    Searcher(index, encoders[name], again),
+                    rerank_k=RERANK_K if reranker else None,
+                    ablations=Ablations(paraphrases=again is None),
+                    store=store,
+                    name=run_name,
+                )
+            )
+    if on_progress is not None:
+        on_progress(1.0, "Evaluated")
+    return made
+
+
+def on_queries(run: Run, queries: Iterable[EvalQuery]) -> Run:
+    """The same run with metrics over some of its queries only."""
+    from mmrag.evaluation.difference import select
+    from mmrag.evaluation.summary import summarise
+
+    wanted = {query.query_id: query for query in queries}
+    scores = {stage: select(found, wanted) for stage, found in run.scores.items()}
+    seed = int(run.config.get("seed", 0))
+    summaries = {stage: summarise(found, seed) for stage, found in scores.items()}
+    return replace(run, scores=scores, summaries=summaries)
+
+
+def composed(eval_set: EvalSet) -> list[EvalQuery]:
+    """Queries with a picture and an instruction."""
+    return [query for query in eval_set.queries if query.image and query.text]
+
+
+def unseen(eval_set: EvalSet) -> list[EvalQuery]:
+    """Composed queries for combinations that no training set of the generator holds."""
+    return [query for query in composed(eval_set) if query.metadata.get("unseen")]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the shipped `demo` is held to; shares of queries."""
+
+    composed_first: float
+    composed_in_10: float
+    unseen_first: float
+    original_first: float
+    paraphrased_first: float
+
+
+def numbers(run: Run, eval_set: EvalSet) -> Numbers:
+    """Hit rates of one run, from its scores and its paraphrase ablation."""
+    whole, new = on_queries(run, composed(eval_set)), on_queries(run, unseen(eval_set))
+    said_otherwise = run.ablations["paraphrases"]["metrics"]["hit_rate@1"]
+    return Numbers(
+        whole.metrics["hit_rate@1"],
+        whole.metrics["hit_rate@10"],
+        new.metrics["hit_rate@1"],
+        said_otherwise["original"],
+        said_otherwise["paraphrases"],
+    )

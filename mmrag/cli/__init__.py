@@ -15,11 +15,18 @@ from mmrag.errors import MmragError
 # Command to the module that defines it, in the order of the help. Modules are imported when their
 # command runs, so that `--help` needs no torch.
 COMMANDS = {
+    "demo": ("mmrag.cli.demo", "Search and score the catalogue that ships with mmrag."),
+    "dashboard": ("mmrag.cli.dashboard", "Open the dashboard in a browser."),
     "index": ("mmrag.cli.index", "Embed a folder of images and store it."),
     "search": ("mmrag.cli.search", "Find images by a picture, a text, or both."),
     "ask": ("mmrag.cli.ask", "Answer a question from the best match."),
     "train": ("mmrag.cli.train", "Fine-tune an encoder on labelled queries."),
     "eval-set": ("mmrag.cli.eval_set", "Import, check and describe labelled query sets."),
+    "evaluate": ("mmrag.cli.evaluate", "Score a configuration on a labelled query set."),
+    "compare": ("mmrag.cli.runs", "Compare runs query by query."),
+    "runs": ("mmrag.cli.runs", "List the stored runs."),
+    "export": ("mmrag.cli.runs", "Write a run as a file, a page, or a submission."),
+    "import-run": ("mmrag.cli.runs", "Score rankings from elsewhere."),
     "encoders": ("mmrag.cli.encoders", "List the encoders and whether their weights are here."),
     "download": ("mmrag.cli.encoders", "Fetch official weights."),
     "bench": ("mmrag.cli.bench", "Measure speed, and compare results."),

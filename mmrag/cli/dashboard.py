@@ -21,7 +21,7 @@ SCRIPT = Path(__file__).parents[2] / "dashboard.py"
     help="Address to listen on. Set MMRAG_DASHBOARD_PASSWORD before you name another one.",
 )
 @click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
-@click.option("--prepare/--no-prepare", default=True, help="Index and evaluate the catalogue first.")
+@click.option("--prepare/--no-prepare", default=True, help="First index and score the catalogue.")
 def dashboard(host: str, port: int, prepare: bool) -> None:
     """Open the dashboard; stop it with Ctrl-C.
 

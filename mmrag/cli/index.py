@@ -14,6 +14,7 @@ from mmrag.cli.options import (
     print_json,
     printable,
     store_options,
+    warn_drawings_only,
 )
 
 _SHOWN = 20
@@ -65,6 +66,7 @@ def index(
         tqdm(total=len(gallery.images), unit="img", file=sys.stderr, desc="Indexing") as bar,
     ):
         report = opened.add(gallery, embed=embed, batch_size=batch_size, progress=bar.update)
+    warn_drawings_only(loaded.info.name, (image.path for image in gallery.images))
     if as_json:
         print_json(
             {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,8 +28,9 @@ def encoder_options(command: Command) -> Command:
             click.option(
                 "--encoder",
                 metavar="E",
-                help="visualized-bge-base, visualized-bge-m3, clip:ARCH/PRETRAINED, or a folder "
-                "that `train` wrote. Default: MMRAG_ENCODER, else visualized-bge-base.",
+                help="demo, demo-clip, visualized-bge-base, visualized-bge-m3, "
+                "clip:ARCH/PRETRAINED, or a folder that `train` wrote. "
+                "Default: MMRAG_ENCODER, else demo.",
             ),
             click.option("--checkpoint", metavar="FILE", help="Weights file, or hub name."),
             click.option(
@@ -82,6 +83,15 @@ def open_encoder(
         device=device,
         precision=precision,
     )
+
+
+def warn_drawings_only(encoder: str, paths: Iterable[str]) -> None:
+    """One line on standard error when a shipped model meets pictures that it does not know."""
+    from mmrag.encoders.shipped import drawings_only
+
+    note = drawings_only(encoder, paths)
+    if note:
+        click.echo(note, err=True)
 
 
 def print_json(value: Any) -> None:

@@ -20,9 +20,7 @@ class Estimate:
     runs: int
 
 
-def estimate(
-    store: RunStore, encoder: str, reranker: str | None, queries: int
-) -> Estimate | None:
+def estimate(store: RunStore, encoder: str, reranker: str | None, queries: int) -> Estimate | None:
     """From the latest finished runs of the same encoder and reranker.
 
     Args:
@@ -38,7 +36,8 @@ def estimate(
     costs: list[float] = []
     for run in store.runs(limit=200):
         named = (run.config.get("reranker") or {}).get("name")
-        if run.config.get("encoder") != encoder or named != reranker or not run.finished_queries:
+        used = (run.config.get("encoder") or {}).get("name")
+        if used != encoder or named != reranker or not run.finished_queries:
             continue
         total = run.timings_ms.get("total")
         if total is None:

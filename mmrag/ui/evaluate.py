@@ -12,6 +12,7 @@ from mmrag.evaluation.estimate import estimate
 from mmrag.evaluation.known_sets import known_eval_sets
 from mmrag.evaluation.queue import Job, JobQueue
 from mmrag.evaluation.stages import Progress
+from mmrag.runs.store import RunStore
 from mmrag.ui import resources
 from mmrag.ui.navigation import show_error
 
@@ -108,7 +109,12 @@ def _choose() -> list[Plan]:
             k=int(k),
             rerank_k=int(rerank_k),
             limit=None if limit == len(eval_set.queries) else int(limit),
-            ablations=Ablations(**dict.fromkeys(extra, True)),
+            ablations=Ablations(
+                modality="modality" in extra,
+                paraphrases="paraphrases" in extra,
+                index="index" in extra,
+                answers="answers" in extra,
+            ),
             max_cost=budget,
         )
         for encoder in chosen
@@ -125,7 +131,7 @@ def _start(plans: list[Plan]) -> None:
         st.toast(f"{len(plans)} in the queue")
 
 
-def _estimate(plan: Plan, store: resources.RunStore) -> str:
+def _estimate(plan: Plan, store: RunStore) -> str:
     queries = plan.limit or len(resources.eval_set(plan.eval_set).queries)
     guess = estimate(store, plan.encoder, plan.reranker.name, queries)
     if guess is None:
@@ -202,7 +208,7 @@ def _show(job: Job) -> None:
         )
     if job.run_id:
         st.page_link(
-            st.Page(resources.page("runs")), label="See the run", query_params={"run": job.run_id}
+            st.Page(resources.page("runs")), label="See the run", query_params={"runs": job.run_id}
         )
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from mmrag.errors import MmragError
 from mmrag.types import Hit, SearchResult
-from mmrag.ui import resources, side
+from mmrag.ui import side
 from mmrag.ui.ask_panel import ask_panel
 from mmrag.ui.navigation import show_error
 from mmrag.ui.query_panel import ChosenQuery, apply_pending, choose_query
 from mmrag.ui.reproduce import Recipe, command_line, python_code
 from mmrag.ui.setup import ensure_something_to_search
 from mmrag.ui.tiles import as_csv, as_json
+
+if TYPE_CHECKING:
+    from mmrag.index.image_index import CollectionInfo
 
 VIEWS = {"pictures": "Pictures", "panorama": "Panorama", "timings": "Timings"}
 
@@ -32,7 +37,7 @@ def main() -> None:
             _results(configurations, chosen)
 
 
-def _configurations(found: dict[str, resources.CollectionInfo]) -> dict[str, side.Configuration]:
+def _configurations(found: dict[str, CollectionInfo]) -> dict[str, side.Configuration]:
     configurations = {}
     for name, column in zip(side.SIDES, st.columns(2, gap="medium"), strict=True):
         with column:
@@ -137,7 +142,7 @@ def _downloads(
                 with st.container(horizontal=True):
                     st.download_button(
                         "Panorama",
-                        lambda result=result: side.panorama(result),
+                        partial(side.panorama, result),
                         f"{name}.jpg",
                         "image/jpeg",
                         on_click="ignore",
@@ -145,7 +150,7 @@ def _downloads(
                     )
                     st.download_button(
                         "CSV",
-                        lambda result=result: as_csv(result),
+                        partial(as_csv, result),
                         f"{name}.csv",
                         "text/csv",
                         on_click="ignore",
@@ -153,7 +158,7 @@ def _downloads(
                     )
                     st.download_button(
                         "JSON",
-                        lambda result=result: as_json(result),
+                        partial(as_json, result),
                         f"{name}.json",
                         "application/json",
                         on_click="ignore",

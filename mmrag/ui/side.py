@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from mmrag.encoders.shipped import drawings_only
 from mmrag.grid import encode_grid, result_grid
 from mmrag.ui import resources
 from mmrag.ui.picture_grid import picture_grid
@@ -58,7 +60,7 @@ def configure(side: str, found: dict[str, CollectionInfo]) -> Configuration:
         "Encoder and collection",
         names,
         index=names.index(suggested[0]),
-        format_func=lambda n: f"{found[n].encoder} · {n} ({found[n].rows:,})",
+        format_func=lambda n: f"{found[n].encoder} · {readable(n)} ({found[n].rows:,})",
         key=f"{side}_collection",
         bind="query-params",
     )
@@ -73,6 +75,12 @@ def configure(side: str, found: dict[str, CollectionInfo]) -> Configuration:
         )
         k = st.number_input("Hits", 1, 50, 9, key=f"{side}_k", bind="query-params", width=110)
     return Configuration(found[collection], choices[reranker], int(k))
+
+
+def readable(collection: str) -> str:
+    """An eval set's own collection by the set's name, any other as it is called."""
+    match = re.fullmatch(r"eval_(.+)_[0-9a-f]{12}(_[a-z]+)?", collection)
+    return match[1] + (match[2] or "").replace("_", ", ") if match else collection
 
 
 def suggestion(side: str, found: dict[str, CollectionInfo]) -> tuple[str, str]:
@@ -149,6 +157,11 @@ def show(
     notes = [first_right(result.hits, right), f"{result.timings_ms.get('total', 0):.0f} ms"]
     st.caption(" · ".join(note for note in notes if note))
     _report(result)
+    note = drawings_only(configuration.collection.encoder, (hit.path for hit in result.hits))
+    if note:
+        st.caption(
+            ":material/info: The shipped encoders know the catalogue's drawings only.", help=note
+        )
     if not result.hits:
         st.info("No hits: the collection is empty.")
         return None

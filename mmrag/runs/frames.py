@@ -1,0 +1,163 @@
+"""Runs as data frames, one per chart or table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mmrag.evaluation.difference import common_rows
+from mmrag.evaluation.eval_set import EvalSet
+from mmrag.evaluation.statistics import bootstrap_interval, generator
+from mmrag.runs.compare import Entry, RunTable
+from mmrag.runs.run import Run
+
+DEPTH = 50
+
+
+def overview(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row per run: what it is, its primary metric with interval, latency and cost."""
+    rows = []
+    for run in runs:
+        estimate = run.summary.overall.get(run.eval_set.primary_metric)
+        total = run.timings_ms.get("total", {})
+        rows.append(
+            {
+                "run": run.run_id,
+                "name": run.name,
+                "eval set": run.eval_set.name,
+                "state": run.state,
+                "created": pd.Timestamp(run.created),
+                "metric": run.eval_set.primary_metric,
+                "value": estimate.mean if estimate else np.nan,
+                "low": estimate.ci95[0] if estimate else np.nan,
+                "high": estimate.ci95[1] if estimate else np.nan,
+                "queries": run.finished_queries,
+                "p50 ms": total.get("p50", np.nan),
+                "p95 ms": total.get("p95", np.nan),
+                "cost USD": np.nan if run.usage.cost_usd is None else run.usage.cost_usd,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def table(found: RunTable, metrics: Sequence[str]) -> pd.DataFrame:
+    """A `RunTable` in words: "0.912 [0.889, 0.934]", "+0.021 (p = 0.004)"."""
+    rows = []
+    for row in found.rows:
+        cells: dict[str, object] = {"run": row.label, "queries": row.queries}
+        for name in metrics:
+            estimate = row.metrics.get(name)
+            if estimate is not None:
+                low, high = estimate.ci95
+                cells[name] = f"{estimate.mean:.3f} [{low:.3f}, {high:.3f}]"
+            difference = row.differences.get(name)
+            if difference is not None:
+                cells[f"Δ {name}"] = f"{difference.delta:+.3f} ({p_value(difference.p_holm)})"
+        cells["p50 ms"] = None if row.p50_ms is None else round(row.p50_ms, 1)
+        cells["p95 ms"] = None if row.p95_ms is None else round(row.p95_ms, 1)
+        cells["USD per query"] = row.cost_per_query_usd
+        rows.append(cells)
+    return pd.DataFrame(rows)
+
+
+def p_value(p: float | None) -> str:
+    """ "p < 0.001" or "p = 0.042"."""
+    if p is None:
+        return "p unknown"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def hits_by_depth(entry: Entry, eval_set: EvalSet, depth: int = DEPTH) -> npt.NDArray[np.float64]:
+    """(queries, depth): 1 where a right image is among the first k, for k from 1."""
+    ids = entry.scores.query_ids
+    hits = np.zeros((len(ids), depth))
+    for row, query_id in enumerate(ids):
+        one = entry.run.rankings[entry.stage].get(query_id)
+        relevant = eval_set.relevant(query_id)
+        for place, image_id in enumerate(one.image_ids[:depth] if one else ()):
+            if image_id in relevant:
+                hits[row, place:] = 1
+                break
+    return hits
+
+
+def curves(entries: Sequence[Entry], eval_set: EvalSet, depth: int = DEPTH) -> pd.DataFrame:
+    """Hit rate over k with its 95 % interval, for each entry."""
+    frames = []
+    for entry in entries:
+        deep = min(depth, int(entry.run.config.get("k") or depth))
+        hits = hits_by_depth(entry, eval_set, deep)
+        if not len(hits):
+            continue
+        low, high = bootstrap_interval(hits, generator(0, "curve"), 500)
+        mean = hits.mean(axis=0)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "run": entry.label,
+                    "k": np.arange(1, deep + 1),
+                    "hit rate": mean,
+                    "low": low,
+                    "high": high,
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def categories(entries: Sequence[Entry], metric: str) -> pd.DataFrame:
+    """A metric by category with its interval, for each entry."""
+    rows = []
+    for entry in entries:
+        groups = entry.run.summaries[entry.stage].categories
+        for name, estimates in groups.items():
+            if metric in estimates:
+                one = estimates[metric]
+                rows.append(
+                    {
+                        "run": entry.label,
+                        "category": f"{name} ({one.queries})",
+                        "value": one.mean,
+                        "low": one.ci95[0],
+                        "high": one.ci95[1],
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def trade_off(found: RunTable, metric: str) -> pd.DataFrame:
+    """A metric against latency and cost, one row per run that was timed."""
+    return pd.DataFrame(
+        [
+            {
+                "run": row.label,
+                "value": row.metrics[metric].mean,
+                "low": row.metrics[metric].ci95[0],
+                "high": row.metrics[metric].ci95[1],
+                "p50 ms": row.p50_ms,
+                "USD per query": row.cost_per_query_usd or 0.0,
+            }
+            for row in found.rows
+            if metric in row.metrics and row.p50_ms is not None
+        ]
+    )
+
+
+def query_differences(a: Entry, b: Entry, metric: str) -> pd.DataFrame:
+    """Per query: the metric in a and in b, sorted by what b gains."""
+    ids, rows_a, rows_b = common_rows(a.scores, b.scores)
+    before, after = a.scores.values[metric][rows_a], b.scores.values[metric][rows_b]
+    category = dict(zip(a.scores.query_ids, a.scores.categories, strict=True))
+    frame = pd.DataFrame(
+        {
+            "query": ids,
+            "category": [category[i] for i in ids],
+            "a": before,
+            "b": after,
+            "change": after - before,
+        }
+    ).dropna()
+    return frame.sort_values(["change", "query"], ascending=[False, True], ignore_index=True)
