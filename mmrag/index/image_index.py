@@ -218,13 +218,16 @@ class ImageIndex:
         """image_id to row hash, for all rows."""
         return {row["image_id"]: row["row_hash"] for row in self.rows(["image_id", "row_hash"])}
 
-    def rows(self, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """All rows with the named fields, read in batches."""
-        what = f"Reading collection {self.collection}"
+    def rows(self, fields: Sequence[str], filter: str | None = None) -> Iterator[dict[str, Any]]:
+        """Rows with the named fields, read in batches; all, or those that fit `filter`.
+
+        `filter` is as for `search`.
+        """
+        what = _what(f"Reading collection {self.collection}", filter)
         iterator = self._loaded(
             what,
             lambda client: client.query_iterator(
-                self.collection, batch_size=1000, output_fields=list(fields)
+                self.collection, batch_size=1000, filter=filter or "", output_fields=list(fields)
             ),
         )
         try:
@@ -325,9 +328,7 @@ class ImageIndex:
         Returns:
             For each vector, rows with `STORED_FIELDS` and `score` (cosine).
         """
-        if filter and any(ord(character) < 32 for character in filter):
-            raise MmragError("The filter holds control characters.")
-        what = f"Filter {filter!r}" if filter else f"Searching collection {self.collection}"
+        what = _what(f"Searching collection {self.collection}", filter)
         found = self._loaded(
             what,
             lambda client: client.search(
@@ -383,6 +384,13 @@ def list_collections(
         return found
     finally:
         store.close()
+
+
+def _what(otherwise: str, filter: str | None) -> str:
+    """How an error message begins: a request with a filter mostly fails because of it."""
+    if filter and any(ord(character) < 32 for character in filter):
+        raise MmragError("The filter holds control characters.")
+    return f"Filter {filter!r}" if filter else otherwise
 
 
 def _batches(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
