@@ -190,6 +190,16 @@ def test_a_warm_cache_sends_no_request(server: VisionServer, tmp_path: Path) -> 
     assert server.requests == 15
 
 
+def test_the_same_request_at_the_same_time_is_sent_once(
+    server: VisionServer, tmp_path: Path
+) -> None:
+    server.delay = 0.3
+    done = load_reranker("gpt-4o", concurrency=6).rerank_many([result_of(tmp_path, colours(4))] * 6)
+    assert server.requests == 1
+    usage = [outcome.rerank.usage for outcome in done if outcome.rerank]
+    assert sorted((one.requests, one.cached) for one in usage) == [(0, 1)] * 5 + [(1, 0)]
+
+
 def test_cancel_stops_promptly(server: VisionServer, tmp_path: Path) -> None:
     server.delay = 30
     cancel = threading.Event()

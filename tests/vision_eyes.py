@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import colorsys
 import io
 import json
 import math
@@ -13,15 +14,16 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageColor
+from PIL import Image
 
 Pixels = npt.NDArray[np.uint8]
 Colour = npt.NDArray[np.float64]
 
 CELL, GAP = 300, 6
 BLUE, GREY = (30, 80, 220), (235, 235, 235)
-NAMES = ["black", "white", "grey", "red", "green", "blue", "yellow", "orange", "purple", "brown"]
-NAMES += ["pink", "cyan"]
+# Upper ends of hues in degrees.
+HUES = [(15, "red"), (45, "orange"), (70, "yellow"), (165, "green"), (195, "cyan"), (255, "blue")]
+HUES += [(300, "purple"), (345, "pink"), (361, "red")]
 
 
 class CannotSee(ValueError):
@@ -109,8 +111,14 @@ def colour(pixels: Pixels) -> Colour:
 
 
 def name(of: Colour) -> str:
-    """The nearest of `NAMES`."""
-    return min(NAMES, key=lambda n: float(np.linalg.norm(of - np.array(ImageColor.getrgb(n)[:3]))))
+    """What people call it."""
+    hue, saturation, value = colorsys.rgb_to_hsv(*(float(channel) / 255 for channel in of))
+    if value < 0.12:
+        return "black"
+    if saturation < 0.2:
+        return "white" if value > 0.85 else "grey"
+    named = next(word for end, word in HUES if 360 * hue < end)
+    return "brown" if named == "orange" and value < 0.65 else named
 
 
 def read_grid(pixels: Pixels) -> tuple[Pixels | None, dict[int, Colour]]:

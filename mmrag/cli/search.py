@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,11 @@ from mmrag.cli.options import (
     printable,
     store_options,
 )
+from mmrag.cli.rerank_options import RerankChoice, open_reranker, rerank_line, rerank_options
+
+if TYPE_CHECKING:
+    from mmrag.rerank.shuffles import ShuffleReport
+    from mmrag.types import SearchResult
 
 
 @click.command()
@@ -24,6 +29,13 @@ from mmrag.cli.options import (
 @click.option("--filter", metavar="EXPR", help='For example: metadata["price"] < 10')
 @click.option("--exclude-query-image", is_flag=True, help="Leave the query picture itself out.")
 @click.option("--grid", metavar="OUT.jpg", help="Draw query and hits as one picture.")
+@rerank_options
+@click.option(
+    "--shuffles",
+    type=click.IntRange(2, 1000),
+    metavar="N",
+    help="Rerank N random orders of the same hits too, and report how well they agree.",
+)
 @store_options
 @encoder_options
 @json_option
@@ -34,6 +46,8 @@ def search(
     filter: str | None,
     exclude_query_image: bool,
     grid: str | None,
+    reranking: RerankChoice,
+    shuffles: int | None,
     uri: str | None,
     collection: str,
     as_json: bool,
@@ -44,20 +58,33 @@ def search(
     \b
     Example:
       python -m mmrag search --image leopard.jpg --text "phone case with this image theme" \\
-          --grid result.jpg
+          --rerank gpt-4o --grid result.jpg
     """
     if not image and not text:
         raise click.UsageError("Give --image, --text, or both.")
+    if shuffles and not reranking.rerank:
+        raise click.UsageError("--shuffles needs --rerank.")
     from mmrag.grid import result_grid, save_grid
     from mmrag.index.image_index import ImageIndex
+    from mmrag.rerank.shuffles import shuffle_agreement
     from mmrag.search import Searcher
     from mmrag.types import Query
 
+    reranker = open_reranker(reranking, device=encoder["device"], precision=encoder["precision"])
     loaded = open_encoder(**encoder)
     with ImageIndex.open(uri, collection, loaded) as opened:
-        result = Searcher(opened, loaded).search(
-            Query(image, text), k, filter=filter, exclude_query_image=exclude_query_image
+        result = Searcher(opened, loaded, reranker).search(
+            Query(image, text),
+            reranking.hits_needed(k),
+            filter=filter,
+            exclude_query_image=exclude_query_image,
         )
+    agreement = None
+    if reranker is not None and shuffles:
+        reranked = result.hits[: reranking.rerank_k]
+        reranked = sorted(reranked, key=lambda hit: hit.retrieval_rank)
+        agreement = shuffle_agreement(reranker, [replace(result, hits=reranked)], shuffles)
+    result = replace(result, hits=result.hits[:k])
     if grid:
         save_grid(result_grid(result), grid)
     if as_json:
@@ -66,16 +93,43 @@ def search(
                 "hits": result.hits,
                 "explanation": result.explanation,
                 "rerank": asdict(result.rerank) if result.rerank else {},
+                "shuffles": _shuffles_json(agreement) if agreement else None,
                 "timings_ms": result.timings_ms,
                 "grid": grid,
             }
         )
         return
+    _show(result, agreement)
+    if grid:
+        click.echo(f"Grid: {grid}")
+
+
+def _show(result: SearchResult, agreement: ShuffleReport | None) -> None:
     for hit in result.hits:
         line = f"{hit.rank:3}  {hit.score:.4f}  {printable(hit.image_id)}"
+        if result.rerank is not None:
+            line += f"  (was {hit.retrieval_rank})"
         click.echo(line + (f"  {printable(hit.text)[:80]}" if hit.text else ""))
     if not result.hits:
         click.echo("No hits: the collection is empty, or the filter leaves nothing.")
+    if result.explanation:
+        click.echo(f"Why the first: {printable(result.explanation)}")
+    if result.rerank is not None:
+        click.echo(printable(rerank_line(result.rerank)))
+    if agreement is not None and agreement.tau is not None:
+        click.echo(
+            f"{agreement.shuffles} shuffles: Kendall's tau {agreement.tau:.3f} between rankings, "
+            f"{agreement.same_best:.0%} of the pairs agree on the first hit"
+        )
     click.echo("  ".join(f"{stage} {ms:.0f} ms" for stage, ms in result.timings_ms.items()))
-    if grid:
-        click.echo(f"Grid: {grid}")
+
+
+def _shuffles_json(agreement: ShuffleReport) -> dict[str, Any]:
+    return {
+        "shuffles": agreement.shuffles,
+        "kendall_tau": agreement.tau,
+        "same_best": agreement.same_best,
+        "best": agreement.best[0],
+        "statuses": agreement.statuses,
+        "usage": asdict(agreement.usage),
+    }

@@ -70,7 +70,7 @@ def load_reranker(
     max_cost: float | Budget | None = None,
     concurrency: int = 4,
     timeout: float = 60.0,
-    retries: int = 4,
+    retries: int = 3,
     encoder: Encoder | None = None,
     cancel: threading.Event | None = None,
 ) -> Reranker:

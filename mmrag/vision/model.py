@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -48,7 +49,7 @@ class VisionModel:
         cache: bool = True,
         budget: Budget | None = None,
         timeout: float = 60.0,
-        retries: int = 4,
+        retries: int = 3,
     ) -> None:
         if not name:
             raise MmragError("Name the model, for example openai:gpt-4o.")
@@ -62,6 +63,7 @@ class VisionModel:
         self.timeout = timeout
         self.retries = retries
         self._left_out: set[str] = set()
+        self._under_way: set[str] = set()
         # How far measured prompts went beyond `Prompt.most_tokens`; 1 as long as they did not.
         self._excess = 1.0
         if self.budget.limit is not None and self.price is None:
@@ -82,28 +84,20 @@ class VisionModel:
             ModelServerError: no request can work: wrong key, unknown model, no quota.
             BudgetReached: the request could exceed the limit; it was not sent.
         """
-        import openai
-
+        if self.cache is None:
+            return await self._ask(client, prompt)
+        key = self._key(prompt)
+        # The same request at the same time is sent once: its answers must agree.
+        while key in self._under_way:
+            await asyncio.sleep(0.02)
         known = self._recall(prompt)
         if known is not None:
             return known, Usage(cached=1)
-        most = self._most(prompt)
-        await self.budget.reserve_in_turn(most)
-        # What was sent may be charged, whatever becomes of it.
-        failure, spent = None, most
+        self._under_way.add(key)
         try:
-            text = await self._send(client, prompt)
-            reply = self._clean(read_reply(text))
-            spent = self._spent(reply, most)
-        except (openai.OpenAIError, ValueError) as error:
-            failure = self.endpoint.failure(error, self.name)
-            spent = most if _may_be_charged(error) else 0.0
+            return await self._ask(client, prompt)
         finally:
-            self.budget.settle(most, spent)
-        if failure is not None:
-            # Raised out here, so that the client's error, which may hold the key, is no context.
-            raise failure
-        return reply, self._account(prompt, reply)
+            self._under_way.discard(key)
 
     def stream(self, prompt: Prompt) -> ReplyStream:
         """Ask once, and get the answer in pieces as it is written."""
@@ -124,6 +118,27 @@ class VisionModel:
         if "max_completion_tokens" in left_out:
             options["max_tokens"] = prompt.max_tokens
         return {"model": self.name, "messages": prompt.messages(), **options}
+
+    async def _ask(self, client: openai.AsyncOpenAI, prompt: Prompt) -> tuple[Reply, Usage]:
+        import openai
+
+        most = self._most(prompt)
+        await self.budget.reserve_in_turn(most)
+        # What was sent may be charged, whatever becomes of it.
+        failure, spent = None, most
+        try:
+            text = await self._send(client, prompt)
+            reply = self._clean(read_reply(text))
+            spent = self._spent(reply, most)
+        except (openai.OpenAIError, ValueError) as error:
+            failure = self.endpoint.failure(error, self.name)
+            spent = most if _may_be_charged(error) else 0.0
+        finally:
+            self.budget.settle(most, spent)
+        if failure is not None:
+            # Raised out here, so that the client's error, which may hold the key, is no context.
+            raise failure
+        return reply, self._account(prompt, reply)
 
     async def _send(self, client: openai.AsyncOpenAI, prompt: Prompt) -> str:
         import openai

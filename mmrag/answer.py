@@ -1,0 +1,172 @@
+"""Answers to questions, from the best match and its description or without retrieval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mmrag.errors import ImageError, MmragError
+from mmrag.types import Hit, Query, Usage
+from mmrag.vision.model import VisionModel
+from mmrag.vision.prompt import DATA_RULE, Picture, Prompt, data
+from mmrag.vision.reply import Reply
+
+MAX_TOKENS = 1000
+_SIDE = 1024
+_LONGEST_DESCRIPTION = 4000
+_LONGEST_QUESTION = 4000
+
+_FROM_MATCHES = f"""A picture search has found what a person is asking about. Answer the person's \
+question from the picture or pictures and their descriptions, in the language of the question, and \
+shortly. Where they do not tell, say so instead of guessing.
+
+{DATA_RULE}"""
+_FROM_QUERY = f"""Answer a person's question about the picture or the text that they give, in the \
+language of the question, and shortly. Where it does not tell, say so instead of guessing.
+
+{DATA_RULE}"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer and what it was made from.
+
+    `image_ids` and `texts` are the matches that were sent, best first, and the description of each
+    ("" where there is none); both are empty for an answer without retrieval. `problem` says in a
+    sentence why the answer is missing (a refusal) or broke off, else it is None.
+    """
+
+    question: str
+    answer: str
+    model: str
+    image_ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    usage: Usage
+    problem: str | None = None
+
+
+class AnswerStream:
+    """The pieces of an answer, as they are written; `answer` is there after the last one.
+
+    Raises:
+        ModelServerError: while it is iterated over: no answer, or one that broke off.
+        BudgetReached: the request could exceed the limit; it was not sent.
+    """
+
+    def __init__(
+        self, model: VisionModel, prompt: Prompt, question: str, hits: Sequence[Hit]
+    ) -> None:
+        self._pieces = model.stream(prompt)
+        self._model = model.name
+        self._question = question
+        self._hits = hits
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._pieces
+
+    @property
+    def answer(self) -> Answer:
+        """What was said, and from what."""
+        reply = self._pieces.reply
+        return Answer(
+            question=self._question,
+            answer=reply.text.strip(),
+            model=self._model,
+            image_ids=tuple(hit.image_id for hit in self._hits),
+            texts=tuple(hit.text for hit in self._hits),
+            usage=self._pieces.usage,
+            problem=_problem(reply),
+        )
+
+
+def stream_answer(
+    question: str,
+    model: VisionModel,
+    *,
+    hits: Sequence[Hit] = (),
+    query: Query | None = None,
+    images: int = 1,
+) -> AnswerStream:
+    """Ask a vision model about the best matches, or about a query without any retrieval.
+
+    Args:
+        question: the person's.
+        model: who answers.
+        hits: matches, best first; the first `images` that can be read are sent with their
+            descriptions.
+        query: what is sent instead where `hits` is empty: its picture and its text.
+        images: how many matches are sent.
+
+    Raises:
+        MmragError: no question, nothing to send, or no picture that can be read.
+    """
+    if not question.strip():
+        raise MmragError("Ask a question.")
+    if images < 1:
+        raise MmragError(f"At least one image must be sent, not {images}.")
+    sent: list[Hit] = []
+    parts: list[str | Picture] = []
+    unreadable: list[str] = []
+    for hit in hits:
+        if len(sent) == images:
+            break
+        try:
+            picture = Picture.read(hit.path, _SIDE)
+        except ImageError as error:
+            unreadable.append(f"{hit.image_id}: {error}")
+            continue
+        sent.append(hit)
+        described = data(hit.text, _LONGEST_DESCRIPTION) if hit.text else "it has none"
+        parts += [f"Match {len(sent)}, its description: {described}", picture]
+    if hits and not sent:
+        raise MmragError(f"None of the matches can be read: {unreadable[0]}.")
+    if not hits:
+        if query is None:
+            raise MmragError("There is nothing to answer from: no hits, and no query.")
+        parts = _query_parts(query)
+    parts.append(f"Question: {data(question, _LONGEST_QUESTION)}")
+    prompt = Prompt(_FROM_MATCHES if hits else _FROM_QUERY, tuple(parts), MAX_TOKENS)
+    return AnswerStream(model, prompt, question, sent)
+
+
+def answer(
+    question: str,
+    model: VisionModel,
+    *,
+    hits: Sequence[Hit] = (),
+    query: Query | None = None,
+    images: int = 1,
+) -> Answer:
+    """As `stream_answer`, in one piece.
+
+    Raises:
+        MmragError, ModelServerError, BudgetReached: as `stream_answer` and `AnswerStream`.
+    """
+    stream = stream_answer(question, model, hits=hits, query=query, images=images)
+    for _ in stream:
+        pass
+    return stream.answer
+
+
+def _query_parts(query: Query) -> list[str | Picture]:
+    parts: list[str | Picture] = []
+    if query.text:
+        parts.append(f"The person's text: {data(query.text, _LONGEST_DESCRIPTION)}")
+    if query.image is not None:
+        try:
+            parts += ["The person's picture:", Picture.read(query.image, _SIDE)]
+        except ImageError as error:
+            raise ImageError(f"{query.image_path or 'The query picture'}: {error}") from error
+    return parts
+
+
+def _problem(reply: Reply) -> str | None:
+    if reply.refusal is not None:
+        return f"The model refused: {reply.refusal[:300]}"
+    if reply.finish == "length":
+        return f"The answer was cut off after {MAX_TOKENS} tokens."
+    if reply.finish == "content_filter":
+        return "The server's content filter withheld the answer."
+    if not reply.text.strip():
+        return "The model's answer is empty."
+    return None

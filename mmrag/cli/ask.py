@@ -1,0 +1,148 @@
+"""`ask`: retrieve, then answer from the best match."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmrag.cli.options import (
+    encoder_options,
+    json_option,
+    open_encoder,
+    print_json,
+    printable,
+    store_options,
+)
+from mmrag.cli.rerank_options import (
+    RerankChoice,
+    open_reranker,
+    rerank_line,
+    rerank_options,
+    usage_line,
+)
+
+if TYPE_CHECKING:
+    from mmrag.answer import Answer, AnswerStream
+
+
+@click.command()
+@click.argument("question")
+@click.option("--image", metavar="P", help="The query picture.")
+@click.option("--text", metavar="T", help="The instruction or description.")
+@click.option("--model", metavar="M", default="gpt-4o", show_default=True, help="Who answers.")
+@click.option(
+    "--images",
+    type=click.IntRange(1, 25),
+    default=1,
+    show_default=True,
+    help="How many of the best matches are sent.",
+)
+@click.option(
+    "--compare", is_flag=True, help="Ask the same about the query without retrieval, too."
+)
+@click.option("-k", type=click.IntRange(1, 10_000), default=9, show_default=True)
+@click.option("--filter", metavar="EXPR", help='For example: metadata["price"] < 10')
+@click.option("--exclude-query-image", is_flag=True, help="Leave the query picture itself out.")
+@rerank_options
+@store_options
+@encoder_options
+@json_option
+def ask(
+    question: str,
+    image: str | None,
+    text: str | None,
+    model: str,
+    images: int,
+    compare: bool,
+    k: int,
+    filter: str | None,
+    exclude_query_image: bool,
+    reranking: RerankChoice,
+    uri: str | None,
+    collection: str,
+    as_json: bool,
+    **encoder: Any,
+) -> int:
+    """Answer QUESTION from the best match for a picture, a text, or both.
+
+    Needs a vision model: OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own.
+
+    \b
+    Example:
+      python -m mmrag ask "What does it cost?" --image leopard.jpg \\
+          --text "phone case with this image theme" --compare
+    """
+    if not image and not text:
+        raise click.UsageError("Give --image, --text, or both: what to find for the question.")
+    from mmrag.answer import stream_answer
+    from mmrag.errors import MmragError
+    from mmrag.index.image_index import ImageIndex
+    from mmrag.search import Searcher
+    from mmrag.types import Query
+    from mmrag.vision.budget import Budget
+    from mmrag.vision.model import VisionModel
+
+    budget = Budget(reranking.max_cost)
+    answering = VisionModel(model, cache=reranking.cache, budget=budget, timeout=reranking.timeout)
+    reranker = open_reranker(
+        reranking, device=encoder["device"], precision=encoder["precision"], budget=budget
+    )
+    query = Query(image, text)
+    loaded = open_encoder(**encoder)
+    with ImageIndex.open(uri, collection, loaded) as opened:
+        result = Searcher(opened, loaded, reranker).search(
+            query,
+            reranking.hits_needed(max(k, images)),
+            filter=filter,
+            exclude_query_image=exclude_query_image,
+        )
+    if not result.hits:
+        raise MmragError("No hits to answer from: the collection is empty, or the filter is.")
+    if not as_json:
+        if result.rerank is not None:
+            click.echo(printable(rerank_line(result.rerank)))
+        best = ", ".join(printable(hit.image_id) for hit in result.hits[:images])
+        click.echo(f"From {best}:")
+    answer = _follow(
+        stream_answer(question, answering, hits=result.hits, images=images), show=not as_json
+    )
+    unaided = None
+    if compare:
+        if not as_json:
+            click.echo("Without retrieval:")
+        unaided = _follow(stream_answer(question, answering, query=query), show=not as_json)
+    if as_json:
+        print_json(
+            {
+                "answer": answer.answer,
+                "problem": answer.problem,
+                "image_id": answer.image_ids[0],
+                "image_ids": list(answer.image_ids),
+                "texts": list(answer.texts),
+                "model": answer.model,
+                "usage": asdict(answer.usage),
+                "without_retrieval": asdict(unaided) if unaided else None,
+                "hits": result.hits[:k],
+                "explanation": result.explanation,
+                "rerank": asdict(result.rerank) if result.rerank else {},
+                "timings_ms": result.timings_ms,
+            }
+        )
+    return 0 if answer.answer else 1
+
+
+def _follow(stream: AnswerStream, *, show: bool) -> Answer:
+    for piece in stream:
+        if show:
+            sys.stdout.write("\n".join(map(printable, piece.split("\n"))))
+            sys.stdout.flush()
+    answer = stream.answer
+    if show:
+        click.echo()
+        click.echo(f"({printable(answer.model)}: {usage_line(answer.usage)})")
+    if answer.problem:
+        click.echo(printable(answer.problem), err=True)
+    return answer
