@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def new_run(
     encoder, index, reranker = searcher.encoder.info, searcher.index, searcher.reranker
     made = index.info()
     pictures = query_picture_hashes(eval_set.with_queries(queries))
-    label = encoder.name if reranker is None else f"{encoder.name} + {reranker.name}"
+    label = " + ".join(_short(one) for one in (encoder.name, reranker and reranker.name) if one)
     return Run(
         run_id=new_run_id(),
         name=name or label,
@@ -94,6 +95,12 @@ def new_run(
             if image.image_id not in hashes
         ],
     )
+
+
+def _short(name: str) -> str:
+    """A name without the path of a folder in it: "encoder:/home/me/tuned" is "encoder:tuned"."""
+    kind, colon, rest = name.rpartition(":")
+    return kind + colon + Path(rest).name if Path(rest).is_dir() else name
 
 
 def eval_set_ref(eval_set: EvalSet, pictures: str | None = None) -> EvalSetRef:

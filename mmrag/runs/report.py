@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from mmrag.runs.exports import open_eval_set
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run
 
 _CURVE = 50
+# A path of this machine, of which the last part is enough.
+_LOCAL = re.compile(r"(?<![\w/])/(?:[^/\s]+/)*([^/\s]+)")
 # What the tables of ablations show; the JSON export has every metric.
 _CLOSELY = ("hit_rate@1", "hit_rate@10", "nDCG@10", "mAP@10", "RR", "hard_negative_rate@1")
 _NAMES = {"hit_rate": "Hit rate", "R": "Recall", "RR": "Reciprocal rank"}
@@ -140,7 +143,7 @@ def _facts(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]
             facts += _facts(value, f"{label} ")
         elif value not in (None, "", [], False):
             shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            facts.append((label, shown))
+            facts.append((label, _LOCAL.sub(r"\1", shown)))
     return facts
 
 

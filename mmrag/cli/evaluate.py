@@ -1,0 +1,225 @@
+"""`evaluate`: run and score a labelled query set."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmrag.cli.options import encoder_options, json_option, open_encoder, print_json
+from mmrag.cli.rerank_options import RerankChoice, open_reranker, rerank_options
+
+if TYPE_CHECKING:
+    from mmrag.evaluation.stages import Progress
+    from mmrag.runs.run import Run
+
+
+@click.command()
+@click.argument("eval_set")
+@click.option("-k", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@click.option("--metric", "metrics", multiple=True, metavar="M", help="For example nDCG@10; again.")
+@click.option("--limit", type=click.IntRange(1), help="Only a random sample of so many queries.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--name", default="", help="Of the run. Default: encoder and reranker.")
+@click.option(
+    "--embed",
+    type=click.Choice(["image", "text", "both"]),
+    default="image",
+    show_default=True,
+    help="What of the gallery becomes the vector.",
+)
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--uri", metavar="U", help="Milvus. Default: MMRAG_URI, else the local store.")
+@click.option("--resume/--no-resume", default=True, help="Go on with an interrupted evaluation.")
+@click.option("--ablate-modality", is_flag=True, help="Also image alone and text alone.")
+@click.option("--paraphrases", is_flag=True, help="Also in the queries' other wordings.")
+@click.option(
+    "--check-precision",
+    type=click.Choice(["bf16", "fp16"]),
+    help="Also in memory in that precision, against float32.",
+)
+@click.option("--check-index", is_flag=True, help="The index's results against exact search.")
+@click.option("--answers", is_flag=True, help="Answer the set's questions with a vision model.")
+@click.option("--answer-model", metavar="M", default="gpt-4o", show_default=True)
+@rerank_options
+@encoder_options
+@json_option
+def evaluate(
+    eval_set: str,
+    k: int,
+    metrics: tuple[str, ...],
+    limit: int | None,
+    seed: int,
+    name: str,
+    embed: str,
+    batch_size: int,
+    uri: str | None,
+    resume: bool,
+    ablate_modality: bool,
+    paraphrases: bool,
+    check_precision: str | None,
+    check_index: bool,
+    answers: bool,
+    answer_model: str,
+    reranking: RerankChoice,
+    as_json: bool,
+    **encoder: Any,
+) -> int:
+    """Score a configuration on the labelled queries of EVAL_SET and keep the run.
+
+    The gallery is indexed first, into a collection of its own; what is there already is not
+    embedded again. An interrupted evaluation goes on when the command is run again. With --rerank
+    the first --rerank-k results (10 unless you say otherwise) are reordered, and both rankings are
+    scored.
+
+    \b
+    Example:
+      python -m mmrag evaluate eval_sets/catalogue --rerank encoder:demo
+      python -m mmrag compare RUN RUN
+    """
+    from mmrag.evaluation.ablations import Ablations
+    from mmrag.evaluation.eval_set import EvalSet
+    from mmrag.evaluation.evaluate import evaluate as run_evaluation
+    from mmrag.evaluation.gallery_index import index_eval_set
+    from mmrag.runs.store import RunStore
+    from mmrag.search import Searcher
+    from mmrag.vision.budget import Budget
+
+    if check_precision:
+        if encoder["precision"] not in ("auto", "fp32"):
+            raise click.UsageError("--check-precision compares with --precision fp32.")
+        encoder["precision"] = "fp32"
+    budget = Budget(reranking.max_cost)
+    answering = None
+    if answers:
+        from mmrag.vision.model import VisionModel
+
+        answering = VisionModel(
+            answer_model, cache=reranking.cache, budget=budget, timeout=reranking.timeout
+        )
+    labelled = EvalSet.load(eval_set)
+    reranker = open_reranker(
+        reranking, device=encoder["device"], precision=encoder["precision"], budget=budget
+    )
+    loaded = open_encoder(**encoder)
+    bars = _Bars()
+    with RunStore() as store, bars:
+        index, _ = index_eval_set(
+            labelled,
+            loaded,
+            uri,
+            embed=embed,
+            batch_size=batch_size,
+            progress=bars.counter("indexing", len(labelled.images), "img"),
+        )
+        with index:
+            run = run_evaluation(
+                labelled,
+                Searcher(index, loaded, reranker),
+                k,
+                rerank_k=reranking.rerank_k if reranker else None,
+                metrics=metrics or None,
+                ablations=Ablations(
+                    modality=ablate_modality,
+                    paraphrases=paraphrases,
+                    precision=check_precision,
+                    index=check_index,
+                    answers=answers,
+                ),
+                store=store,
+                name=name,
+                seed=seed,
+                limit=limit,
+                batch_size=batch_size,
+                resume=resume,
+                answer_model=answering,
+                on_progress=bars.show,
+            )
+    show_run(run, as_json)
+    if run.state != "complete":
+        print(f"Not complete: {run.state}. The same command goes on.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def show_run(run: Run, as_json: bool) -> None:
+    """Print a run as one JSON document or as a table."""
+    if as_json:
+        print_json(summary_json(run))
+        return
+    from mmrag.cli.tables import run_lines
+
+    for line in run_lines(run):
+        click.echo(line)
+    click.echo(f"Run {run.run_id}. A page of it, with plots and example queries:")
+    click.echo(f"  python -m mmrag export {run.run_id} --format html --out report.html")
+
+
+def summary_json(run: Run) -> dict[str, Any]:
+    """What `--json` prints of a run: all but rankings and per-query metrics."""
+    overall = run.summary.overall
+    return {
+        "run_id": run.run_id,
+        "name": run.name,
+        "eval_set": run.eval_set,
+        "state": run.state,
+        "created": run.created,
+        "stage": run.stage,
+        "metrics": run.metrics,
+        "ci95": {name: one.ci95 for name, one in overall.items()},
+        "stages": run.summaries,
+        "queries": {
+            "total": run.total_queries,
+            "finished": run.finished_queries,
+            "scored": run.summary.queries,
+            "without_relevant": run.summary.without_relevant,
+            "skipped": run.skipped,
+        },
+        "missing_images": run.missing_images,
+        "timings_ms": run.timings_ms,
+        "usage": run.usage,
+        "ceiling": run.ceiling,
+        "reranks": run.reranks,
+        "ablations": run.ablations,
+        "notes": run.notes,
+        "config": run.config,
+        "environment": run.environment,
+    }
+
+
+class _Bars:
+    """One progress bar on standard error for each stage, as it comes."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._bar: Any = None
+
+    def __enter__(self) -> _Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def counter(self, stage: str, total: int, unit: str) -> Any:
+        """A function that moves a new bar on by so many steps."""
+        self._begin(stage, total, unit)
+        return self._bar.update
+
+    def show(self, progress: Progress) -> None:
+        """Bring the stage's bar to where it is."""
+        if progress.stage != self._stage:
+            self._begin(progress.stage, progress.total, "query", progress.done)
+        self._bar.n = progress.done
+        self._bar.refresh() if progress.done == progress.total else self._bar.update(0)
+
+    def _begin(self, stage: str, total: int, unit: str, initial: int = 0) -> None:
+        from tqdm import tqdm
+
+        if self._bar is not None:
+            self._bar.close()
+        self._stage = stage
+        self._bar = tqdm(
+            total=total, initial=initial, unit=unit, file=sys.stderr, desc=stage.capitalize()
+        )

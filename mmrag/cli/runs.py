@@ -1,0 +1,199 @@
+"""`runs`, `compare`, `export` and `import-run`: the run store."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from mmrag.cli.evaluate import show_run
+from mmrag.cli.options import json_option, print_json, printable
+from mmrag.errors import MmragError
+
+
+@click.command()
+@click.option("--eval-set", metavar="NAME", help="Only runs on the eval set of this name.")
+@click.option("--limit", type=click.IntRange(1), help="Only the newest so many.")
+@click.option("--delete", metavar="RUN", help="Remove this run instead.")
+@json_option
+def runs(eval_set: str | None, limit: int | None, delete: str | None, as_json: bool) -> None:
+    """List the stored runs, newest first.
+
+    They are in MMRAG_HOME/runs.db, or where MMRAG_RUNS_URL says.
+
+    \b
+    Example:
+      python -m mmrag runs --eval-set catalogue
+    """
+    from mmrag.runs.store import RunStore
+
+    with RunStore() as store:
+        if delete:
+            run_id = store.delete(delete)
+            print_json({"deleted": run_id}) if as_json else click.echo(f"Deleted {run_id}.")
+            return
+        found = store.runs(eval_set, limit)
+    if as_json:
+        print_json(
+            [
+                {
+                    "run_id": run.run_id,
+                    "name": run.name,
+                    "eval_set": run.eval_set.name,
+                    "state": run.state,
+                    "created": run.created,
+                    "queries": run.summary.queries,
+                    "primary_metric": run.eval_set.primary_metric,
+                    "metrics": run.metrics,
+                }
+                for run in found
+            ]
+        )
+        return
+    for run in found:
+        primary = run.eval_set.primary_metric
+        value = f"{primary} {run.metrics[primary]:.3f}" if primary in run.metrics else ""
+        click.echo(
+            printable(
+                f"{run.run_id}  {run.created[:16].replace('T', ' ')}  {value:20}  "
+                f"{run.summary.queries:6} queries  {run.eval_set.name}: {run.name}"
+                + ("" if run.state == "complete" else f"  [{run.state}]")
+            )
+        )
+    if not found:
+        click.echo("No runs yet; `python -m mmrag evaluate EVAL_SET` makes one.")
+
+
+@click.command()
+@click.argument("references", metavar="RUN...", nargs=-1, required=True)
+@click.option("--metric", "metrics", multiple=True, metavar="M", help="Only this one; again.")
+@click.option("--all-pairs", is_flag=True, help="Every pair, not only each against the first.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@json_option
+def compare(
+    references: tuple[str, ...],
+    metrics: tuple[str, ...],
+    all_pairs: bool,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Compare runs query by query: differences, intervals and p-values.
+
+    A run is named by its id, the beginning of it, its name (the newest of that name) or "latest";
+    RUN:retrieval is its ranking before reranking. One run with a reranker is compared with its own
+    retrieval.
+
+    \b
+    Example:
+      python -m mmrag compare demo-clip demo
+    """
+    from mmrag.runs.compare import compare_runs, open_entry, stage_entries
+    from mmrag.runs.store import RunStore
+
+    with RunStore() as store:
+        entries = [open_entry(store, reference) for reference in references]
+    if len(entries) == 1:
+        entries = stage_entries(entries[0].run)
+    found = compare_runs(entries, metrics=metrics or None, all_pairs=all_pairs, seed=seed)
+    if not as_json:
+        from mmrag.cli.tables import comparison_lines
+
+        for line in comparison_lines(found):
+            click.echo(line)
+        return
+    pairs: list[dict[str, Any]] = [asdict(pair) for pair in found.pairs]
+    print_json(
+        {
+            "runs": [
+                {
+                    "run_id": entry.run.run_id,
+                    "name": entry.run.name,
+                    "stage": entry.stage,
+                    "label": entry.label,
+                }
+                for entry in found.entries
+            ],
+            "primary_metric": found.primary_metric,
+            "metrics": pairs[0]["metrics"],
+            "pairs": pairs,
+            "notes": found.notes,
+        }
+    )
+
+
+@click.command()
+@click.argument("reference", metavar="RUN")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["trec", "csv", "json", "parquet", "html", "cirr", "circo"]),
+    required=True,
+)
+@click.option("--out", metavar="FILE", help="Default: standard output. A folder for two files.")
+@click.option(
+    "--stage",
+    type=click.Choice(["retrieval", "reranked"]),
+    help="For trec, cirr and circo. Default: the run's last one.",
+)
+@json_option
+def export(reference: str, format_: str, out: str | None, stage: str | None, as_json: bool) -> None:
+    """Write a run as a file: a TREC run, a table, a page, or a benchmark's submission.
+
+    RUN is an id, the beginning of one, a name, or "latest".
+
+    \b
+    Example:
+      python -m mmrag export latest --format html --out report.html
+    """
+    from mmrag.runs.exports import export_run, write_export
+    from mmrag.runs.store import RunStore
+
+    if as_json and out is None:
+        raise click.UsageError("--json reports what was written; name it with --out.")
+    with closing(RunStore()) as store:
+        run = store.load(reference)
+    if out is not None:
+        written = [str(path) for path in write_export(run, format_, out, stage)]
+        if as_json:
+            print_json({"run_id": run.run_id, "format": format_, "files": written})
+        else:
+            click.echo("\n".join(f"Wrote {printable(path)}." for path in written))
+        return
+    files = export_run(run, format_, stage)
+    if len(files) > 1:
+        names = ", ".join(name for name, _ in files)
+        raise MmragError(f"{format_} makes {len(files)} files ({names}); name a folder with --out.")
+    if format_ == "parquet" and sys.stdout.isatty():
+        raise MmragError("Parquet is not for a terminal; name a file with --out.")
+    sys.stdout.buffer.write(files[0][1])
+    sys.stdout.buffer.flush()
+
+
+@click.command("import-run")
+@click.argument("file", metavar="FILE")
+@click.option("--eval-set", metavar="DIR", required=True, help="The eval set it answers.")
+@click.option("--name", default="", help="Of the run. Default: the file's tag or name.")
+@click.option("--metric", "metrics", multiple=True, metavar="M", help="For example nDCG@10; again.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@json_option
+def import_run(
+    file: str, eval_set: str, name: str, metrics: tuple[str, ...], seed: int, as_json: bool
+) -> None:
+    """Score rankings from elsewhere and keep them like our own.
+
+    FILE is a TREC run, or a submission to the server of CIRR or CIRCO.
+
+    \b
+    Example:
+      python -m mmrag import-run bm25.trec --eval-set eval_sets/catalogue
+    """
+    from mmrag.evaluation.eval_set import EvalSet
+    from mmrag.runs.importing import import_run as import_file
+
+    run = import_file(
+        file, EvalSet.load(eval_set), name=name, metrics=list(metrics) or None, seed=seed
+    )
+    show_run(run, as_json)

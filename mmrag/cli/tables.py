@@ -1,0 +1,201 @@
+"""Runs and comparisons as lines for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mmrag.cli.options import printable
+from mmrag.cli.rerank_options import usage_line
+from mmrag.evaluation.difference import Difference
+from mmrag.evaluation.summary import Estimate
+from mmrag.runs.compare import Comparison, PairComparison, RunTable, run_table, stage_entries
+from mmrag.runs.run import Run
+
+Cells = Sequence[str]
+
+
+def run_lines(run: Run) -> Iterator[str]:
+    """A run: metrics, categories, latency, cost, ablations and notes."""
+    yield printable(f"{run.name} on {run.eval_set.name}: {run.summary.queries} queries")
+    entries = stage_entries(run)
+    if entries and run.summary.overall:
+        table = run_table(entries)
+        yield from _table_lines(table)
+        if len(table.rows) > 1:
+            yield from _rerank_lines(run, table)
+        yield from _category_lines(run)
+    for name, times in run.timings_ms.items():
+        yield f"{name:8} {times['p50']:8.1f} ms a query (median), {times['p95']:.1f} ms (95 %)"
+    if run.usage.requests or run.usage.cached:
+        yield f"Usage: {usage_line(run.usage)}"
+    for name, result in run.ablations.items():
+        yield ""
+        yield from ablation_lines(name, result)
+    for note in run.notes:
+        yield printable(f"Note: {note}")
+
+
+def comparison_lines(comparison: Comparison) -> Iterator[str]:
+    """All runs in one table, then each pair."""
+    yield from _table_lines(run_table(comparison.entries))
+    labels = [printable(entry.label) for entry in comparison.entries]
+    for pair in comparison.pairs:
+        yield ""
+        yield f"({pair.b + 1}) {labels[pair.b]} against ({pair.a + 1}) {labels[pair.a]}, "
+        yield from _aligned(_difference_rows(pair.metrics))
+        yield from _change_lines(pair, comparison.primary_metric)
+    yield ""
+    yield "p: paired randomisation test; Holm: corrected for all metrics and pairs shown."
+    for note in comparison.notes:
+        yield printable(f"Note: {note}")
+
+
+def ablation_lines(name: str, result: Mapping[str, Any]) -> Iterator[str]:
+    """One of `Run.ablations`."""
+    if "note" in result:
+        yield f"{name}: {result['note']}"
+        return
+    metrics: Mapping[str, Any] = result["metrics"]
+    rows: list[Cells] = []
+    if name == "modality":
+        yield f"Image alone, text alone, both ({result['queries']} queries with both):"
+        rows.append(["", "image", "text", "both", "gain over the better", "95 % interval", "p"])
+        for metric, one in metrics.items():
+            parts = [f"{one[part]:.3f}" for part in ("image", "text", "composed")]
+            rows.append([metric, *parts, *_change(one["gain"])])
+    elif name == "paraphrases":
+        yield f"In other words ({result['queries']} queries, {result['wordings']} wordings):"
+        head = ["", "original", "paraphrases", "worst", "spread", "change", "95 % interval", "p"]
+        rows.append(head)
+        for metric, one in metrics.items():
+            parts = [f"{one[part]:.3f}" for part in ("original", "paraphrases", "worst", "spread")]
+            rows.append([metric, *parts, *_change(one["difference"])])
+    elif name == "index":
+        yield f"The index against exact search over {result['vectors']} vectors:"
+        rows.append(["", "mean", "worst query"])
+        rows += [[m, f"{one['mean']:.4f}", f"{one['worst']:.3f}"] for m, one in metrics.items()]
+    else:
+        first, second = "a", "b"
+        if name == "precision":
+            yield (
+                f"{result['precision']} against float32: the nearest image is the same for "
+                f"{result['same_nearest']:.1%}, the first ten overlap by "
+                f"{result['overlap@10']:.1%}, smallest cosine {result['cosine']['min']:.5f}."
+            )
+            first, second = "float32", str(result["precision"])
+        elif name == "answers":
+            yield (
+                f"Answers to {result['queries']} questions; the first result was right for "
+                f"{result['right_image']:.1%}:"
+            )
+            first, second = "without", "with retrieval"
+        rows.append(["", first, second, "change", "95 % interval", "p"])
+        for metric, one in metrics.items():
+            rows.append([metric, f"{one['a']:.3f}", f"{one['b']:.3f}", *_change(one)])
+    yield from _aligned(rows)
+
+
+def _table_lines(table: RunTable) -> Iterator[str]:
+    rows: list[Cells] = []
+    if len(table.rows) > 1:
+        for number, one in enumerate(table.rows, start=1):
+            yield printable(f"({number}) {one.label}: run {one.run_id}, {one.queries} queries")
+        rows.append(["", *(f"({number})" for number in range(1, len(table.rows) + 1))])
+    for name in table.metrics:
+        rows.append([name, *(_estimate(one.metrics.get(name)) for one in table.rows)])
+    if len(table.rows) > 1:
+        rows.append(["latency p50", *(_ms(one.p50_ms) for one in table.rows)])
+        rows.append(["latency p95", *(_ms(one.p95_ms) for one in table.rows)])
+        costs = [(one.p50_ms, one.cost_per_query_usd) for one in table.rows]
+        if any(cost != 0 for timed, cost in costs if timed is not None):
+            cells = [_usd(cost) if timed is not None else "" for timed, cost in costs]
+            rows.append(["cost a query", *cells])
+    yield from _aligned(rows)
+
+
+def _rerank_lines(run: Run, table: RunTable) -> Iterator[str]:
+    yield ""
+    yield "Gain of reranking:"
+    yield from _aligned(_difference_rows(table.rows[1].differences))
+    ceiling = ", ".join(f"{name} {value:.3f}" for name, value in run.ceiling.items())
+    yield f"Ceiling of reranking the first {run.config['rerank_k']}: {ceiling} of retrieval."
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(run.reranks.items()))
+    if counts:
+        yield f"Rerankings: {counts}."
+
+
+def _category_lines(run: Run) -> Iterator[str]:
+    overall, categories = run.summary.overall, run.summary.categories
+    primary = run.eval_set.primary_metric
+    if primary not in overall:
+        primary = next(iter(overall))
+    for title, groups, metric in (
+        (f"{primary} by category:", categories, primary),
+        ("mAP@10 by semantic aspect:", run.summary.aspects, "mAP@10"),
+    ):
+        rows = [
+            [printable(name), _estimate(one[metric]), f"{one[metric].queries} queries"]
+            for name, one in groups.items()
+            if metric in one
+        ]
+        if rows:
+            yield ""
+            yield title
+            if metric == primary and primary in run.summary.category_mean:
+                mean = run.summary.category_mean[primary]
+                rows.append(["mean of categories", _estimate(mean), ""])
+            yield from _aligned(rows)
+    yield ""
+
+
+def _difference_rows(differences: Mapping[str, Difference]) -> list[Cells]:
+    head = ["", "a", "b", "b - a", "95 % interval", "p", "Holm", "better/same/worse"]
+    rows: list[Cells] = [head]
+    for name, one in differences.items():
+        change = _change({"delta": one.delta, "ci95": one.ci95, "p": one.p})
+        corrected = "" if one.p_holm is None else _p(one.p_holm)
+        counts = f"{one.wins}/{one.ties}/{one.losses}"
+        rows.append([name, f"{one.a:.3f}", f"{one.b:.3f}", *change, corrected, counts])
+    return rows
+
+
+def _change_lines(pair: PairComparison, metric: str) -> Iterator[str]:
+    for title, changes in (("Gained most", pair.gains), ("Lost most", pair.losses)):
+        if changes:
+            shown = ", ".join(
+                f"{printable(one.query_id)} ({one.a:.2f} to {one.b:.2f})" for one in changes[:5]
+            )
+            yield f"{title} ({metric}): {shown}"
+
+
+def _change(difference: Mapping[str, Any]) -> list[str]:
+    low, high = difference["ci95"]
+    return [f"{difference['delta']:+.3f}", f"{low:+.3f} to {high:+.3f}", _p(difference["p"])]
+
+
+def _estimate(one: Estimate | None) -> str:
+    return "" if one is None else f"{one.mean:.3f} ({one.ci95[0]:.3f}-{one.ci95[1]:.3f})"
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} ms"
+
+
+def _usd(value: float | None) -> str:
+    return "no price known" if value is None else f"${value:.5f}"
+
+
+def _p(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _aligned(rows: Sequence[Cells]) -> Iterator[str]:
+    """Columns under each other: the first to the left, the others to the right."""
+    if not rows:
+        return
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        first, *others = row
+        cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
+        yield "  ".join([f"  {first:{widths[0]}}", *cells]).rstrip()

@@ -1,0 +1,562 @@
+"""Evaluations: what they measure, how they are interrupted, and that they go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmrag import (
+    EvalSet,
+    MmragError,
+    RunStore,
+    Searcher,
+    compare_runs,
+    evaluate,
+    index_eval_set,
+    load_reranker,
+    run_table,
+)
+from mmrag.encoders.encoder import Encoder
+from mmrag.errors import ModelServerError
+from mmrag.evaluation.ablations import Ablations
+from mmrag.evaluation.eval_set import EvalQuery
+from mmrag.evaluation.identity import labels_sha256
+from mmrag.evaluation.ranking import hit_rates, rank_in_memory
+from mmrag.evaluation.stages import Progress
+from mmrag.index.image_index import ImageIndex
+from mmrag.runs.compare import stage_entries
+from mmrag.runs.exports import export_run
+from mmrag.runs.run import Run
+from mmrag.types import GalleryImage
+from mmrag.vision.budget import Budget
+from mmrag.vision.model import VisionModel
+
+from .conftest import ROOT, mmrag, wait_until
+from .vision_server import Scene, VisionServer
+
+KEY = "sk-test-0123456789abcdef"
+COLOURS = ["red", "orange", "gold", "green", "teal", "blue", "purple", "pink", "brown", "black"]
+
+
+def draw(path: Path, seed: int, tint: str) -> str:
+    rng = np.random.default_rng(seed)
+    noise = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((72, 64))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.blend(noise, Image.new("RGB", noise.size, tint), 0.5).save(path)
+    return str(path)
+
+
+@pytest.fixture
+def colours(tmp_path: Path) -> EvalSet:
+    """20 pictures, two of each colour, and 36 queries of three kinds."""
+    root = tmp_path / "set"
+    images = [
+        GalleryImage(f"{tint}-{n}", draw(root / f"{tint}-{n}.png", 10 * i + n, tint), f"{tint} {n}")
+        for i, tint in enumerate(COLOURS)
+        for n in range(2)
+    ]
+    queries, qrels = [], {}
+    for i in range(36):
+        tint = COLOURS[i % 10]
+        kind = ("composed", "image", "text")[i % 3]
+        picture = draw(root / "queries" / f"{i}.png", 1000 + i, tint) if kind != "text" else None
+        queries.append(
+            EvalQuery(
+                f"q{i:02}",
+                picture,
+                f"something {tint}" if kind != "image" else None,
+                kind,
+                paraphrases=(f"a {tint} thing", f"{tint}, please") if i % 6 == 0 else (),
+                question="Which number is it?" if i in (0, 3) else None,
+                answers=("0", "1") if i in (0, 3) else (),
+            )
+        )
+        wrong = COLOURS[(i + 1) % 10]
+        qrels[f"q{i:02}"] = {f"{tint}-0": 2, f"{tint}-1": 1, f"{wrong}-0": 0}
+    queries.append(EvalQuery("hopeless", None, "nothing is right", "text"))
+    saved = EvalSet("colours", root, root, images, queries, qrels, primary_metric="hit_rate@1")
+    saved.save()
+    return EvalSet.load(root)
+
+
+@pytest.fixture
+def index(colours: EvalSet, tiny: Encoder, tmp_path: Path) -> Iterator[ImageIndex]:
+    opened, report = index_eval_set(colours, tiny, tmp_path / "gallery.db")
+    assert report.added == 20
+    with opened:
+        yield opened
+
+
+@pytest.fixture
+def searcher(index: ImageIndex, tiny: Encoder) -> Searcher:
+    return Searcher(index, tiny)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[VisionServer]:
+    with VisionServer(key=KEY) as running:
+        monkeypatch.setenv("OPENAI_BASE_URL", running.url)
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        monkeypatch.delenv("AZURE_OPENAI_ENDPOINT", raising=False)
+        yield running
+
+
+def outcome(run: Run) -> Any:
+    """All that must not depend on when and how often a run was started."""
+    scores = {stage: [v.tolist() for v in s.values.values()] for stage, s in run.scores.items()}
+    orders = {stage: run.ranking(stage) for stage in run.scores}
+    return orders, json.dumps(scores), run.summaries, run.ablations, run.notes
+
+
+def test_it_measures_what_exact_search_in_memory_does(
+    colours: EvalSet, searcher: Searcher, tiny: Encoder
+) -> None:
+    seen: list[Progress] = []
+    run = evaluate(colours, searcher, 20, seed=3, on_progress=seen.append)
+    exact = hit_rates(rank_in_memory(tiny, colours, 20), colours)
+    for k in (1, 5, 10):
+        assert run.metrics[f"hit_rate@{k}"] == pytest.approx(exact["all"][f"hit_rate@{k}"])
+        for category in ("composed", "image", "text"):
+            found = run.summary.categories[category][f"hit_rate@{k}"].mean
+            assert found == pytest.approx(exact[category][f"hit_rate@{k}"])
+    assert (run.state, run.finished_queries, run.total_queries) == ("complete", 37, 37)
+    assert (run.summary.queries, run.summary.without_relevant) == (36, 1)
+    assert run.notes == ["1 queries have no relevant image and count in no metric."]
+    assert seen[0] == Progress("retrieval", 0, 37)
+    assert seen[-1] == Progress("retrieval", 37, 37)
+    assert [p.done for p in seen] == sorted(p.done for p in seen)
+    assert next(iter(run.metrics)) == "hit_rate@1", "the primary metric comes first"
+    assert "hard_negative_rate@10" in run.metrics
+    assert set(run.timings_ms) == {"encode", "search", "total"}
+    assert run.timings_ms["total"]["p95"] >= run.timings_ms["total"]["p50"] > 0
+    assert run.config["encoder"]["fingerprint"] == tiny.info.fingerprint
+    assert run.config["seed"] == 3
+    assert run.environment["device"] == "cpu"
+    assert run.environment["libraries"]["torch"]
+    assert len(run.environment["git_commit"] or "x" * 40) >= 40
+    assert run.created.endswith("+00:00")
+    with RunStore() as store:
+        assert outcome(store.load(run.run_id)) == outcome(run)
+
+
+def test_the_same_evaluation_twice_is_identical(colours: EvalSet, searcher: Searcher) -> None:
+    first, second = (evaluate(colours, searcher, 10) for _ in range(2))
+    assert first.run_id != second.run_id
+    assert outcome(first) == outcome(second)
+    pair = compare_runs([first, second]).pairs[0]
+    assert all(d.delta == 0 and d.p == 1 for d in pair.metrics.values())
+    table = run_table([first, second])
+    assert [row.queries for row in table.rows] == [36, 36]
+    assert {row.cost_usd for row in table.rows} == {0.0}
+
+
+def test_stopped_and_resumed_equals_uninterrupted(colours: EvalSet, searcher: Searcher) -> None:
+    options: dict[str, Any] = {"batch_size": 8, "ablations": Ablations(modality=True)}
+    whole = evaluate(colours, searcher, 10, **options)
+    stops = iter([False, False, True])
+    stopped = evaluate(colours, searcher, 10, should_stop=lambda: next(stops), **options)
+    assert (stopped.state, stopped.finished_queries) == ("stopped", 16)
+    assert stopped.summary.queries == 16
+    assert "21 of 37 queries were not reached; all metrics are over the 16" in stopped.notes[0]
+    anew = evaluate(colours, searcher, 10, resume=False, **options)
+    assert anew.run_id != stopped.run_id
+    resumed = evaluate(colours, searcher, 10, **options)
+    assert (resumed.run_id, resumed.state) == (stopped.run_id, "complete")
+    assert outcome(resumed) == outcome(whole) == outcome(anew)
+    other = evaluate(colours, searcher, 10, seed=1, **options)
+    assert other.run_id not in {whole.run_id, resumed.run_id}
+
+
+def test_a_failure_keeps_what_is_done(colours: EvalSet, searcher: Searcher) -> None:
+    def fail(progress: Progress) -> None:
+        if progress.done == 16:
+            raise RuntimeError("the caller fails")
+
+    with RunStore() as store:
+        with pytest.raises(RuntimeError):
+            evaluate(colours, searcher, 10, batch_size=8, store=store, on_progress=fail)
+        kept = store.runs()[0]
+        assert (kept.state, kept.finished_queries) == ("interrupted", 16)
+        again = evaluate(colours, searcher, 10, batch_size=8, store=store)
+        assert (again.run_id, again.state) == (kept.run_id, "complete")
+
+
+def test_reranking_keeps_both_rankings(
+    colours: EvalSet, searcher: Searcher, server: VisionServer
+) -> None:
+    searcher.reranker = load_reranker("gpt-4o", cache=False)
+    run = evaluate(colours, searcher, 20, rerank_k=5)
+    assert run.state == "complete"
+    assert server.requests == 37
+    for query_id, first in run.ranking("retrieval").items():
+        last = run.ranking("reranked")[query_id]
+        assert set(last[:5]) == set(first[:5])
+        assert last[5:] == first[5:]
+    before = {name: one.mean for name, one in run.summaries["retrieval"].overall.items()}
+    assert run.stage == "reranked"
+    assert run.ceiling["hit_rate@5"] == before["hit_rate@5"] == run.metrics["hit_rate@5"]
+    assert run.metrics["hit_rate@1"] <= run.ceiling["hit_rate@5"]
+    assert run.ranking("retrieval") != run.ranking("reranked")
+    assert sum(run.reranks.values()) == 37
+    assert "failed" not in run.reranks
+    assert run.usage.requests == 37
+    assert run.usage.prompt_tokens == server.tokens[0]
+    assert run.usage.cost_usd == pytest.approx(
+        (2.5 * server.tokens[0] + 10 * server.tokens[1]) / 1e6
+    )
+    assert run.config["reranker"]["name"] == "openai:gpt-4o"
+    assert run.rankings["reranked"]["q00"].details["explanation"].startswith("Its colour")
+    first, last = run_table(stage_entries(run)).rows
+    assert (first.cost_usd, last.cost_usd) == (0, run.usage.cost_usd)
+    assert last.cost_per_query_usd == pytest.approx((run.usage.cost_usd or 0) / 37)
+    assert first.p50_ms is not None
+    assert last.p50_ms is not None
+    assert last.p50_ms > first.p50_ms
+    gain = last.differences["hit_rate@1"]
+    assert gain.delta == pytest.approx(run.metrics["hit_rate@1"] - before["hit_rate@1"])
+    assert gain.wins + gain.losses > 0
+    page = export_run(run, "html")[0][1].decode()
+    assert "most by reranking" in page
+    assert "/tmp" not in page, "no paths of this machine"
+    assert KEY not in page + export_run(run, "json")[0][1].decode()
+
+
+def test_a_budget_stops_it_and_a_higher_one_goes_on(
+    colours: EvalSet, searcher: Searcher, server: VisionServer
+) -> None:
+    one = load_reranker("gpt-4o", max_cost=Budget(), concurrency=1)
+    searcher.reranker = one
+    price = evaluate(colours, searcher, 5, limit=1, rerank_k=5).usage.cost_usd or 0
+    searcher.reranker = load_reranker("gpt-4o", max_cost=8 * price, concurrency=1, cache=False)
+    stopped = evaluate(colours, searcher, 5, rerank_k=5)
+    assert stopped.state == "stopped: budget"
+    assert 0 < stopped.finished_queries < 20
+    assert stopped.summary.queries <= stopped.finished_queries
+    assert set(stopped.scores["retrieval"].query_ids) == set(stopped.scores["reranked"].query_ids)
+    assert (stopped.usage.cost_usd or 0) <= 8 * price
+    assert "is reached" in stopped.notes[0]
+    assert f"all metrics are over the {stopped.finished_queries}" in stopped.notes[1]
+    asked = server.requests
+    searcher.reranker = load_reranker("gpt-4o", max_cost=100, concurrency=1, cache=False)
+    resumed = evaluate(colours, searcher, 5, rerank_k=5)
+    assert (resumed.run_id, resumed.state) == (stopped.run_id, "complete")
+    assert server.requests - asked == 37 - stopped.finished_queries, "nothing is paid for twice"
+    assert resumed.notes == ["1 queries have no relevant image and count in no metric."]
+
+
+def test_a_dead_server_interrupts_and_bad_answers_do_not(
+    colours: EvalSet, searcher: Searcher, server: VisionServer
+) -> None:
+    searcher.reranker = load_reranker("gpt-4o", retries=0, concurrency=1)
+    server.script.extend([Scene(text="no idea"), Scene(refusal="no")])
+    server.script.extend([Scene() for _ in range(8)])
+    server.script.extend([Scene(status=500) for _ in range(40)])
+    with pytest.raises(ModelServerError, match="What is finished is kept"):
+        evaluate(colours, searcher, 5, rerank_k=5)
+    server.script.clear()
+    run = evaluate(colours, searcher, 5, rerank_k=5)
+    assert run.state == "complete"
+    assert run.reranks["failed"] == 2
+    assert "Reranking failed for 2 queries" in run.notes[-1]
+
+
+def test_killed_in_the_middle_and_run_again(
+    colours: EvalSet, tiny_folder: Path, server: VisionServer, tmp_path: Path
+) -> None:
+    """SIGKILL while a slow model is asked: at most the requests under way are asked again."""
+    server.delay = 0.4
+    command = [sys.executable, "-m", "mmrag", "evaluate", str(colours.folder), "--json"]
+    command += ["--encoder", str(tiny_folder), "--precision", "fp32", "--rerank", "gpt-4o"]
+    command += ["--rerank-k", "5", "-k", "10", "--no-cache", "--concurrency", "2"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    path = Path(os.environ["MMRAG_HOME"]) / "runs.db"
+
+    def written() -> int:
+        try:
+            with sqlite3.connect(path, timeout=5) as connection:
+                query = "SELECT count(*) FROM mmrag_rankings WHERE stage = 'reranked'"
+                return int(connection.execute(query).fetchone()[0])
+        except sqlite3.Error:
+            return 0
+
+    assert wait_until(lambda: written() >= 6, 180)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    server.delay = 0
+    kept, asked = written(), server.requests
+    assert 6 <= kept < 37
+    listed = json.loads(mmrag("runs", "--json").stdout)
+    assert [run["state"] for run in listed] == ["interrupted"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    resumed = json.loads(done.stdout)
+    assert resumed["run_id"] == listed[0]["run_id"]
+    assert server.requests - asked == 37 - kept
+    whole = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout)
+    assert whole["run_id"] != resumed["run_id"]
+    assert whole["stages"] == resumed["stages"]
+    assert {"run_id", "metrics", "queries", "timings_ms", "usage"} <= set(whole)
+    compared = json.loads(mmrag("compare", whole["run_id"], resumed["run_id"], "--json").stdout)
+    assert all(one["delta"] == 0 for one in compared["metrics"].values())
+    keys = {"a", "b", "delta", "ci95", "p", "wins", "ties", "losses"}
+    assert all(keys <= set(one) for one in compared["metrics"].values())
+
+
+def test_unreadable_pictures_are_counted_and_listed(
+    colours: EvalSet, tiny: Encoder, tmp_path: Path
+) -> None:
+    (colours.image_root / "red-1.png").write_bytes(b"no picture")
+    (colours.image_root / "queries" / "1.png").write_bytes(b"no picture")
+    (colours.image_root / "queries" / "4.png").unlink()
+    opened, _ = index_eval_set(colours, tiny, tmp_path / "g.db")
+    with opened:
+        run = evaluate(colours, Searcher(opened, tiny), 10, ablations=Ablations(precision="bf16"))
+    assert sorted(one["query_id"] for one in run.skipped) == ["q01", "q04"]
+    assert "not an image" in next(o["reason"] for o in run.skipped if o["query_id"] == "q01")
+    assert run.missing_images == [{"image_id": "red-1", "reason": "not in the index"}]
+    assert (run.finished_queries, run.summary.queries) == (35, 34)
+    assert "2 queries were skipped" in run.notes[0]
+    assert run.ablations["precision"]["queries"] == 35
+
+
+def test_modality_ablation_by_hand(colours: EvalSet, searcher: Searcher, tiny: Encoder) -> None:
+    run = evaluate(colours, searcher, 10, ablations=Ablations(modality=True, index=True))
+    found = run.ablations["modality"]
+    composed = [q for q in colours.queries if q.image and q.text]
+    assert found["queries"] == len(composed) == 12
+    expected = {}
+    for part, changed in (
+        ("image", [replace(q, text=None) for q in composed]),
+        ("text", [replace(q, image=None) for q in composed]),
+        ("composed", composed),
+    ):
+        some = colours.with_queries(changed)
+        expected[part] = hit_rates(rank_in_memory(tiny, some, 10), some)["all"]["hit_rate@5"]
+        assert found["metrics"]["hit_rate@5"][part] == pytest.approx(expected[part])
+    gain = found["metrics"]["hit_rate@5"]["gain"]
+    better = max(expected["image"], expected["text"])
+    assert gain["delta"] == pytest.approx(expected["composed"] - better)
+    assert gain["ci95"][0] <= gain["delta"] <= gain["ci95"][1]
+    assert not any(name.startswith("hard_negative") for name in found["metrics"])
+    exact = run.ablations["index"]
+    assert (exact["vectors"], exact["queries"]) == (20, 37)
+    assert {name: one["mean"] for name, one in exact["metrics"].items()} == {
+        "recall@1": 1.0,
+        "recall@10": 1.0,
+    }
+
+
+def test_the_index_check_notices_a_bad_index(colours: EvalSet, searcher: Searcher) -> None:
+    search = searcher.index.search
+
+    def forgetful(vectors: Any, k: int, filter: str | None = None) -> Any:
+        return [rows[1:] for rows in search(vectors, k + 1, filter)]
+
+    searcher.index.search = forgetful  # type: ignore[method-assign]
+    found = evaluate(colours, searcher, 10, ablations=Ablations(index=True)).ablations["index"]
+    assert found["metrics"]["recall@1"]["mean"] < 0.1
+    assert found["metrics"]["recall@10"]["mean"] == pytest.approx(0.9, abs=0.02)
+
+
+def test_paraphrases_by_hand(colours: EvalSet, searcher: Searcher, tiny: Encoder) -> None:
+    run = evaluate(colours, searcher, 20, ablations=Ablations(paraphrases=True))
+    found = run.ablations["paraphrases"]
+    worded = [q for q in colours.queries if q.paraphrases]
+    assert (found["queries"], found["wordings"]) == (6, 12)
+    per_wording = []
+    for wording in range(3):
+        texts = [(q.text or "", *q.paraphrases)[wording] for q in worded]
+        some = colours.with_queries(
+            [replace(q, text=t) for q, t in zip(worded, texts, strict=True)]
+        )
+        rankings = rank_in_memory(tiny, some, 20)
+        ranks = [
+            min(rankings[q.query_id].index(i) for i in colours.relevant(q.query_id)) for q in worded
+        ]
+        per_wording.append([1 / (1 + rank) for rank in ranks])
+    rr = np.array(per_wording)
+    one = found["metrics"]["RR"]
+    assert one["original"] == pytest.approx(rr[0].mean())
+    assert one["paraphrases"] == pytest.approx(rr[1:].mean())
+    assert one["worst"] == pytest.approx(rr[1:].min(axis=0).mean())
+    assert one["spread"] == pytest.approx((rr.max(axis=0) - rr.min(axis=0)).mean())
+    assert one["difference"]["delta"] == pytest.approx(rr[1:].mean() - rr[0].mean())
+
+
+def test_precision_check(colours: EvalSet, searcher: Searcher, tiny: Encoder) -> None:
+    found = evaluate(colours, searcher, 10, ablations=Ablations(precision="bf16"))
+    one = found.ablations["precision"]
+    assert (one["reference"], one["precision"], one["queries"]) == ("fp32", "bf16", 37)
+    assert 0.99 < one["cosine"]["min"] < 1 - 1e-6
+    assert 0.5 < one["overlap@10"] <= 1
+    assert one["metrics"]["hit_rate@10"]["a"] == pytest.approx(found.metrics["hit_rate@10"])
+    assert next(tiny.model.parameters()).dtype.itemsize == 4, "the encoder stays as it was"
+    with pytest.raises(MmragError, match="is bf16 or fp16, not 'int8'"):
+        evaluate(colours, searcher, 10, ablations=Ablations(precision="int8"))
+
+
+def test_answers_with_and_without_retrieval(
+    colours: EvalSet, searcher: Searcher, server: VisionServer
+) -> None:
+    server.script.extend([Scene(text=text) for text in ("I cannot know", "0", "No. 1", "The 1.")])
+    model = VisionModel("gpt-4o")
+    run = evaluate(colours, searcher, 5, ablations=Ablations(answers=True), answer_model=model)
+    found = run.ablations["answers"]
+    assert found["queries"] == 2
+    assert (found["metrics"]["exact_match"]["a"], found["metrics"]["exact_match"]["b"]) == (0, 1)
+    assert found["metrics"]["token_f1"]["a"] == pytest.approx((0 + 2 / 3) / 2)
+    assert run.usage.requests == 4
+    assert (run.usage.cost_usd or 0) > 0
+    descriptions = [seen.descriptions for seen in server.seen]
+    best = run.ranking()["q00"][0]
+    assert descriptions[0] == ["something red"], "the query's own text"
+    assert descriptions[1] == [best.replace("-", " ")]
+    with pytest.raises(MmragError, match="needs `answer_model`"):
+        evaluate(colours, searcher, 5, ablations=Ablations(answers=True))
+
+
+def test_the_query_picture_is_left_out_of_every_ablation(
+    tmp_path: Path, tiny: Encoder, colours: EvalSet
+) -> None:
+    queries = [
+        EvalQuery("a", str(colours.image_root / "red-0.png"), "red 0"),
+        EvalQuery("b", str(colours.image_root / "blue-0.png"), "blue 0"),
+    ]
+    qrels = {"a": {"red-1": 1}, "b": {"blue-1": 1}}
+    own = replace(colours, queries=queries, qrels=qrels, exclude_query_image=True)
+    opened, _ = index_eval_set(own, tiny, tmp_path / "g.db")
+    with opened, RunStore() as store:
+        options = Ablations(modality=True)
+        run = evaluate(own, Searcher(opened, tiny), 20, ablations=options, store=store)
+        for stage in ("retrieval", "image alone", "text alone"):
+            ranked = store.read(run.run_id, stage)
+            assert "red-0" not in ranked["a"].image_ids
+            assert "blue-0" not in ranked["b"].image_ids
+            assert len(ranked["a"].image_ids) == 19
+
+
+def test_subsets_reach_beyond_the_first_k(colours: EvalSet, searcher: Searcher) -> None:
+    """R_subset needs the order of all members, however few results are kept."""
+    subset = ["red-0", "red-1", "blue-0", "green-1", "black-0", "gold-1"]
+    queries = [
+        replace(query, metadata={"subset": subset}) for query in colours.queries if query.image
+    ][:12]
+    qrels = {query.query_id: {subset[i % 6]: 1} for i, query in enumerate(queries)}
+    cirr = replace(colours, queries=queries, qrels=qrels)
+    few, many = (evaluate(cirr, searcher, k) for k in (3, 20))
+    for k in (1, 2, 3):
+        assert few.metrics[f"R_subset@{k}"] == many.metrics[f"R_subset@{k}"]
+    assert 0 < many.metrics["R_subset@3"] < 1 or many.metrics["R_subset@1"] < 1
+
+
+def test_a_sample_of_the_queries(colours: EvalSet, searcher: Searcher) -> None:
+    first, again = (evaluate(colours, searcher, 5, limit=10, seed=1) for _ in range(2))
+    other = evaluate(colours, searcher, 5, limit=10, seed=2)
+    assert first.total_queries == first.finished_queries == 10
+    assert first.ranking().keys() == again.ranking().keys() != other.ranking().keys()
+
+
+def test_wrong_options_and_wrong_indexes(
+    colours: EvalSet, searcher: Searcher, tiny: Encoder, folder: Path, tmp_path: Path
+) -> None:
+    for options, message in (
+        ({"k": 0}, "k must be between"),
+        ({"rerank_k": 5}, "needs a searcher with a reranker"),
+        ({"metrics": ["hit_rate@99"]}, "needs more than the k = 50 results"),
+        ({"metrics": ["wit_rate@1"]}, "Unknown metric"),
+        ({"limit": 0}, "limit must be at least 1"),
+    ):
+        with pytest.raises(MmragError, match=message):
+            evaluate(colours, searcher, **options)  # type: ignore[arg-type]
+    from mmrag import open_gallery
+
+    with ImageIndex.open(tmp_path / "other.db", "other", tiny) as other:
+        other.add(open_gallery(folder))
+        with pytest.raises(MmragError, match="12 images that are not in the eval set 'colours'"):
+            evaluate(colours, Searcher(other, tiny))
+    with RunStore() as store:
+        assert store.runs() == []
+
+
+def test_the_hash_covers_what_decides_a_score(colours: EvalSet, tmp_path: Path) -> None:
+    original = labels_sha256(colours)
+    assert labels_sha256(EvalSet.load(colours.folder)) == original
+    moved = tmp_path / "moved"
+    colours.folder.rename(moved)
+    assert labels_sha256(EvalSet.load(moved)) == original
+    query = colours.queries[0]
+    changes = [
+        replace(colours, qrels=colours.qrels | {"q00": {"red-0": 1}}),
+        replace(colours, queries=[replace(query, text="x"), *colours.queries[1:]]),
+        replace(colours, exclude_query_image=True),
+        replace(colours, images=colours.images[1:]),
+    ]
+    assert len({original, *(labels_sha256(one) for one in changes)}) == 5
+
+
+def test_evaluations_share_an_index_and_embed_once(
+    colours: EvalSet, tiny: Encoder, index: ImageIndex, tmp_path: Path
+) -> None:
+    again, report = index_eval_set(colours, tiny, tmp_path / "gallery.db")
+    again.close()
+    assert (report.unchanged, report.embedded) == (20, 0)
+    assert again.collection == index.collection
+    assert again.collection.startswith("eval_colours_")
+
+
+def test_command_line(colours: EvalSet, tiny_folder: Path, tmp_path: Path) -> None:
+    encoder = ("--encoder", str(tiny_folder), "--precision", "fp32")
+    options = ("-k", "10", "--name", "a\x1b[2Jb", *encoder)
+    rerank = ("--rerank", f"encoder:{tiny_folder}", "--rerank-k", "3", "--check-index")
+    done = mmrag("evaluate", str(colours.folder), *options, *rerank)
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout
+    assert "Ceiling of reranking the first 3: hit_rate@3" in done.stdout
+    assert "hit_rate@1 by category:" in done.stdout
+    assert "The index against exact search over 20 vectors" in done.stdout
+    assert "Retrieval: 100%" in done.stderr
+    assert "Reranked: 100%" in done.stderr
+    run_id = done.stdout.splitlines()[-1].split()[4]
+    listed = json.loads(mmrag("runs", "--json").stdout)
+    assert [run["run_id"] for run in listed] == [run_id]
+    assert run_id in mmrag("runs").stdout
+
+    trec = mmrag("export", run_id, "--format", "trec", "--stage", "retrieval")
+    assert trec.stdout.count("\n") == 37 * 10
+    (tmp_path / "own.trec").write_text(trec.stdout)
+    place = ("--eval-set", str(colours.folder))
+    imported = json.loads(mmrag("import-run", str(tmp_path / "own.trec"), *place, "--json").stdout)
+    compared = mmrag("compare", f"{run_id}:retrieval", imported["run_id"], "--json")
+    found = json.loads(compared.stdout)
+    assert all(one["delta"] == 0 for one in found["metrics"].values()), "the same ranking"
+    assert found["runs"][0]["stage"] == "retrieval"
+    shown = mmrag("compare", run_id, imported["run_id"], run_id)
+    assert "Holm" in shown.stdout
+    own = mmrag("compare", run_id)
+    assert "(1)" in own.stdout
+    for format in ("csv", "json", "parquet", "html"):
+        out = tmp_path / f"out.{format}"
+        done = mmrag("export", "latest", "--format", format, "--out", str(out), "--json")
+        assert json.loads(done.stdout)["files"] == [str(out)], done.stderr
+        assert out.stat().st_size > 500
+    assert json.loads(mmrag("export", run_id, "--format", "json").stdout)["run_id"] == run_id
+    assert mmrag("runs", "--delete", run_id).stdout == f"Deleted {run_id}.\n"
+    failed = mmrag("export", run_id, "--format", "trec")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert "There is no run" in failed.stderr
+    wrong = mmrag(
+        "evaluate", str(colours.folder), "--check-precision", "bf16", "--precision", "bf16"
+    )
+    assert wrong.returncode == 2
