@@ -46,16 +46,18 @@ def overview(runs: Sequence[Run]) -> pd.DataFrame:
 def table(found: RunTable, metrics: Sequence[str]) -> pd.DataFrame:
     """A `RunTable` in words: "0.912 [0.889, 0.934]", "+0.021 (p = 0.004)"."""
     rows = []
-    for row in found.rows:
+    for place, row in enumerate(found.rows):
         cells: dict[str, object] = {"run": row.label, "queries": row.queries}
         for name in metrics:
             estimate = row.metrics.get(name)
             if estimate is not None:
                 low, high = estimate.ci95
                 cells[name] = f"{estimate.mean:.3f} [{low:.3f}, {high:.3f}]"
-            difference = row.differences.get(name)
-            if difference is not None:
-                cells[f"Δ {name}"] = f"{difference.delta:+.3f} ({p_value(difference.p_holm)})"
+            if len(found.rows) > 1:
+                difference = row.differences.get(name)
+                cells[f"Δ {name}"] = "" if place else "(compared with)"
+                if difference is not None:
+                    cells[f"Δ {name}"] = f"{difference.delta:+.3f} ({p_value(difference.p_holm)})"
         cells["p50 ms"] = None if row.p50_ms is None else round(row.p50_ms, 1)
         cells["p95 ms"] = None if row.p95_ms is None else round(row.p95_ms, 1)
         cells["USD per query"] = row.cost_per_query_usd

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from mmrag.errors import MmragError
 from mmrag.evaluation.known_sets import known_eval_sets
+from mmrag.images import read_bytes
 from mmrag.thumbnails import data_url
 from mmrag.types import Query
 from mmrag.ui import resources
@@ -209,6 +211,19 @@ def apply_pending() -> None:
     data = st.session_state.pop("next_picture", None)
     if data:
         use_as_query(data)
+    like = st.query_params.pop("like", None)
+    if like:
+        collection, _, image_id = like.partition(":")
+        _search_like(collection, image_id)
+
+
+def _search_like(collection: str, image_id: str) -> None:
+    """A link from the Gallery page: a picture of a collection, searched in that collection."""
+    row = resources.index(resources.uri(), collection).get([image_id], ["path"]).get(image_id)
+    if row is None:
+        raise MmragError(f"The collection {collection} holds no image {image_id} any more.")
+    use_as_query(read_bytes(row["path"]))
+    st.session_state.left_collection = st.session_state.right_collection = collection
 
 
 def _forget_query() -> None:

@@ -272,7 +272,7 @@ def _drill(entries: list[Entry], eval_set: EvalSet, query_ids: list[str]) -> Non
                     mark="right" if image_id in relevant else "wrong",
                     tip=paths[image_id].text if image_id in paths else image_id,
                 )
-                for rank, image_id in enumerate(one.image_ids[:9] if one else [], start=1)
+                for rank, image_id in enumerate(one.image_ids[:8] if one else [], start=1)
             ]
             picture_grid(tiles, key=f"drill_{place}")
             if one and one.details.get("explanation"):

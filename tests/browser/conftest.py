@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.conftest import ROOT, free_port, wait_until
 from tests.vision_server import VisionServer
@@ -99,7 +99,14 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     opened = browser.new_page(viewport={"width": 1280, "height": 900})
     opened.set_default_timeout(60_000)
     errors: list[str] = []
-    opened.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+
+    def note(message: ConsoleMessage) -> None:
+        # Opened below a page's own path, Streamlit first looks for its server there.
+        own = "/_stcore/" in message.location.get("url", "")
+        if message.type == "error" and not own:
+            errors.append(f"{message.text} {message.location}")
+
+    opened.on("console", note)
     opened.on("pageerror", lambda error: errors.append(str(error)))
     yield opened
     save_screenshot(opened, re.sub(r"\W+", "-", request.node.name))

@@ -1,0 +1,93 @@
+"""Runs as data frames."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmrag.evaluation.eval_set import EvalQuery, EvalSet
+from mmrag.evaluation.metrics import score_rankings
+from mmrag.evaluation.summary import summarise
+from mmrag.runs import frames
+from mmrag.runs.compare import Entry, run_table
+from mmrag.runs.run import EvalSetRef, Ranked, Run
+
+
+@pytest.fixture
+def eval_set(tmp_path) -> EvalSet:  # type: ignore[no-untyped-def]
+    queries = [EvalQuery(f"q{i}", None, "text", category="ab"[i % 2]) for i in range(4)]
+    qrels = {f"q{i}": {"x": 1, "y": 0} for i in range(4)}
+    return EvalSet("set", tmp_path, tmp_path, [], queries, qrels)
+
+
+def make(name: str, order: list[list[str]], eval_set: EvalSet, ms: float) -> Entry:
+    rankings = {f"q{i}": ids for i, ids in enumerate(order)}
+    scores = score_rankings(rankings, eval_set, ["hit_rate@1", "hit_rate@2"])
+    run = Run(
+        run_id=name,
+        name=name,
+        eval_set=EvalSetRef("set", "", "1", "hash", primary_metric="hit_rate@1"),
+        state="complete",
+        created="2026-01-02T03:04:05+00:00",
+        config={"k": 3},
+        summaries={"retrieval": summarise(scores)},
+        timings_ms={"total": {"p50": ms, "p95": 2 * ms, "mean": ms}},
+        finished_queries=4,
+        rankings={
+            "retrieval": {
+                i: Ranked(i, ids, [1.0 - place / 10 for place in range(len(ids))])
+                for i, ids in rankings.items()
+            }
+        },
+        scores={"retrieval": scores},
+    )
+    return Entry(run, "retrieval")
+
+
+@pytest.fixture
+def entries(eval_set: EvalSet) -> list[Entry]:
+    worse = make("worse", [["y", "x"], ["y", "x"], ["x"], ["z"]], eval_set, 10)
+    better = make("better", [["x"], ["x"], ["y", "x"], ["x"]], eval_set, 20)
+    return [worse, better]
+
+
+def test_the_curve_rises_to_the_hit_rate_at_each_depth(
+    entries: list[Entry], eval_set: EvalSet
+) -> None:
+    hits = frames.hits_by_depth(entries[0], eval_set, 3)
+    assert hits.tolist() == [[0, 1, 1], [0, 1, 1], [1, 1, 1], [0, 0, 0]]
+    frame = frames.curves(entries, eval_set)
+    worse = frame[frame["run"] == "worse"]
+    assert worse["hit rate"].tolist() == [0.25, 0.75, 0.75]
+    assert worse["k"].tolist() == [1, 2, 3]
+    assert (frame["low"] <= frame["hit rate"]).all()
+    assert (frame["hit rate"] <= frame["high"]).all()
+
+
+def test_query_differences_put_the_most_helped_first(entries: list[Entry]) -> None:
+    frame = frames.query_differences(*entries, "hit_rate@1")
+    assert frame["query"].tolist() == ["q0", "q1", "q3", "q2"]
+    assert frame["change"].tolist() == [1, 1, 1, -1]
+    assert frame["category"].tolist() == ["a", "b", "b", "a"]
+
+
+def test_tables_say_means_intervals_and_differences(entries: list[Entry]) -> None:
+    found = run_table(entries)
+    table = frames.table(found, ["hit_rate@1"])
+    assert table["run"].tolist() == ["worse", "better"]
+    assert table["hit_rate@1"][0].startswith("0.250 [")
+    assert table["Δ hit_rate@1"][1].startswith("+0.500 (p")
+    assert table["p50 ms"].tolist() == [10, 20]
+    trade = frames.trade_off(found, "hit_rate@1")
+    assert trade["value"].tolist() == [0.25, 0.75]
+    grouped = frames.categories(entries, "hit_rate@1")
+    assert set(grouped["category"]) == {"a (2)", "b (2)"}
+    overview = frames.overview([entry.run for entry in entries])
+    assert overview["value"].tolist() == [0.25, 0.75]
+    assert np.isfinite(overview["p95 ms"]).all()
+
+
+def test_p_values_are_worded() -> None:
+    assert frames.p_value(0.0001) == "p < 0.001"
+    assert frames.p_value(0.0421) == "p = 0.042"
+    assert frames.p_value(None) == "p unknown"

@@ -1,0 +1,114 @@
+"""What ships with the project does what its card says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image
+
+from mmrag import EvalSet, demo
+from mmrag.encoders import SHIPPED_DIR, default_encoder_name, list_encoders
+from mmrag.encoders.checkpoints import read_state_dict
+from mmrag.encoders.shipped import drawings_only
+from mmrag.evaluation.known_sets import CATALOGUE
+from mmrag.runs.compare import compare_runs
+from mmrag.runs.run import Run
+from mmrag.runs.store import RunStore
+
+from .conftest import mmrag
+
+
+@pytest.fixture(scope="module")
+def eval_set() -> EvalSet:
+    return EvalSet.load(CATALOGUE)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, eval_set: EvalSet) -> Iterator[dict[str, Run]]:
+    """The demo's three runs over the composed queries, made once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MMRAG_HOME", str(tmp_path_factory.mktemp("demo")))
+        with RunStore() as store:
+            made = demo.runs(store)
+            again = demo.runs(store)
+        assert [run.run_id for run in again] == [run.run_id for run in made]
+        names = [" + ".join(filter(None, pair)) for pair in demo.CONFIGURATIONS]
+        yield dict(zip(names, made, strict=True))
+
+
+def test_demo_reaches_what_its_card_promises(runs: dict[str, Run], eval_set: EvalSet) -> None:
+    reached = demo.numbers(runs["demo"], eval_set)
+    assert reached.composed_first >= 0.90
+    assert reached.composed_in_10 >= 0.99
+    assert reached.unseen_first >= 0.85
+    assert reached.original_first - reached.paraphrased_first <= 0.05
+
+
+def test_demo_beats_demo_clip_and_improves_it_as_a_reranker(
+    runs: dict[str, Run], eval_set: EvalSet
+) -> None:
+    queries = demo.composed(eval_set)
+    clip, reranked, best = (
+        demo.on_queries(runs[name], queries)
+        for name in ("demo-clip", "demo-clip + encoder:demo", "demo")
+    )
+    comparison = compare_runs([clip, reranked, best], metrics=["hit_rate@1"])
+    for pair in comparison.pairs:
+        difference = pair.metrics["hit_rate@1"]
+        assert difference.ci95[0] > 0.05
+        assert difference.p_holm is not None
+        assert difference.p_holm < 0.01
+
+
+def test_the_weights_are_small_plain_and_described() -> None:
+    files = [file for file in SHIPPED_DIR.rglob("*") if file.is_file()]
+    assert {file.suffix for file in files} <= {".json", ".safetensors", ".md"}
+    assert sum(file.stat().st_size for file in files) <= 12_000_000
+    assert (SHIPPED_DIR / "README.md").is_file()
+    for name in demo.SHIPPED:
+        assert read_state_dict(SHIPPED_DIR / name / "model.safetensors")
+    described = {one.name: one for one in list_encoders()}
+    assert all(described[name].available for name in demo.SHIPPED)
+
+
+def test_demo_is_the_default_unless_the_environment_names_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert default_encoder_name() == "demo"
+    monkeypatch.setenv("MMRAG_ENCODER", "demo-clip")
+    assert default_encoder_name() == "demo-clip"
+
+
+def test_on_other_pictures_one_line_names_the_real_model(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    inside = [str(CATALOGUE / "images" / "item-00000.webp")]
+    assert drawings_only("demo", inside) is None
+    assert drawings_only("visualized-bge-base", ["/elsewhere/a.jpg"]) is None
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (80, 80), "red").save(tmp_path / "photos" / "a.png")
+    uri = str(tmp_path / "g.db")
+    for arguments in (
+        ["index", str(tmp_path / "photos"), "--uri", uri],
+        ["search", "--text", "a red mug", "--uri", uri],
+    ):
+        done = mmrag(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        json.loads(done.stdout)
+        lines = [line for line in done.stderr.splitlines() if "drawings only" in line]
+        assert len(lines) == 1
+        assert "mmrag download visualized-bge-base" in lines[0]
+
+
+def test_the_demo_command_ends_with_a_table_and_knows_the_way_on(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    done = mmrag("demo", env={"MMRAG_HOME": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    assert "demo-clip + encoder:demo" in done.stdout
+    assert "against the first" in done.stdout
+    again = mmrag("demo", "--json", env={"MMRAG_HOME": str(tmp_path)})
+    document = json.loads(again.stdout)
+    assert [row["label"].split(" (")[0] for row in document["table"]["rows"]] == [
+        "demo-clip",
+        "demo-clip + encoder:demo",
+        "demo",
+    ]
