@@ -10,6 +10,7 @@ from mmrag.encoders import SHIPPED_DIR
 from mmrag.evaluation.known_sets import CATALOGUE
 
 if TYPE_CHECKING:
+    from mmrag.encoders.encoder import Encoder
     from mmrag.evaluation.eval_set import EvalQuery, EvalSet
     from mmrag.runs.run import Run
     from mmrag.runs.store import RunStore
@@ -71,15 +72,10 @@ def runs(store: RunStore, on_progress: OnProgress | None = None) -> list[Run]:
     encoders = {name: load_encoder(name) for name in SHIPPED}
     made = []
     for place, (name, reranker) in enumerate(CONFIGURATIONS):
-        fingerprints = [
-            encoders[n].info.fingerprint for n in (name, "demo") if n == name or reranker
-        ]
         title = f"{name} + {reranker}" if reranker else name
-        run_name = f"{title} ({'-'.join(f[:6] for f in fingerprints)})"
-        kept = [run for run in store.runs("catalogue") if run.name == run_name]
-        finished = [run for run in kept if run.state == "complete"]
-        if finished:
-            made.append(store.load(finished[0].run_id))
+        finished = _finished(store, encoders[name], encoders["demo"] if reranker else None)
+        if finished is not None:
+            made.append(store.load(finished))
             continue
         share = place / len(CONFIGURATIONS)
         what = f"Evaluating {title}"
@@ -95,12 +91,27 @@ def runs(store: RunStore, on_progress: OnProgress | None = None) -> list[Run]:
                     rerank_k=RERANK_K if reranker else None,
                     ablations=Ablations(paraphrases=again is None),
                     store=store,
-                    name=run_name,
                 )
             )
     if on_progress is not None:
         on_progress(1.0, "Evaluated")
     return made
+
+
+def _finished(store: RunStore, encoder: Encoder, reranker: Encoder | None) -> str | None:
+    """The latest whole run of the catalogue with these weights."""
+    for run in store.runs("catalogue"):
+        again = run.config.get("reranker") or {}
+        if (
+            run.state == "complete"
+            and run.config["encoder"]["fingerprint"] == encoder.info.fingerprint
+            and again.get("fingerprint") == (reranker.info.fingerprint if reranker else None)
+            and run.config.get("limit") is None
+            and (reranker is None or run.config.get("rerank_k") == RERANK_K)
+            and (reranker is not None or (not again and "paraphrases" in run.ablations))
+        ):
+            return run.run_id
+    return None
 
 
 def on_queries(run: Run, queries: Iterable[EvalQuery]) -> Run:

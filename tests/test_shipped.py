@@ -107,7 +107,7 @@ def test_the_demo_command_ends_with_a_table_and_knows_the_way_on(tmp_path) -> No
     assert "against the first" in done.stdout
     again = mmrag("demo", "--json", env={"MMRAG_HOME": str(tmp_path)})
     document = json.loads(again.stdout)
-    assert [row["label"].split(" (")[0] for row in document["table"]["rows"]] == [
+    assert [row["label"] for row in document["table"]["rows"]] == [
         "demo-clip",
         "demo-clip + encoder:demo",
         "demo",

@@ -103,9 +103,8 @@ def _show_table(table: Any) -> None:
         for name in METRICS:
             one = row.metrics[name]
             cells.append(f"{one.mean:.3f} [{one.ci95[0]:.3f}, {one.ci95[1]:.3f}]")
-        name = row.label.rpartition(" (")[0]
         ms = "" if row.p50_ms is None else f"{row.p50_ms:.0f}"
-        click.echo(f"{name:40}" + "".join(f"{cell:>24}" for cell in cells) + f"{ms:>8}")
+        click.echo(f"{row.label:40}" + "".join(f"{cell:>24}" for cell in cells) + f"{ms:>8}")
         if row.differences:
             changes = [row.differences[name] for name in METRICS]
             words = [f"{d.delta:+.3f}, {p_value(d.p_holm)}" for d in changes]

@@ -21,6 +21,7 @@ from mmrag.evaluation.identity import (
 )
 from mmrag.evaluation.metrics import canonical
 from mmrag.index.image_index import ImageIndex
+from mmrag.rerank.reranker import Reranker
 from mmrag.runs.run import EvalSetRef, Run
 from mmrag.runs.store import new_run_id, now
 from mmrag.search import Searcher
@@ -85,7 +86,7 @@ def new_run(
                 "precision": made.precision,
                 "milvus": "local" if index.store.is_local else "server",
             },
-            "reranker": reranker.configuration if reranker else None,
+            "reranker": _reranker(reranker) if reranker else None,
             **settings,
         },
         environment=environment(encoder.device),
@@ -101,6 +102,12 @@ def _short(name: str) -> str:
     """A name without the path of a folder in it: "encoder:/home/me/tuned" is "encoder:tuned"."""
     kind, colon, rest = name.rpartition(":")
     return kind + colon + Path(rest).name if Path(rest).is_dir() else name
+
+
+def _reranker(reranker: Reranker) -> dict[str, Any]:
+    """Its configuration, and the fingerprint of its weights where they are local."""
+    fingerprint = getattr(reranker, "fingerprint", None)
+    return {**reranker.configuration, **({"fingerprint": fingerprint} if fingerprint else {})}
 
 
 def eval_set_ref(eval_set: EvalSet, pictures: str | None = None) -> EvalSetRef:

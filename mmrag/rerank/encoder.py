@@ -39,6 +39,11 @@ class EncoderReranker:
         """The arguments of `load_reranker` that shape the outcome."""
         return {"name": self.name, "depth": self.depth}
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the weights that score."""
+        return self.encoder.info.fingerprint
+
     def rerank(self, result: SearchResult) -> SearchResult:
         """As `rerank_many` for one result."""
         return self.rerank_many([result])[0]
