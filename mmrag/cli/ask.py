@@ -15,6 +15,7 @@ from mmrag.cli.options import (
     print_json,
     printable,
     store_options,
+    warn_drawings_only,
 )
 from mmrag.cli.rerank_options import (
     RerankChoice,
@@ -99,6 +100,7 @@ def ask(
             filter=filter,
             exclude_query_image=exclude_query_image,
         )
+    warn_drawings_only(loaded.info.name, (hit.path for hit in result.hits))
     if not result.hits:
         raise MmragError("No hits to answer from: the collection is empty, or the filter is.")
     if not as_json:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmrag.cli.options import encoder_options, json_option, open_encoder, print_json
+from mmrag.cli.options import (
+    encoder_options,
+    json_option,
+    open_encoder,
+    print_json,
+    warn_drawings_only,
+)
 from mmrag.cli.rerank_options import RerankChoice, open_reranker, rerank_options
 
 if TYPE_CHECKING:
@@ -103,6 +109,7 @@ def evaluate(
         reranking, device=encoder["device"], precision=encoder["precision"], budget=budget
     )
     loaded = open_encoder(**encoder)
+    warn_drawings_only(loaded.info.name, (image.path for image in labelled.images))
     bars = _Bars()
     with RunStore() as store, bars:
         index, _ = index_eval_set(

@@ -14,6 +14,7 @@ from mmrag.cli.options import (
     print_json,
     printable,
     store_options,
+    warn_drawings_only,
 )
 from mmrag.cli.rerank_options import RerankChoice, open_reranker, rerank_line, rerank_options
 
@@ -79,6 +80,7 @@ def search(
             filter=filter,
             exclude_query_image=exclude_query_image,
         )
+    warn_drawings_only(loaded.info.name, (hit.path for hit in result.hits))
     agreement = None
     if reranker is not None and shuffles:
         reranked = result.hits[: reranking.rerank_k]
