@@ -24,6 +24,7 @@ from mmrag import (
     Searcher,
     compare_runs,
     evaluate,
+    import_run,
     index_eval_set,
     load_reranker,
     run_table,
@@ -37,13 +38,14 @@ from mmrag.evaluation.ranking import hit_rates, rank_in_memory
 from mmrag.evaluation.stages import Progress
 from mmrag.index.image_index import ImageIndex
 from mmrag.runs.compare import stage_entries
-from mmrag.runs.exports import export_run
+from mmrag.runs.exports import export_run, write_export
 from mmrag.runs.run import Run
 from mmrag.types import GalleryImage
 from mmrag.vision.budget import Budget
 from mmrag.vision.model import VisionModel
 
 from .conftest import ROOT, mmrag, wait_until
+from .test_importers import FORMATS, imported
 from .vision_server import Scene, VisionServer
 
 KEY = "sk-test-0123456789abcdef"
@@ -514,6 +516,36 @@ def test_evaluations_share_an_index_and_embed_once(
     assert (report.unchanged, report.embedded) == (20, 0)
     assert again.collection == index.collection
     assert again.collection.startswith("eval_colours_")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_import_evaluate_export(format: str, tiny: Encoder, tmp_path: Path) -> None:
+    """Every benchmark from its own files to a run file that scores the same when it comes back."""
+    eval_set = imported(format, tmp_path)
+    pictures = {image.path for image in eval_set.images}
+    pictures |= {query.image for query in eval_set.queries if query.image}
+    for seed, path in enumerate(sorted(pictures)):
+        draw(Path(path), seed, "grey")
+    index, _ = index_eval_set(eval_set, tiny, tmp_path / "g.db")
+    with index, RunStore() as store:
+        run = evaluate(eval_set, Searcher(index, tiny), store=store)
+        assert run.state == "complete"
+        assert eval_set.primary_metric in run.metrics
+        own = {"cirr": {"R_subset@1"}, "circo": {"R_target@10", "mAP@50"}}
+        assert own.get(format, set()) <= set(run.metrics)
+        if format == "circo":
+            assert set(run.summary.aspects) == {"cardinality", "negation"}
+        (path,) = write_export(run, "trec", tmp_path / "own.trec")
+        back = import_run(path, eval_set, store)
+        assert back.ranking() == run.ranking()
+        same = {m for m in run.metrics if not m.startswith("R_subset")}
+        assert {m: back.metrics[m] for m in same} == {m: run.metrics[m] for m in same}
+        if format not in ("cirr", "circo"):
+            return
+        files = write_export(run, format, tmp_path / "out" if format == "cirr" else tmp_path / "f")
+        assert len(files) == (2 if format == "cirr" else 1)
+        again = import_run(files[0], eval_set, store)
+        assert again.ranking() == {i: ids[:50] for i, ids in run.ranking().items()}
 
 
 def test_command_line(colours: EvalSet, tiny_folder: Path, tmp_path: Path) -> None:

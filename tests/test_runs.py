@@ -125,6 +125,20 @@ def test_runs_are_found_by_id_beginning_and_name(store: RunStore) -> None:
         store.load("2025-0a")
 
 
+def test_a_run_that_was_killed_is_shown_as_far_as_it_goes(store: RunStore) -> None:
+    run = a_run()
+    store.start(run)
+    with pytest.raises(MmragError, match="holds no rankings yet"):
+        export_run(store.load(run.run_id), "csv")
+    store.write(run.run_id, RETRIEVAL, [Ranked("q", ["a"], [1.0])])
+    killed = store.load(run.run_id)
+    assert export_run(killed, "trec")[0][1] == b"q Q0 a 1 1 first\n"
+    for format in ("csv", "json", "parquet", "html"):
+        assert export_run(killed, format)[0][1]
+    with pytest.raises(MmragError, match="has no metrics yet"):
+        compare_runs([killed, killed])
+
+
 def test_deleting_a_run_leaves_nothing(store: RunStore) -> None:
     run = scored(a_run(), store, {"RR": [1.0, 0.5]})
     store.delete(run.run_id)
@@ -350,10 +364,11 @@ def test_trec_files_make_the_round_trip(
         ("\nq1 Q0 a 1 1 t\nq1 Q0 a 2 0 t\n", "line 3: 'a' stands twice for 'q1'"),
         ("q1 Q0 zebra 1 1 t\n", "ranks 'zebra', which is not in the eval set"),
         ("other Q0 a 1 1 t\n", "holds no query of the eval set 'small'"),
-        ('{"q1": "a"}', "query 'q1' must have a list"),
-        ('{"q1": ["a", "a"]}', "names an image twice"),
+        ('{"q1": "a"}', "query 'q1': must have a list"),
+        ('{"q1": ["a", "a"]}', "query 'q1': an image stands twice"),
+        ('{"q1": ["zebra"]}', "the image 'zebra' is not in the gallery"),
         ('{"metric": "recall_subset", "q1": ["a"]}', "import the file whose metric is `recall`"),
-        ("{", "is no JSON"),
+        ("{", "file"),
     ],
 )
 def test_wrong_run_files(content: str, message: str, small_set: EvalSet, tmp_path: Path) -> None:

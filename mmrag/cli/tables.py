@@ -9,7 +9,14 @@ from mmrag.cli.options import printable
 from mmrag.cli.rerank_options import usage_line
 from mmrag.evaluation.difference import Difference
 from mmrag.evaluation.summary import Estimate
-from mmrag.runs.compare import Comparison, PairComparison, RunTable, run_table, stage_entries
+from mmrag.runs.compare import (
+    Comparison,
+    PairComparison,
+    RunTable,
+    comparison_table,
+    run_table,
+    stage_entries,
+)
 from mmrag.runs.run import Run
 
 Cells = Sequence[str]
@@ -38,12 +45,12 @@ def run_lines(run: Run) -> Iterator[str]:
 
 def comparison_lines(comparison: Comparison) -> Iterator[str]:
     """All runs in one table, then each pair."""
-    yield from _table_lines(run_table(comparison.entries))
+    yield from _table_lines(comparison_table(comparison))
     labels = [printable(entry.label) for entry in comparison.entries]
     for pair in comparison.pairs:
         yield ""
-        yield f"({pair.b + 1}) {labels[pair.b]} against ({pair.a + 1}) {labels[pair.a]}, "
-        yield from _aligned(_difference_rows(pair.metrics))
+        yield f"({pair.b + 1}) {labels[pair.b]} against ({pair.a + 1}) {labels[pair.a]}:"
+        yield from _aligned(_difference_rows(pair.metrics, f"({pair.a + 1})", f"({pair.b + 1})"))
         yield from _change_lines(pair, comparison.primary_metric)
     yield ""
     yield "p: paired randomisation test; Holm: corrected for all metrics and pairs shown."
@@ -117,7 +124,7 @@ def _table_lines(table: RunTable) -> Iterator[str]:
 def _rerank_lines(run: Run, table: RunTable) -> Iterator[str]:
     yield ""
     yield "Gain of reranking:"
-    yield from _aligned(_difference_rows(table.rows[1].differences))
+    yield from _aligned(_difference_rows(table.rows[1].differences, "retrieval", "reranked"))
     ceiling = ", ".join(f"{name} {value:.3f}" for name, value in run.ceiling.items())
     yield f"Ceiling of reranking the first {run.config['rerank_k']}: {ceiling} of retrieval."
     counts = ", ".join(f"{count} {status}" for status, count in sorted(run.reranks.items()))
@@ -149,8 +156,8 @@ def _category_lines(run: Run) -> Iterator[str]:
     yield ""
 
 
-def _difference_rows(differences: Mapping[str, Difference]) -> list[Cells]:
-    head = ["", "a", "b", "b - a", "95 % interval", "p", "Holm", "better/same/worse"]
+def _difference_rows(differences: Mapping[str, Difference], a: str, b: str) -> list[Cells]:
+    head = ["", a, b, "difference", "95 % interval", "p", "Holm", "better/same/worse"]
     rows: list[Cells] = [head]
     for name, one in differences.items():
         change = _change({"delta": one.delta, "ci95": one.ci95, "p": one.p})

@@ -28,7 +28,16 @@ class Entry:
 
     @property
     def scores(self) -> Scores:
-        """Per-query metrics."""
+        """Per-query metrics.
+
+        Raises:
+            MmragError: there are none yet.
+        """
+        if self.stage not in self.run.scores:
+            raise MmragError(
+                f"Run {self.run.run_id} ({self.label}) has no metrics yet: it is "
+                f"{self.run.state}. The same evaluation, started again, goes on with it."
+            )
         return self.run.scores[self.stage]
 
 
@@ -163,16 +172,19 @@ def run_table(
         MmragError: different eval sets.
     """
     entries = [one if isinstance(one, Entry) else Entry(one, one.stage) for one in runs]
-    comparison = compare_runs(entries, metrics=metrics, seed=seed) if len(entries) > 1 else None
-    against = {pair.b: pair.metrics for pair in comparison.pairs} if comparison else {}
-    first = entries[0].run.summaries[entries[0].stage].overall
-    names = [m for m in first if metrics is None or m in metrics]
-    return RunTable(
-        names,
-        entries[0].run.eval_set.primary_metric,
-        [_row(entry, against.get(i, {})) for i, entry in enumerate(entries)],
-        comparison.notes if comparison else [],
-    )
+    if len(entries) > 1:
+        return comparison_table(compare_runs(entries, metrics=metrics, seed=seed))
+    (entry,) = entries
+    shared = [m for m in entry.scores.values if metrics is None or m in metrics]
+    return RunTable(shared, entry.run.eval_set.primary_metric, [_row(entry, {})], [])
+
+
+def comparison_table(comparison: Comparison) -> RunTable:
+    """What `run_table` gives, of a comparison that was made already."""
+    against = {pair.b: pair.metrics for pair in comparison.pairs if pair.a == 0}
+    rows = [_row(entry, against.get(i, {})) for i, entry in enumerate(comparison.entries)]
+    shared = list(comparison.pairs[0].metrics)
+    return RunTable(shared, comparison.primary_metric, rows, comparison.notes)
 
 
 def stage_entries(run: Run) -> list[Entry]:

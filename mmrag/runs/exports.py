@@ -15,11 +15,11 @@ from typing import Any
 
 from mmrag.errors import MmragError
 from mmrag.evaluation.eval_set import EvalSet
-from mmrag.evaluation.metrics import restrict_to_subset
+from mmrag.evaluation.submissions import SUBMISSIONS
 from mmrag.runs.run import RETRIEVAL, Run
 from mmrag.runs.trec import trec_lines
 
-FORMATS = ("trec", "csv", "json", "parquet", "html", "cirr", "circo")
+FORMATS = ("trec", "csv", "json", "parquet", "html", *SUBMISSIONS)
 # A spreadsheet takes a cell that begins so for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -62,7 +62,7 @@ def export_run(run: Run, format: str, stage: str | None = None) -> list[tuple[st
         from mmrag.runs.report import html_report
 
         return [(f"{run.run_id}.html", html_report(run).encode())]
-    if format in ("cirr", "circo"):
+    if format in SUBMISSIONS:
         return _submission(run, format, stage)
     raise MmragError(f"Unknown format {format!r}; use one of {', '.join(FORMATS)}.")
 
@@ -176,19 +176,18 @@ def _parquet(run: Run) -> bytes:
 
 def _submission(run: Run, format: str, stage: str) -> list[tuple[str, bytes]]:
     eval_set = open_eval_set(run)
-    rankings = run.ranking(stage)
-    for query in eval_set.queries:
-        first = run.rankings[RETRIEVAL].get(query.query_id)
-        order = first.details.get("subset") if first else None
-        if order and query.query_id in rankings:
-            # What the ranking does not reach of the query's subset follows it.
-            known = rankings[query.query_id]
-            rest = restrict_to_subset(query.metadata.get("subset", ()), known, order)
-            rankings[query.query_id] = list(dict.fromkeys([*known, *rest]))
-    module = importlib.import_module(f"mmrag.evaluation.submissions.{format}")
+    more: dict[str, Any] = {}
+    if format == "cirr":
+        first = run.rankings[RETRIEVAL]
+        more["subset_orders"] = {
+            query_id: one.details["subset"]
+            for query_id, one in first.items()
+            if "subset" in one.details
+        }
+    module = importlib.import_module(SUBMISSIONS[format])
     return [
         (name, json.dumps(content, ensure_ascii=False).encode() + b"\n")
-        for name, content in module.submission(rankings, eval_set)
+        for name, content in module.submission(run.ranking(stage), eval_set, **more)
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +13,8 @@ from mmrag.evaluation.describe import eval_set_ref
 from mmrag.evaluation.eval_set import EvalSet
 from mmrag.evaluation.identity import environment
 from mmrag.evaluation.metrics import canonical, default_metrics, score_rankings, trec_order
+from mmrag.evaluation.records import read_json
+from mmrag.evaluation.submissions import SUBMISSIONS
 from mmrag.evaluation.summary import summarise
 from mmrag.runs.run import RETRIEVAL, Ranked, Run
 from mmrag.runs.store import RunStore, new_run_id, now
@@ -50,7 +52,7 @@ def import_run(
     """
     path = Path(path)
     if _begins_with_brace(path):
-        rankings, tag = _read_submission(path), ""
+        rankings, tag = _read_submission(path, eval_set), ""
         scored = {
             query_id: {one: float(len(ids) - i) for i, one in enumerate(ids)}
             for query_id, ids in rankings.items()
@@ -73,7 +75,9 @@ def import_run(
     if not ranked:
         raise MmragError(f"{path} holds no query of the eval set {eval_set.name!r}.")
     k = max(len(one.image_ids) for one in ranked.values())
-    names = [canonical(one) for one in metrics or default_metrics(eval_set, max(k, 1))]
+    # A ranking of the whole gallery is as deep as any; a cut-off one has no metrics beyond it.
+    whole = k >= len(images) - 1
+    names = [canonical(m) for m in metrics or default_metrics(eval_set, max(k, 50 * whole, 1))]
     scores = score_rankings({i: one.image_ids for i, one in ranked.items()}, eval_set, names)
     run = Run(
         run_id=new_run_id(),
@@ -149,21 +153,13 @@ def _begins_with_brace(path: Path) -> bool:
         raise MmragError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _read_submission(path: Path) -> dict[str, list[str]]:
-    try:
-        held: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise MmragError(f"{path} is no JSON: {error}.") from error
-    if held.pop("metric", None) == "recall_subset":
+def _read_submission(path: Path, eval_set: EvalSet) -> dict[str, list[str]]:
+    held: Any = read_json(path)
+    metric = held.get("metric") if isinstance(held, dict) else None
+    if metric == "recall_subset":
         raise MmragError(
             f"{path} ranks each query's subset only; import the file whose metric is `recall`."
         )
-    held.pop("version", None)
-    rankings = {}
-    for query_id, ids in held.items():
-        if not isinstance(ids, list) or not all(type(i) in (str, int) for i in ids):
-            raise MmragError(f"{path}: query {query_id!r} must have a list of image ids.")
-        rankings[query_id] = [str(one) for one in ids]
-        if len(set(rankings[query_id])) < len(ids):
-            raise MmragError(f"{path}: query {query_id!r} names an image twice.")
+    module = importlib.import_module(SUBMISSIONS["circo" if metric is None else "cirr"])
+    rankings: dict[str, list[str]] = module.read(path, eval_set)
     return rankings

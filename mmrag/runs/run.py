@@ -143,6 +143,11 @@ class Run:
 
     def check_stage(self, stage: str) -> None:
         """Raise `MmragError` when the run has no such stage."""
+        if not self.rankings:
+            raise MmragError(
+                f"Run {self.run_id} holds no rankings yet: it is {self.state}. The same "
+                "evaluation, started again, goes on with it."
+            )
         if stage not in self.rankings:
             raise MmragError(
                 f"Run {self.run_id} has no stage {stage!r}; it has {', '.join(self.rankings)}."
