@@ -133,9 +133,7 @@ class JobQueue:
         self, job_id: int, state: State, run_id: str | None = None, error: str | None = None
     ) -> None:
         with self._changed:
-            self._update(
-                job_id, state=state, finished=time.monotonic(), run_id=run_id, error=error
-            )
+            self._update(job_id, state=state, finished=time.monotonic(), run_id=run_id, error=error)
             self._cancelled.discard(job_id)
             self._changed.notify_all()
 

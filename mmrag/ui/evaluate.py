@@ -146,6 +146,8 @@ def _work(plan: Plan) -> Callable[[Callable[[Progress], None], Callable[[], bool
         from mmrag.evaluation.gallery_index import index_eval_set
         from mmrag.rerank import load_reranker
         from mmrag.search import Searcher
+        from mmrag.vision.budget import Budget
+        from mmrag.vision.model import VisionModel
 
         eval_set = resources.eval_set(plan.eval_set)
         encoder = resources.encoder(plan.encoder)
@@ -156,12 +158,11 @@ def _work(plan: Plan) -> Callable[[Callable[[Progress], None], Callable[[], bool
             done += n
             on_progress(Progress("indexing", done, len(eval_set.images)))
 
+        budget = Budget(plan.max_cost)
         name = plan.reranker.name
         reranker = None
         if name:
-            reranker = load_reranker(
-                name, presentation=plan.reranker.presentation, max_cost=plan.max_cost
-            )
+            reranker = load_reranker(name, presentation=plan.reranker.presentation, max_cost=budget)
         index, _ = index_eval_set(eval_set, encoder, resources.uri(), progress=indexed)
         with index:
             run = evaluate(
@@ -170,6 +171,9 @@ def _work(plan: Plan) -> Callable[[Callable[[Progress], None], Callable[[], bool
                 plan.k,
                 rerank_k=plan.rerank_k if name else None,
                 ablations=plan.ablations,
+                answer_model=(
+                    VisionModel("gpt-4o", budget=budget) if plan.ablations.answers else None
+                ),
                 store=resources.runs(),
                 limit=plan.limit,
                 on_progress=on_progress,
