@@ -1,0 +1,87 @@
+"""Pairs of images that nearly look the same to the encoder."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from mmrag.errors import MmragError
+from mmrag.index.browse import read_images
+from mmrag.index.image_index import CollectionInfo
+from mmrag.types import GalleryImage
+from mmrag.ui import gallery_data, resources
+from mmrag.ui.image_dialog import open_dialog
+from mmrag.ui.navigation import show_error
+from mmrag.ui.picture_grid import Tile, picture_grid
+
+PER_PAGE = 12
+
+
+@st.fragment
+def duplicates_panel(info: CollectionInfo) -> None:
+    """Draw the threshold and one page of pairs."""
+    threshold = st.slider(
+        "Cosine of at least",
+        0.8,
+        1.0,
+        0.98,
+        0.005,
+        format="%.3f",
+        key="cosine",
+        bind="query-params",
+        on_change=_first_page,
+        width=420,
+        help="How close two vectors have to be. 1 finds copies; what is near depends on the "
+        "encoder.",
+    )
+    name = resources.uri(), info.name, gallery_data.state(info)
+    try:
+        close = gallery_data.duplicates(*name, threshold)
+    except MmragError as error:
+        show_error(error)
+        return
+    st.text(_summary(close, info))
+    if not close.pairs:
+        return
+    pages = -(-len(close.pairs) // PER_PAGE)
+    place = st.container()
+    page = st.pagination(pages, key="pair_page", bind="query-params") if pages > 1 else 1
+    shown = close.pairs[(page - 1) * PER_PAGE : page * PER_PAGE]
+    ids = list(dict.fromkeys(i for pair in shown for i in (pair.first, pair.second)))
+    images = {i.image_id: i for i in read_images(resources.index(*name[:2]), ids)}
+    tiles = _tiles(list(images.values()))
+    with place, st.grid(min_column_width=270, border=True):
+        for number, pair in enumerate(shown):
+            if not {pair.first, pair.second} <= set(tiles):
+                continue
+            with st.container(gap="xsmall"):
+                clicked = picture_grid(
+                    [tiles[pair.first], tiles[pair.second]], key=f"pair_{number}", tile_width=105
+                )
+                st.text(f"{pair.cosine:.4f}" + (", the same file" if pair.same_file else ""))
+            if clicked:
+                open_dialog([images[pair.first], images[pair.second]], clicked, info.name)
+
+
+def _summary(close: gallery_data.Duplicates, info: CollectionInfo) -> str:
+    words = f"{close.found:,} pairs among {close.compared:,} images"
+    if close.compared < info.rows:
+        words += f" (of {info.rows:,}, drawn with a fixed seed)"
+    if close.found > len(close.pairs):
+        words += f"; the {len(close.pairs):,} closest are shown"
+    return words + "."
+
+
+def _tiles(images: list[GalleryImage]) -> dict[str, Tile]:
+    return {
+        image.image_id: Tile(
+            id=image.image_id,
+            src=url,
+            label=f"{image.image_id}. {image.text}",
+            tip=image.text or image.image_id,
+        )
+        for image, url in zip(images, gallery_data.thumbnails(images), strict=True)
+    }
+
+
+def _first_page() -> None:
+    st.session_state.pair_page = 1

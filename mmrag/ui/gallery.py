@@ -1,0 +1,89 @@
+"""Gallery: the collections, what is in them, and how to make one."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from mmrag import demo
+from mmrag.index.image_index import CollectionInfo
+from mmrag.ui import resources
+from mmrag.ui.browse_panel import browse_panel
+from mmrag.ui.duplicates_panel import duplicates_panel
+from mmrag.ui.indexing_panel import EMBEDS, indexing_panel, vectors_bytes
+from mmrag.ui.map_panel import map_panel
+from mmrag.ui.setup import ensure_something_to_search, usable_collections
+from mmrag.ui.side import readable
+
+TABS = ("Browse", "Map", "Near-duplicates", "Collections")
+
+
+def main() -> None:
+    """The page."""
+    if not usable_collections() and demo.is_possible():
+        ensure_something_to_search()
+    found = {info.name: info for info in resources.collections(resources.uri())}
+    if not found:
+        st.info("There is no collection yet. Index some pictures to begin.")
+        indexing_panel(found, None)
+        return
+    chosen = _choose(found)
+    browse, map_, duplicates, collections = st.tabs(TABS, key="tab", bind="query-params")
+    if browse.open:
+        with browse:
+            browse_panel(chosen)
+    if map_.open:
+        with map_:
+            map_panel(chosen)
+    if duplicates.open:
+        with duplicates:
+            duplicates_panel(chosen)
+    if collections.open:
+        with collections:
+            indexing_panel(found, chosen)
+
+
+def _choose(found: dict[str, CollectionInfo]) -> CollectionInfo:
+    titles = _titles(found)
+    if st.session_state.get("collection", name := next(iter(found))) not in found:
+        # It was deleted; the field would go on showing it.
+        st.session_state.collection = name
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        name = st.selectbox(
+            "Collection",
+            list(found),
+            format_func=titles.__getitem__,
+            key="collection",
+            bind="query-params",
+            on_change=_begin_again,
+            label_visibility="collapsed",
+            width=380,
+        )
+        info = found[name]
+        st.text(
+            f"{info.rows:,} images, {info.encoder}, {info.dim} dimensions, "
+            f"{_size(vectors_bytes(info))} of vectors of {EMBEDS.get(info.embed, info.embed)}"
+        )
+    return info
+
+
+def _titles(found: dict[str, CollectionInfo]) -> dict[str, str]:
+    """What each collection is called in the field and in the URL; no two the same."""
+    titles: dict[str, str] = {}
+    for name, info in found.items():
+        plain = readable(name)
+        title = name if plain == name else f"{plain} · {info.encoder}"
+        titles[name] = name if title in titles.values() or title in found else title
+    return titles
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.0f} kB"
+
+
+def _begin_again() -> None:
+    """Pages and choices belong to the collection that was shown."""
+    st.session_state.page = st.session_state.pair_page = 1
+    st.session_state.narrow = []
+
+
+main()

@@ -1,0 +1,74 @@
+"""Health: what works on this machine, and what to do about the rest."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+import streamlit as st
+
+from mmrag.health_checks import Check, checks, versions
+from mmrag.ui import resources
+
+ICONS = {
+    "fine": ":green[:material/check_circle:]",
+    "warning": ":orange[:material/warning:]",
+    "absent": ":gray[:material/remove_circle_outline:]",
+}
+
+
+def main() -> None:
+    """The page."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.title("Health")
+        if st.button("Check again", icon=":material/refresh:"):
+            _examined.clear()
+    with st.spinner("Looking at devices, encoders and Milvus …"):
+        found = checks(_examined(resources.uri()))
+    _verdict(found)
+    for topic, some in groupby(found, lambda check: check.topic):
+        st.subheader(topic)
+        with st.container(border=True):
+            for check in some:
+                _row(check)
+    st.subheader("Versions")
+    with st.container(horizontal=True, gap="medium"):
+        for package, version in _versions().items():
+            st.text(f"{package} {version}")
+
+
+@st.cache_data(ttl=60, show_spinner=False)
+def _examined(uri: str) -> dict[str, Any]:
+    # Brings in torch, which takes a while the first time.
+    from mmrag.health import examine
+
+    return examine(uri)
+
+
+def _versions() -> dict[str, str]:
+    return {"python": _examined(resources.uri())["python"], **versions()}
+
+
+def _verdict(found: list[Check]) -> None:
+    wrong = sum(check.state == "warning" for check in found)
+    if wrong:
+        st.warning(f"{wrong} of {len(found)} need attention.", icon=":material/warning:")
+    else:
+        st.success("Everything that is needed works.", icon=":material/check_circle:")
+
+
+def _row(check: Check) -> None:
+    """Icon and name, then what was found, and below it what to do."""
+    name, found = st.columns([1, 3], gap="small")
+    with name, st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(ICONS[check.state], width="content")
+        st.text(check.name)
+    with found, st.container(gap="xsmall"):
+        st.text(check.found)
+        if check.advice:
+            st.caption(check.advice)
+        if check.command:
+            st.code(check.command, language="bash", wrap_lines=True)
+
+
+main()

@@ -1,0 +1,146 @@
+"""Indexing in the background: it goes on when its visitor leaves, and others see it too."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from mmrag.encoders.encoder import Encoder
+from mmrag.errors import Cancelled
+from mmrag.evaluation.queue import JobQueue, Work
+from mmrag.evaluation.stages import Progress
+from mmrag.index.indexing import IndexReport
+from mmrag.ui import gallery_data, resources
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from mmrag.encoders.encoder import EmbeddingModel
+    from mmrag.images import Pixels
+
+_REPORTS_KEPT = 50
+
+
+@dataclass(frozen=True)
+class IndexingPlan:
+    """A folder that is to become a collection."""
+
+    folder: str
+    collection: str
+    encoder: str
+    embed: str = "image"
+    metadata: str | None = None
+
+    def title(self) -> str:
+        """In words."""
+        return f"{self.collection}: {self.folder} with {self.encoder}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a plan; `note` is a warning about the encoder."""
+
+    plan: IndexingPlan
+    report: IndexReport
+    note: str | None
+
+
+@st.cache_resource
+def queue() -> JobQueue:
+    """The one queue of this process."""
+    return JobQueue()
+
+
+@st.cache_resource
+def _outcomes() -> OrderedDict[str, Outcome]:
+    return OrderedDict()
+
+
+def outcome(key: str | None) -> Outcome | None:
+    """What a finished job did, by the `run_id` of the job."""
+    return _outcomes().get(key) if key else None
+
+
+def submit(plan: IndexingPlan) -> int:
+    """Put a plan into the queue; returns the job's number."""
+    return queue().submit(plan.title(), _work(plan))
+
+
+def is_busy(collection: str) -> bool:
+    """Whether a job that is not over writes to the collection."""
+    begins = f"{collection}: "
+    return any(not job.is_over and job.title.startswith(begins) for job in queue().jobs())
+
+
+_numbers = itertools.count(1)
+
+
+def _work(plan: IndexingPlan) -> Work:
+    def work(on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> str:
+        from mmrag.encoders.shipped import drawings_only
+        from mmrag.gallery import open_gallery
+        from mmrag.index.image_index import ImageIndex
+
+        gallery = open_gallery(plan.folder, plan.metadata)
+        total = len(gallery.images)
+        on_progress(Progress("loading the encoder", 0, total))
+        encoder = resources.encoder(plan.encoder)
+        done = 0
+
+        def advance(n: int) -> None:
+            nonlocal done
+            done += n
+            on_progress(Progress("indexing", done, total))
+            if should_stop():
+                raise Cancelled("Stopped; what was indexed is kept.")
+
+        patient = Encoder(_TakesTurns(encoder.model, resources.model_lock()), encoder.info)
+        try:
+            with ImageIndex.open(resources.uri(), plan.collection, patient) as index:
+                try:
+                    report = index.add(gallery, embed=plan.embed, progress=advance)
+                except Cancelled:
+                    index.finish()
+                    raise
+        finally:
+            gallery_data.forget()
+        note = drawings_only(plan.encoder, (image.path for image in gallery.images))
+        key = str(next(_numbers))
+        kept = _outcomes()
+        kept[key] = Outcome(plan, report, note)
+        while len(kept) > _REPORTS_KEPT:
+            kept.popitem(last=False)
+        return key
+
+    return work
+
+
+class _TakesTurns:
+    """A model that computes one batch at a time, so that searches come in between."""
+
+    def __init__(self, model: EmbeddingModel, lock: threading.Lock) -> None:
+        self.dim = model.dim
+        self.image_size = model.image_size
+        self._model = model
+        self._lock = lock
+
+    def preprocess(self, image: Image.Image) -> Pixels:
+        return self._model.preprocess(image)
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        return self._model.parameters()
+
+    def embed(self, pixels: torch.Tensor | None, texts: Sequence[str] | None) -> torch.Tensor:
+        with self._lock:
+            vectors = self._model.embed(pixels, texts)
+        # A lock is not fair: without a pause, this thread would mostly take it again at once.
+        time.sleep(0.005)
+        return vectors

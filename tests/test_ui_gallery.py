@@ -1,0 +1,235 @@
+"""The Gallery and Health pages' logic, without a browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamlit as st
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from mmrag import ImageIndex, list_collections, open_gallery
+from mmrag.encoders.encoder import Encoder
+from mmrag.ui import indexing_jobs
+
+from .conftest import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _only_tiny(
+    tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """The one encoder here is a small one, and nothing is cached from test to test."""
+    shutil.copytree(tiny_folder, tmp_path / "shipped" / "tiny")
+    monkeypatch.setattr("mmrag.encoders.SHIPPED_DIR", tmp_path / "shipped")
+    monkeypatch.setattr("mmrag.demo.SHIPPED_DIR", tmp_path / "shipped")
+    monkeypatch.setenv("MMRAG_ENCODER", "tiny")
+    yield
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+
+@pytest.fixture
+def photos(folder: Path, tiny: Encoder) -> Path:
+    """Twelve pictures in a collection, two of them described."""
+    records = [
+        {"image_path": "a/01.png", "description": "a red mug", "colour": "red"},
+        {"image_path": "a/03.png", "description": "**a** <b>blue</b> mug", "colour": "blue"},
+    ]
+    (folder / "m.jsonl").write_text("\n".join(map(json.dumps, records)))
+    with ImageIndex.open(collection="photos", encoder=tiny) as index:
+        index.add(open_gallery(folder, folder / "m.jsonl"))
+    return folder
+
+
+def gallery(**query: str) -> AppTest:
+    page = AppTest.from_file(str(ROOT / "mmrag" / "ui" / "gallery.py"), default_timeout=60)
+    for key, value in query.items():
+        page.query_params[key] = value
+    return run(page)
+
+
+def run(page: AppTest) -> AppTest:
+    page.run()
+    assert list(page.exception) == []
+    return page
+
+
+def texts(page: AppTest) -> str:
+    return "\n".join(str(element.value) for element in page.text)
+
+
+def tiles(page: AppTest) -> list[dict[str, Any]]:
+    """The pictures that the page draws, of all its grids."""
+    grids = page.get("bidi_component")
+    return [tile for grid in grids for tile in json.loads(grid.proto.json)["items"]]
+
+
+def click(page: AppTest, label: str) -> AppTest:
+    next(button for button in page.button if button.label == label).click()
+    return run(page)
+
+
+def wait_for_jobs() -> None:
+    for job in indexing_jobs.queue().jobs():
+        assert indexing_jobs.queue().wait(job.job_id, 60).is_over
+
+
+def test_without_a_collection_only_indexing_is_offered() -> None:
+    page = gallery()
+    assert "no collection yet" in page.info[0].value
+    assert [button.label for button in page.button] == ["Index"]
+
+
+def test_browsing_finds_and_narrows(photos: Path) -> None:
+    page = gallery()
+    assert "12 images, " in texts(page)
+    assert "1 to 12 of 12" in texts(page)
+    assert [tile["id"] for tile in tiles(page)][:2] == ["a/01.png", "a/03.png"]
+    assert all(tile["src"].startswith("data:image/webp") for tile in tiles(page))
+    page.text_input(key="find").set_value("MUG")
+    assert [tile["tip"] for tile in tiles(run(page))] == ["a red mug", "**a** <b>blue</b> mug"]
+    page.multiselect(key="narrow").set_value(["colour: blue"])
+    assert [tile["id"] for tile in tiles(run(page))] == ["a/03.png"]
+    page.text_input(key="find").set_value("red")
+    assert "No image matches" in run(page).info[0].value
+
+
+def test_a_link_opens_the_same_view(photos: Path) -> None:
+    page = gallery(collection="photos", find="mug", narrow="colour: red")
+    assert [tile["id"] for tile in tiles(page)] == ["a/01.png"]
+    page = gallery(collection="gone", page="99", narrow="colour: green", tab="Nonsense")
+    assert len(tiles(page)) == 12
+
+
+def test_a_wrong_expression_is_a_sentence(photos: Path) -> None:
+    page = gallery(filter="metadata[")
+    assert "Filter 'metadata['" in texts(page)
+    assert tiles(page) == []
+    assert len(tiles(gallery(filter='metadata["colour"] == "red"'))) == 1
+
+
+def test_many_images_come_in_pages(tmp_path: Path, tiny: Encoder) -> None:
+    for i in range(70):
+        path = tmp_path / "many" / f"{i:03}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (16, 16), (3 * i, 0, 0)).save(path)
+    with ImageIndex.open(collection="many", encoder=tiny) as index:
+        index.add(open_gallery(tmp_path / "many"))
+    page = gallery(page="2")
+    assert "61 to 70 of 70" in texts(page)
+    assert [tile["id"] for tile in tiles(page)] == [f"{i:03}.png" for i in range(60, 70)]
+    page.text_input(key="find").set_value("00")
+    assert "1 to 10 of 10" in texts(run(page)), "a filter begins at its first page"
+    (tmp_path / "many" / "000.png").unlink()
+    st.cache_resource.clear()
+    (gone,) = tiles(gallery(find="000"))
+    assert (gone["src"], gone["missing"]) == (None, "cannot be read")
+
+
+def test_the_map_has_every_image_and_its_colour(photos: Path) -> None:
+    page = gallery(tab="Map")
+    (chart,) = page.get("vega_lite_chart")
+    spec = json.loads(chart.proto.spec)
+    assert spec["encoding"]["color"]["scale"]["domain"] == ["none", "red", "blue"]
+    assert "of the variance" in spec["encoding"]["x"]["axis"]["title"]
+    assert "Choose a point" in page.info[0].value
+
+
+def test_copies_are_near_duplicates(photos: Path, tiny: Encoder) -> None:
+    (photos / "copy.png").write_bytes((photos / "a" / "01.png").read_bytes())
+    with ImageIndex.open(collection="photos", encoder=tiny) as index:
+        index.add(open_gallery(photos))
+    page = gallery(tab="Near-duplicates", cosine="1.0")
+    assert "1 pairs among 13 images." in texts(page)
+    assert "1.0000, the same file" in texts(page)
+    assert [tile["id"] for tile in tiles(page)] == ["a/01.png", "copy.png"]
+
+
+def test_a_folder_is_indexed_and_what_is_skipped_is_listed(folder: Path) -> None:
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    page = gallery()
+    click(page, "Index")
+    assert "Give the folder" in texts(page)
+    page.text_input[0].set_value("/nowhere")
+    click(page, "Index")
+    assert "/nowhere is not a folder" in texts(page)
+    page.text_input[0].set_value(str(folder))
+    page.text_input[2].set_value("My mugs!")
+    click(page, "Index")
+    wait_for_jobs()
+    page = gallery(tab="Collections")
+    assert "12 added, 0 updated, 0 unchanged, 0 removed, 1 skipped" in texts(page)
+    skipped = page.dataframe[1].value
+    assert skipped.values.tolist() == [["bad.jpg", "not an image in a supported format"]]
+    assert [(info.name, info.rows) for info in list_collections()] == [("my_mugs", 12)]
+    assert len(tiles(gallery())) == 12
+
+
+def test_another_folder_does_not_replace_a_collection_by_mistake(
+    photos: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (20, 20), "red").save(other / "x.png")
+    page = gallery(tab="Collections")
+    page.text_input[0].set_value(str(other))
+    page.text_input[2].set_value("photos")
+    click(page, "Index")
+    assert f"photos holds {photos.resolve()}" in texts(page)
+    assert indexing_jobs.queue().jobs() == []
+    page.checkbox[0].check()
+    click(page, "Index")
+    wait_for_jobs()
+    assert [(info.name, info.rows) for info in list_collections()] == [("photos", 1)]
+
+
+def test_a_failure_is_a_sentence(photos: Path) -> None:
+    page = gallery(tab="Collections")
+    page.text_input[0].set_value(str(photos))
+    page.text_input[1].set_value(str(photos / "absent.csv"))
+    click(page, "Index")
+    wait_for_jobs()
+    assert "No metadata file at" in texts(gallery(tab="Collections"))
+    assert list_collections()[0].rows == 12
+
+
+def test_deleting_asks_first(photos: Path) -> None:
+    page = click(gallery(tab="Collections"), "Delete this collection")
+    assert "photos: 12 images" in texts(page)
+    assert "Delete" in [button.label for button in page.button]
+    assert [info.name for info in list_collections()] == ["photos"]
+
+
+def health() -> AppTest:
+    page = AppTest.from_file(str(ROOT / "mmrag" / "ui" / "health.py"), default_timeout=60)
+    return run(page)
+
+
+def test_health_says_what_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    page = health()
+    assert "Everything that is needed works" in page.success[0].value
+    assert "milvus_lite" in texts(page)
+    assert "tiny" in texts(page)
+    assert "python -m mmrag download visualized-bge-base" in [c.value for c in page.code]
+    shown = "".join(str(getattr(element, "proto", "")) for element in page.main)
+    assert "sk-very-secret" not in shown
+    assert os.environ["OPENAI_API_KEY"] not in texts(page)
+
+
+def test_health_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("MMRAG_URI", "http://127.0.0.1:9")
+    page = health()
+    assert "1 of " in page.warning[0].value
+    assert "does not answer" in texts(page)
+    advice = "\n".join(caption.value for caption in page.caption)
+    assert "MMRAG_URI" in advice
+    assert "OPENAI_API_KEY into the environment" in advice
