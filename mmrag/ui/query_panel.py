@@ -15,7 +15,7 @@ from mmrag.evaluation.known_sets import known_eval_sets
 from mmrag.images import read_bytes
 from mmrag.thumbnails import data_url
 from mmrag.types import Query
-from mmrag.ui import resources
+from mmrag.ui import resources, url
 from mmrag.ui.paste import pasted_picture
 from mmrag.ui.picture_grid import Tile, picture_grid
 
@@ -51,17 +51,17 @@ class ChosenQuery:
 
 def choose_query() -> ChosenQuery | None:
     """Draw the panel; None until there is a picture or a text."""
-    source = st.segmented_control(
+    url.before("source", list(SOURCES), "set")
+    st.segmented_control(
         "Query",
         list(SOURCES),
-        default="set",
         required=True,
         format_func=SOURCES.__getitem__,
         key="source",
-        bind="query-params",
+        persist_state="session",
         label_visibility="collapsed",
     )
-    return _from_set() if source == "set" else _own_picture()
+    return _from_set() if url.after("source", "set") == "set" else _own_picture()
 
 
 def _from_set() -> ChosenQuery | None:
@@ -69,25 +69,25 @@ def _from_set() -> ChosenQuery | None:
     if not names:
         st.info("There is no eval set here. `python -m mmrag eval-set import` makes one.")
         return None
-    name = st.selectbox("Eval set", names, key="set", bind="query-params", on_change=_forget_query)
+    url.before("set", names, names[0])
+    st.selectbox("Eval set", names, key="set", persist_state="session", on_change=_forget_query)
+    name = url.after("set", names[0])
     eval_set = resources.eval_set(name)
     by_id = {query.query_id: query for query in eval_set.queries}
     if not by_id:
         st.info("This eval set has no queries.")
         return None
     ids = list(by_id)
-    if st.session_state.get("query") not in by_id:
-        st.session_state.query = ids[0]
-    chosen: EvalQuery = by_id[
-        st.selectbox(
-            "Labelled query",
-            ids,
-            format_func=lambda i: f"{i} · {by_id[i].text or '(picture alone)'}",
-            key="query",
-            bind="query-params",
-            on_change=_forget_text,
-        )
-    ]
+    url.before("query", ids, ids[0])
+    st.selectbox(
+        "Labelled query",
+        ids,
+        format_func=lambda i: f"{i} · {by_id[i].text or '(picture alone)'}",
+        key="query",
+        persist_state="session",
+        on_change=_forget_text,
+    )
+    chosen: EvalQuery = by_id[url.after("query", ids[0])]
     with st.container(horizontal=True, gap="small"):
         step = len(ids)
         at = ids.index(chosen.query_id)

@@ -18,7 +18,7 @@ from mmrag.runs.exports import FORMATS, export_run, open_eval_set
 from mmrag.runs.importing import import_run
 from mmrag.runs.run import Run
 from mmrag.thumbnails import data_url
-from mmrag.ui import resources
+from mmrag.ui import resources, url
 from mmrag.ui.navigation import show_error
 from mmrag.ui.picture_grid import Tile, picture_grid
 
@@ -61,15 +61,15 @@ def _choose(runs: list[Run]) -> list[Run]:
             width=260,
         )
         of_set = {run.run_id: run for run in runs if run.eval_set.name == name and run.summaries}
-        ids = st.multiselect(
+        url.before_many("runs", list(of_set), _suggested(list(of_set.values())))
+        st.multiselect(
             "Runs to compare",
             list(of_set),
-            default=_suggested(list(of_set.values())),
             format_func=lambda i: f"{of_set[i].name} · {of_set[i].created[:16]}",
             key="runs",
-            bind="query-params",
             help="The first one is what the others are compared with.",
         )
+        ids = url.after_many("runs")
     return [_load(i, of_set[i].finished) for i in ids]
 
 

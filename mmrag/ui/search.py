@@ -10,7 +10,7 @@ import streamlit as st
 
 from mmrag.errors import MmragError
 from mmrag.types import Hit, SearchResult
-from mmrag.ui import side
+from mmrag.ui import side, url
 from mmrag.ui.ask_panel import ask_panel
 from mmrag.ui.navigation import show_error
 from mmrag.ui.query_panel import ChosenQuery, apply_pending, choose_query
@@ -52,16 +52,17 @@ def _may_search(configurations: dict[str, side.Configuration], chosen: ChosenQue
         clicked = st.button("Search", type="primary", icon=":material/search:")
         st.button("Swap", icon=":material/swap_horiz:", on_click=side.swap)
         st.button("Right as left", icon=":material/content_copy:", on_click=side.copy_left)
+        url.before("view", list(VIEWS), "pictures")
         st.segmented_control(
             "View",
             list(VIEWS),
-            default="pictures",
             required=True,
             format_func=VIEWS.__getitem__,
             key="view",
-            bind="query-params",
+            persist_state="session",
             label_visibility="collapsed",
         )
+        url.after("view", "pictures")
     if clicked:
         st.session_state.approved = state
     free = not any(c.reranker.costs_money for c in configurations.values())
@@ -127,7 +128,8 @@ def _downloads(
     configurations: dict[str, side.Configuration], shown: dict[str, SearchResult]
 ) -> None:
     with st.expander("Downloads, and how to get the same elsewhere", icon=":material/download:"):
-        for (name, result), column in zip(shown.items(), st.columns(2, gap="medium"), strict=True):
+        columns = st.columns(len(shown), gap="medium")
+        for (name, result), column in zip(shown.items(), columns, strict=True):
             c = configurations[name]
             recipe = Recipe(
                 result.query,

@@ -14,7 +14,7 @@ import streamlit as st
 
 from mmrag.encoders.shipped import drawings_only
 from mmrag.grid import encode_grid, result_grid
-from mmrag.ui import resources
+from mmrag.ui import resources, url
 from mmrag.ui.picture_grid import picture_grid
 from mmrag.ui.tiles import first_right, hit_tiles, judged
 
@@ -56,23 +56,25 @@ def configure(side: str, found: dict[str, CollectionInfo]) -> Configuration:
     choices = resources.reranker_choices()
     names = list(found)
     suggested = suggestion(side, found)
-    collection = st.selectbox(
+    url.before(f"{side}_collection", names, suggested[0])
+    st.selectbox(
         "Encoder and collection",
         names,
-        index=names.index(suggested[0]),
         format_func=lambda n: f"{found[n].encoder} · {readable(n)} ({found[n].rows:,})",
         key=f"{side}_collection",
-        bind="query-params",
+        persist_state="session",
     )
+    collection = url.after(f"{side}_collection", suggested[0])
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        reranker = st.selectbox(
+        url.before(f"{side}_rerank", list(choices), suggested[1])
+        st.selectbox(
             "Reranking",
             list(choices),
-            index=list(choices).index(suggested[1]),
             format_func=lambda key: choices[key].label,
             key=f"{side}_rerank",
-            bind="query-params",
+            persist_state="session",
         )
+        reranker = url.after(f"{side}_rerank", suggested[1])
         k = st.number_input("Hits", 1, 50, 9, key=f"{side}_k", bind="query-params", width=110)
     return Configuration(found[collection], choices[reranker], int(k))
 

@@ -107,7 +107,7 @@ def _encoding(latest: pd.DataFrame) -> None:
         s for s in ("files", "arrays", "composed", "texts") if s in set(rows.get("source", []))
     ]
     source = st.segmented_control(
-        "Input", sources, default=sources[0], required=True, key="source", bind="query-params"
+        "Input", sources, default=sources[0], required=True, key="input", bind="query-params"
     )
     rows = rows[(rows["source"] == source) | (rows["group"] == "tutorial")]
     rows["how"] = rows.apply(_how, axis=1)
