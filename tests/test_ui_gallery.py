@@ -16,9 +16,10 @@ from streamlit.testing.v1 import AppTest
 
 from mmrag import ImageIndex, list_collections, open_gallery
 from mmrag.encoders.encoder import Encoder
-from mmrag.ui import indexing_jobs
+from mmrag.evaluation.queue import Job
+from mmrag.ui import indexing_jobs, resources
 
-from .conftest import ROOT
+from .conftest import ROOT, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +75,10 @@ def tiles(page: AppTest) -> list[dict[str, Any]]:
 def click(page: AppTest, label: str) -> AppTest:
     next(button for button in page.button if button.label == label).click()
     return run(page)
+
+
+def job(number: int) -> Job:
+    return next(job for job in indexing_jobs.queue().jobs() if job.job_id == number)
 
 
 def wait_for_jobs() -> None:
@@ -198,6 +203,35 @@ def test_a_failure_is_a_sentence(photos: Path) -> None:
     wait_for_jobs()
     assert "No metadata file at" in texts(gallery(tab="Collections"))
     assert list_collections()[0].rows == 12
+
+
+def test_indexing_waits_while_a_search_computes(folder: Path) -> None:
+    with resources.model_lock():
+        number = indexing_jobs.submit(indexing_jobs.IndexingPlan(str(folder), "turns", "tiny"))
+        assert wait_until(lambda: job(number).state == "running")
+        assert not indexing_jobs.queue().wait(number, 1).is_over
+        assert indexing_jobs.is_busy("turns")
+        page = click(gallery(), "Index")
+        assert "Stop" in [button.label for button in page.button]
+    assert indexing_jobs.queue().wait(number, 60).state == "done"
+    assert not indexing_jobs.is_busy("turns")
+    assert list_collections()[0].rows == 12
+
+
+def test_what_is_indexed_when_it_is_stopped_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "many").mkdir()
+    for i in range(400):
+        Image.new("RGB", (16, 16), (i // 2, 0, i % 2)).save(tmp_path / "many" / f"{i:03}.png")
+    plan = indexing_jobs.IndexingPlan(str(tmp_path / "many"), "many", "tiny")
+    number = indexing_jobs.submit(plan)
+    assert wait_until(lambda: (p := job(number).progress) is not None and p.done >= 32, 60)
+    indexing_jobs.queue().cancel(number)
+    assert indexing_jobs.queue().wait(number, 60).state == "cancelled"
+    assert 32 <= list_collections()[0].rows < 400
+    again = indexing_jobs.queue().wait(indexing_jobs.submit(plan), 60)
+    outcome = indexing_jobs.outcome(again.run_id)
+    assert outcome is not None
+    assert outcome.report.unchanged + outcome.report.added == 400
 
 
 def test_deleting_asks_first(photos: Path) -> None:
