@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import torch
 from PIL import Image
 
 from mmrag import list_encoders, load_encoder
-from mmrag.encoders.device import resolve_device, resolve_precision
+from mmrag.encoders.device import multiplies_int8, resolve_device, resolve_precision
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import CheckpointError, ImageError, MmragError
 
@@ -68,6 +70,40 @@ def test_bf16_is_close_to_fp32(base: Encoder, base_checkpoint: Path) -> None:
         assert cosines.min() > 0.999
     assert half.info.fingerprint == base.info.fingerprint
     assert half.info.precision == "bf16"
+
+
+def test_int8_is_near_and_kept_apart(base: Encoder, base_checkpoint: Path) -> None:
+    """Near to float32 on made-up weights; its vectors are not mixed with those of floats."""
+    if not multiplies_int8(torch.device("cpu")):
+        with pytest.raises(MmragError, match="VNNI"):
+            load_base(base_checkpoint, precision="int8")
+        return
+    small = load_base(base_checkpoint, precision="int8")
+    images = sorted((PARITY / "images").glob("*.png"))
+    texts = ["make the background dark", *["a red mug"] * (len(images) - 1)]
+    for a, b in (((images, None)), ((images, texts)), ((None, texts))):
+        cosines = (base.encode(a, b) * small.encode(a, b)).sum(1)
+        assert cosines.min() > 0.98
+    assert small.info.precision == "int8"
+    assert small.info.fingerprint != base.info.fingerprint
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_specialised_is_the_same_model(tiny: Encoder, fused: bool) -> None:
+    """Rotation in halves and attention in two products change nothing, with padding or without."""
+    model = copy.deepcopy(tiny.model)
+    model.specialise(fused)  # type: ignore[attr-defined]
+    quick = Encoder(model, tiny.info)
+    image = PARITY / "images" / "noise.png"
+    images = [image, image, None, None, image]
+    texts = [None, "a red mug with stripes", "a mug", "the same in green with stripes", "a"]
+    assert np.allclose(quick.encode(images, texts), tiny.encode(images, texts), atol=1e-5)
+
+
+def test_batches_suit_the_device(tiny: Encoder, base: Encoder) -> None:
+    assert (tiny.batch_size, base.batch_size) == (64, 8)
+    on_gpu = Encoder(base.model, replace(base.info, device="cuda:1"))
+    assert on_gpu.batch_size == 256
 
 
 def test_half_precision_files_are_read_as_float32(base_checkpoint: Path, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ _SHOWN = 20
 )
 @store_options
 @encoder_options
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), help="Default: what suits the device.")
 @json_option
 def index(
     folder: str,
@@ -40,7 +40,7 @@ def index(
     embed: str,
     uri: str | None,
     collection: str,
-    batch_size: int,
+    batch_size: int | None,
     as_json: bool,
     **encoder: Any,
 ) -> None:

@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mmrag.encoders.checkpoints import fingerprint
-from mmrag.encoders.device import resolve_device, resolve_precision, torch_dtype
+from mmrag.encoders.device import (
+    keep_freed_memory,
+    resolve_device,
+    resolve_precision,
+    torch_dtype,
+)
 from mmrag.encoders.encoder import Encoder, EncoderInfo
+from mmrag.encoders.packed import Int8Linear, PackedLinear, can_pack, pack_linear_layers
+from mmrag.encoders.visualized_bge import VisualizedBGE
 
 if TYPE_CHECKING:
     from mmrag.encoders.clip import CLIPModel
-    from mmrag.encoders.visualized_bge import VisualizedBGE
 
 
 def build_encoder(
@@ -23,9 +29,16 @@ def build_encoder(
     device: str,
     precision: str,
 ) -> Encoder:
-    """Fingerprint `model`, move it to its device and precision, and wrap it."""
+    """Fingerprint `model`, move it to its device and precision, and wrap it.
+
+    int8 is a precision class of its own: its fingerprint is another one than that of the float
+    precisions, so a collection is embedded and searched in int8, or not at all. What each step
+    here brings is in bench/NOTES.md.
+    """
     torch_device = resolve_device(device)
     precision = resolve_precision(precision, torch_device)
+    if precision == "int8":
+        preprocessing = {**preprocessing, "precision": "int8"}
     info = EncoderInfo(
         name=name,
         dim=model.dim,
@@ -38,4 +51,14 @@ def build_encoder(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
     )
     model.eval().requires_grad_(False)
-    return Encoder(model.to(torch_device, torch_dtype(precision)), info)
+    on_cpu = torch_device.type == "cpu"
+    if precision != "fp32" and isinstance(model, VisualizedBGE):
+        model.specialise(fused=not on_cpu)
+    model.to(torch_device, torch_dtype(precision, torch_device))
+    if on_cpu:
+        keep_freed_memory()
+        if precision == "int8":
+            pack_linear_layers(model, Int8Linear)
+        elif precision == "bf16" and can_pack():
+            pack_linear_layers(model, PackedLinear)
+    return Encoder(model, info)

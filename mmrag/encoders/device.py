@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from typing import TYPE_CHECKING
 
 from mmrag.errors import MmragError
@@ -10,7 +12,9 @@ if TYPE_CHECKING:
     import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+# glibc's names for its settings.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -42,9 +46,17 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """`fp32`, `bf16` or `fp16`; `auto` is bf16 where the hardware multiplies in bf16, else fp32."""
+    """The precision to compute in; `auto` is bf16 where the hardware multiplies in bf16, else fp32.
+
+    Raises:
+        MmragError: there is no such precision, or not on `device`.
+    """
     if name not in PRECISIONS:
         raise MmragError(f"Unknown precision {name!r}; use one of {', '.join(PRECISIONS)}.")
+    if name == "int8" and not multiplies_int8(device):
+        raise MmragError(
+            "Precision int8 is for x86 CPUs with VNNI or AMX instructions; use auto here."
+        )
     if name != "auto":
         return name
     return "bf16" if multiplies_bf16(device) else "fp32"
@@ -63,8 +75,31 @@ def multiplies_bf16(device: torch.device) -> bool:
     return False
 
 
-def torch_dtype(precision: str) -> torch.dtype:
-    """The torch dtype of `fp32`, `bf16` or `fp16`."""
+def multiplies_int8(device: torch.device) -> bool:
+    """Whether `device` is a CPU with instructions for int8 products; without, it takes minutes."""
     import torch
 
+    found = torch.cpu.get_capabilities()
+    return device.type == "cpu" and any(found.get(f) for f in ("avx512_vnni", "amx_int8"))
+
+
+def torch_dtype(precision: str, device: torch.device | None = None) -> torch.dtype:
+    """The torch dtype of `fp32`, `bf16` or `fp16`; for `int8`, of what is not quantised."""
+    import torch
+
+    if precision == "int8":
+        precision = resolve_precision("auto", device or torch.device("cpu"))
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory for the next batch; the system would hand it out zeroed again.
+
+    By default activations of some megabytes go back to the system as soon as they are freed, and
+    every batch then pays for page faults. Up to 256 MB stay with the process. Other systems and
+    C libraries are left as they are.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 256 << 20)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 Vectors = npt.NDArray[np.float32]
 Item = TypeVar("Item")
+# Inputs per forward pass. On a CPU larger batches are no quicker, and their activations would be
+# too large for memory that is used again (`keep_freed_memory`).
+_BATCH_SIZES = {"cpu": 8, "cuda": 256, "mps": 32}
+_SMALL_MODEL, _SMALL_MODEL_BATCH = 10_000_000, 64
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,13 @@ class Encoder:
         self.model = model
         self.info = info
 
+    @property
+    def batch_size(self) -> int:
+        """Inputs per forward pass that suit the device and the model."""
+        if self.info.device == "cpu" and self.info.parameters < _SMALL_MODEL:
+            return _SMALL_MODEL_BATCH
+        return _BATCH_SIZES.get(self.info.device.split(":")[0], 32)
+
     def __repr__(self) -> str:
         return f"Encoder({self.info.name!r}, dim={self.info.dim}, device={self.info.device!r})"
 
@@ -88,7 +99,7 @@ class Encoder:
         self,
         images: Sequence[ImageSource | None] | None = None,
         texts: Sequence[str | None] | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
     ) -> Vectors:
         """Encode images, texts, or both: with both lists, pair i is one composed query.
 
@@ -96,7 +107,7 @@ class Encoder:
             images: paths, file contents as bytes, or Pillow images. `None` entries are allowed
                 where the text at the same position is there, and the other way round.
             texts: strings; too long ones are truncated with a warning.
-            batch_size: inputs per forward pass.
+            batch_size: inputs per forward pass; default: what suits the device.
 
         Returns:
             (n, dim) float32 with rows of unit length, in the order of the input.
@@ -135,7 +146,7 @@ class Encoder:
         self,
         items: Iterable[Item],
         load: Callable[[Item], Prepared | None],
-        batch_size: int = 32,
+        batch_size: int | None = None,
         workers: int | None = None,
     ) -> Iterator[tuple[Item, Vectors | ImageError | None]]:
         """Encode a stream of any length in bounded memory.
@@ -144,7 +155,7 @@ class Encoder:
             items: whatever identifies an input; consumed as the model keeps up.
             load: turns an item into its `Prepared` input, or None when there is nothing to
                 encode; runs on decoding threads.
-            batch_size: inputs per forward pass.
+            batch_size: inputs per forward pass; default: what suits the device.
             workers: decoding threads; default `MMRAG_DECODE_WORKERS`.
 
         Yields:
@@ -152,7 +163,10 @@ class Encoder:
             None) for one with nothing to encode. Order is kept within a kind (image, text, pair),
             not between kinds.
         """
+        batch_size = batch_size or self.batch_size
         pending: dict[tuple[bool, bool], list[tuple[Item, Prepared]]] = {}
+        # On a GPU one batch computes while the next one is gathered and sent after it.
+        running: _Batch[Item] | None = None
         for item, result in map_ahead(load, items, workers=workers, ahead=2 * batch_size):
             if result is None or isinstance(result, ImageError):
                 yield item, result
@@ -163,26 +177,56 @@ class Encoder:
             batch = pending.setdefault(kind, [])
             batch.append((item, result))
             if len(batch) == batch_size:
-                yield from self._encode_batch(batch)
+                started = self._start(batch)
                 batch.clear()
+                if running is not None:
+                    yield from running.vectors()
+                running = started if started.done is not None else None
+                if running is None:
+                    yield from started.vectors()
+        if running is not None:
+            yield from running.vectors()
         for batch in pending.values():
             if batch:
-                yield from self._encode_batch(batch)
+                yield from self._start(batch).vectors()
 
-    def _encode_batch(self, batch: Sequence[tuple[Item, Prepared]]) -> list[tuple[Item, Vectors]]:
+    def _start(self, batch: Sequence[tuple[Item, Prepared]]) -> _Batch[Item]:
+        """Compute a batch; on a GPU only send it there, without waiting for it."""
         import torch
 
         first = batch[0][1]
+        on_gpu = self.info.device.startswith("cuda")
         pixels = None
         if first.pixels is not None:
             stacked = np.stack(
                 [prepared.pixels for _, prepared in batch if prepared.pixels is not None]
             )
             pixels = torch.from_numpy(stacked)
+            if on_gpu:
+                pixels = pixels.pin_memory().to(self.info.device, non_blocking=True)
         texts = None
         if first.text is not None:
             texts = [prepared.text or "" for _, prepared in batch]
         with torch.inference_mode():
             raw = self.model.embed(pixels, texts).float()
-            vectors = torch.nn.functional.normalize(raw, dim=-1).cpu().numpy()
-        return [(item, vectors[row]) for row, (item, _) in enumerate(batch)]
+            vectors = torch.nn.functional.normalize(raw, dim=-1)
+            done = None
+            if on_gpu:
+                vectors = vectors.to("cpu", non_blocking=True)
+                done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                done.record(torch.cuda.current_stream(raw.device))
+        return _Batch([item for item, _ in batch], vectors.cpu().numpy(), done)
+
+
+@dataclass(frozen=True)
+class _Batch(Generic[Item]):
+    """A batch of which `array` is filled once `done` has happened (at once where it is None)."""
+
+    items: list[Item]
+    array: Vectors
+    done: torch.cuda.Event | None
+
+    def vectors(self) -> Iterator[tuple[Item, Vectors]]:
+        if self.done is not None:
+            self.done.synchronize()
+        yield from zip(self.items, self.array, strict=True)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
+from mmrag.encoders.attention import RotaryAttention, attend
 from mmrag.images import Pixels, resize_and_crop
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class VisualizedBGE(nn.Module):
         self._first_position = 0 if is_bert else text.config.pad_token_id + 1
         self.max_text_tokens: int = text.config.max_position_embeddings - self._first_position
         self._warned = False
+        self._fused = True
         self.architecture: dict[str, Any] = {}
         self.register_buffer("_mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
@@ -108,12 +109,24 @@ class VisualizedBGE(nn.Module):
         return embeddings.LayerNorm(words + embeddings.position_embeddings(positions))
 
     def _encode(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        attend = None if mask is None else mask[:, None, None, :]
+        mask = None if mask is None else mask[:, None, None, :]
         *layers, last = self.text.encoder.layer
         for layer in layers:
-            hidden = _bert_layer(layer, hidden, hidden, attend)
+            hidden = _bert_layer(layer, hidden, hidden, mask, self._fused)
         # Only [CLS] is read, so only [CLS] goes through the last layer.
-        return _bert_layer(last, hidden[:, :1], hidden, attend)[:, 0]
+        return _bert_layer(last, hidden[:, :1], hidden, mask, self._fused)[:, 0]
+
+    def specialise(self, fused: bool) -> None:
+        """Make it quicker in ways that cannot be trained any more.
+
+        Args:
+            fused: see `attend`.
+        """
+        self._fused = fused
+        blocks: Any = self.vision.blocks
+        rope: Any = self.vision.rope
+        for block in blocks:
+            block.attn = RotaryAttention(block.attn, rope.get_embed(), fused)
 
     def _tokenize(
         self, texts: Sequence[str], room: int
@@ -132,15 +145,21 @@ class VisualizedBGE(nn.Module):
         pad = self.tokenizer.pad_token_id
         padded = [[*ids, *[pad] * (longest - len(ids))] for ids in encoded]
         device = self.visual_proj.weight.device
-        batch = torch.tensor(padded, dtype=torch.long, device=device)
-        lengths = torch.tensor([len(ids) for ids in encoded], device=device)
-        if bool((lengths == longest).all()):
+        batch = torch.tensor(padded, dtype=torch.long).to(device, non_blocking=True)
+        # Compared here, not on the device, which would have to be waited for.
+        if all(len(ids) == longest for ids in encoded):
             return batch, None
-        return batch, torch.arange(longest, device=device) < lengths[:, None]
+        lengths = torch.tensor([len(ids) for ids in encoded])
+        mask = torch.arange(longest) < lengths[:, None]
+        return batch, mask.to(device, non_blocking=True)
 
 
 def _bert_layer(
-    layer: Any, queries: torch.Tensor, hidden: torch.Tensor, attend: torch.Tensor | None
+    layer: Any,
+    queries: torch.Tensor,
+    hidden: torch.Tensor,
+    mask: torch.Tensor | None,
+    fused: bool,
 ) -> torch.Tensor:
     """One post-norm transformer layer of BERT for the positions in `queries`, without dropout."""
     attention = layer.attention.self
@@ -149,13 +168,13 @@ def _bert_layer(
     def split(x: torch.Tensor) -> torch.Tensor:
         return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
 
-    context = F.scaled_dot_product_attention(
+    context = attend(
         split(attention.query(queries)),
         split(attention.key(hidden)),
         split(attention.value(hidden)),
-        attn_mask=attend,
+        mask,
+        fused,
     )
-    context = context.transpose(1, 2).flatten(2)
     output = layer.attention.output
     attended = output.LayerNorm(output.dense(context) + queries)
     return layer.output.LayerNorm(layer.output.dense(layer.intermediate(attended)) + attended)

@@ -201,7 +201,7 @@ class ImageIndex:
         gallery: Gallery,
         *,
         embed: str = "image",
-        batch_size: int = 32,
+        batch_size: int | None = None,
         progress: Callable[[int], Any] | None = None,
     ) -> IndexReport:
         """Bring the collection up to date with `gallery`; see `indexing.index_gallery`."""

@@ -55,7 +55,7 @@ def index_gallery(
     gallery: Gallery,
     *,
     embed: str = "image",
-    batch_size: int = 32,
+    batch_size: int | None = None,
     progress: Callable[[int], Any] | None = None,
 ) -> IndexReport:
     """Make the collection hold exactly the gallery's images.
@@ -68,7 +68,7 @@ def index_gallery(
         index: opened with the encoder that embeds what is new.
         gallery: from `open_gallery` or an eval set.
         embed: what becomes the vector: "image", "text" (the description) or "both" composed.
-        batch_size: images per forward pass.
+        batch_size: images per forward pass; default: what suits the device.
         progress: called with 1 for each image that is done, in whatever way.
 
     Raises:
