@@ -1,0 +1,121 @@
+"""What to measure (options), and what a result says of its machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmrag.benchmarks.machine import describe_machine
+from mmrag.benchmarks.models import default_encoders
+
+CATALOGUE = Path(__file__).parents[1] / "eval_sets" / "catalogue"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("mmrag bench")
+    group.addoption("--encoder", action="append", help="To measure; may be repeated.")
+    group.addoption("--device", action="append", help="cpu, cuda, mps. Default: all here.")
+    group.addoption("--precision", action="append", help="Default: all that suit the device.")
+    group.addoption("--batch-size", action="append", type=int, help="Default: 1 and the device's.")
+    group.addoption("--uri", help="A Milvus server to measure beside Milvus Lite.")
+    group.addoption("--quick", action="store_true", help="Small sizes, to see that it works.")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One benchmark for each encoder, device and precision."""
+    names = metafunc.fixturenames
+    config = metafunc.config
+    if "setup" in names:
+        cases = [
+            (encoder, device, precision)
+            for device in config.getoption("device") or devices()
+            for encoder in config.getoption("encoder") or default_encoders()
+            for precision in _precisions(device, config.getoption("precision"))
+        ]
+        if getattr(metafunc.function, "in_float32", False):
+            cases = list(dict.fromkeys((encoder, device, "fp32") for encoder, device, _ in cases))
+        ids = ["-".join(case) for case in cases]
+        metafunc.parametrize("setup", cases, ids=ids, indirect=True, scope="module")
+
+
+def devices() -> list[str]:
+    """Every kind of device that is here."""
+    import torch
+
+    found = ["cuda"] if torch.cuda.is_available() else []
+    found += ["mps"] if torch.backends.mps.is_available() else []
+    return [*found, "cpu"]
+
+
+def _precisions(device: str, wanted: list[str] | None) -> list[str]:
+    import torch
+
+    from mmrag.encoders.device import multiplies_bf16
+
+    possible = ["fp32"]
+    if multiplies_bf16(torch.device(device)):
+        possible.append("bf16")
+    possible.append("int8" if device == "cpu" else "fp16")
+    return [precision for precision in possible if not wanted or precision in wanted]
+
+
+@pytest.fixture(scope="session")
+def quick(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("quick"))
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No benchmark sees or changes the collections of whoever runs it; weights it may see."""
+    from mmrag import config
+
+    weights = config.weights_dir()
+    home = tmp_path_factory.mktemp("home")
+    if weights.is_dir():
+        (home / "weights").symlink_to(weights)
+    monkeypatch.setenv("MMRAG_HOME", str(home))
+
+
+@pytest.fixture(scope="session")
+def server_uri(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """A Milvus server: --uri, MMRAG_URI, or one started from the package that tests use."""
+    uri = request.config.getoption("uri") or os.environ.get("MMRAG_URI")
+    if uri and "://" in uri:
+        yield uri
+    elif os.environ.get("MMRAG_TEST_MILVUS"):
+        from tests.conftest import run_milvus_server
+
+        folder = request.getfixturevalue("tmp_path_factory").mktemp("milvus")
+        with run_milvus_server(os.environ["MMRAG_TEST_MILVUS"], folder) as started:
+            yield started
+    else:
+        yield None
+
+
+@cache
+def product_rates(device: str, precision: str) -> float:
+    """Operations per second of a large product, measured once in a run."""
+    import torch
+
+    from mmrag.benchmarks.reference import product_rate
+
+    return product_rate(torch.device(device), precision)
+
+
+def pytest_benchmark_update_machine_info(
+    config: pytest.Config, machine_info: dict[str, Any]
+) -> None:
+    """What matters for speed, instead of host name, build paths and CPU flags."""
+    machine_info.clear()
+    machine_info.update(describe_machine(), quick=bool(config.getoption("quick")))
+
+
+def pytest_benchmark_update_commit_info(config: pytest.Config, commit_info: dict[str, Any]) -> None:
+    """Only which commit it was."""
+    for key in ("project", "branch", "author_time"):
+        commit_info.pop(key, None)

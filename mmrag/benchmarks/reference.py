@@ -1,0 +1,139 @@
+"""What encode rows are held against: the tutorials' loop, and the hardware's limit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmrag.encoders.encoder import Encoder
+from mmrag.encoders.packed import Int8Linear, PackedLinear, can_pack, quantise
+
+_SIDE = {"cpu": 4096, "cuda": 16_384, "mps": 8192}
+
+
+def tutorial_loop(encoder: Encoder) -> Callable[[Sequence[Path]], torch.Tensor]:
+    """Embeds pictures as the tutorials do: open, preprocess, forward, one at a time, float32.
+
+    The forward pass is the libraries' own (timm and transformers, or open_clip), preprocessing
+    torchvision's, as in the reference implementation of Visualized BGE.
+
+    Args:
+        encoder: loaded in fp32.
+
+    Returns:
+        Paths to (n, dim) float32.
+    """
+    model: Any = encoder.model
+    if hasattr(model, "clip"):
+        forward, size = model.clip.encode_image, (model._height, model._width)
+    else:
+        size = (model.image_size, model.image_size)
+
+        def forward(image: torch.Tensor) -> torch.Tensor:
+            return _reference_forward(model, image)
+
+    from PIL import Image
+    from torchvision import transforms
+
+    preprocess = transforms.Compose(
+        [
+            transforms.Resize(size[0], interpolation=transforms.InterpolationMode.BICUBIC),
+            transforms.CenterCrop(size),
+            transforms.ToTensor(),
+            transforms.Normalize(model._mean.flatten().tolist(), model._std.flatten().tolist()),
+        ]
+    )
+
+    def loop(paths: Sequence[Path]) -> torch.Tensor:
+        vectors = []
+        with torch.no_grad():
+            for path in paths:
+                image = preprocess(Image.open(path).convert("RGB"))
+                vector = forward(image[None].to(encoder.info.device))
+                vectors.append(nn.functional.normalize(vector, dim=-1).cpu())
+        return torch.cat(vectors)
+
+    return loop
+
+
+def _reference_forward(model: Any, image: torch.Tensor) -> torch.Tensor:
+    """Visualized BGE by the libraries' modules, all tokens through all layers."""
+    embeddings, device = model.text.embeddings, image.device
+    tokens = model.visual_proj(model.vision.forward_features(image)[:, 1:])
+    ids = torch.tensor(model.tokenizer([""])["input_ids"], device=device)
+    count = tokens.shape[1]
+    places = torch.arange(1, count + 1, device=device)
+    images = embeddings.LayerNorm(tokens + embeddings.position_embeddings(places))
+    places = torch.tensor([0, count + 1], device=device)
+    words = embeddings.word_embeddings(ids) + embeddings.token_type_embeddings.weight[0]
+    words = embeddings.LayerNorm(words + embeddings.position_embeddings(places))
+    hidden = torch.cat([words[:, :1], images, words[:, 1:]], dim=1)
+    last: torch.Tensor = model.text.encoder(hidden, attention_mask=None).last_hidden_state
+    return last[:, 0]
+
+
+def count_operations(encoder: Encoder, image: bool, text: str | None) -> float:
+    """Floating-point operations of our forward pass for one image, one text or one pair.
+
+    Counted by torch's `FlopCounterMode` (a multiplication and an addition are two), so only
+    products of matrices and convolutions are in it.
+
+    Args:
+        encoder: loaded in fp32, whose layers the counter knows.
+        image: whether there is an image.
+        text: the text, if there is one.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = encoder.model
+    pixels = torch.zeros((1, model.image_size, model.image_size, 3), dtype=torch.uint8)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model.embed(pixels if image else None, None if text is None else [text])
+    return float(counter.get_total_flops())
+
+
+def product_rate(device: torch.device, precision: str, seconds: float = 2.0) -> float:
+    """Operations per second of a large matrix product, the quickest of those tried.
+
+    torch's own product and, on a CPU, the layers that the encoders use. A product takes
+    2 side^3 operations; of repeated ones the median counts.
+    """
+    side = _SIDE[device.type]
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
+    linear = nn.Linear(side, side, device=device).to(dtype).requires_grad_(False)
+    x = torch.randn(side, side, device=device).to(dtype)
+    products: list[Callable[[], torch.Tensor]] = [lambda: linear(x)]
+    if precision == "int8":
+        layer, levels = Int8Linear(linear), quantise(x)
+        products = [lambda: layer.multiply(*levels, dtype)]
+    elif precision == "bf16" and device.type == "cpu" and can_pack():
+        packed = PackedLinear(linear)
+        products.append(lambda: packed(x))
+    with torch.inference_mode():
+        return max(2 * side**3 / _median_seconds(product, device, seconds) for product in products)
+
+
+def _median_seconds(call: Callable[[], object], device: torch.device, seconds: float) -> float:
+    call()
+    times: list[float] = []
+    ends = time.perf_counter() + seconds
+    while len(times) < 3 or time.perf_counter() < ends:
+        synchronise(device)
+        started = time.perf_counter()
+        call()
+        synchronise(device)
+        times.append(time.perf_counter() - started)
+    return sorted(times)[len(times) // 2]
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -1,0 +1,204 @@
+"""`bench`: measure everything that a user waits for, and compare results."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mmrag.cli.options import json_option, print_json, printable
+from mmrag.errors import MmragError
+
+_ROOT = Path(__file__).parents[2]
+_THRESHOLD = 0.1
+
+
+@click.group(invoke_without_command=True)
+@click.option("--encoder", multiple=True, metavar="E", help="May be repeated. Default: all sizes.")
+@click.option("--device", multiple=True, metavar="D", help="cpu, cuda, mps. Default: all here.")
+@click.option("--precision", multiple=True, metavar="P", help="Default: all that suit the device.")
+@click.option("--only", metavar="WORDS", help="As pytest's -k: encode, 'decode or search', ...")
+@click.option("--uri", metavar="U", help="A Milvus server to measure beside Milvus Lite.")
+@click.option("--quick", is_flag=True, help="Small sizes, to see that it works.")
+@click.option("--save", is_flag=True, help="Keep the result under bench/results.")
+@json_option
+@click.pass_context
+def bench(context: click.Context, /, **options: Any) -> None:
+    """Measure encoding, decoding, search, queries and evaluation; one table at the end.
+
+    Leave the machine alone meanwhile. Encode rows say how many times as fast as the tutorials'
+    loop they are, and what share of the hardware's limit they reach, both of the same run.
+
+    \b
+    Example:
+      python -m mmrag bench --encoder visualized-bge-base --only encode
+      python -m mmrag bench --save
+      python -m mmrag bench compare
+    """
+    if context.invoked_subcommand is None:
+        _run(**options)
+
+
+def _run(
+    encoder: tuple[str, ...],
+    device: tuple[str, ...],
+    precision: tuple[str, ...],
+    only: str | None,
+    uri: str | None,
+    quick: bool,
+    save: bool,
+    as_json: bool,
+) -> None:
+    from mmrag.benchmarks.results import RESULTS, read_results
+
+    if not (_ROOT / "bench" / "conftest.py").is_file():
+        raise MmragError("The bench suite is not here; run this in a clone of mmrag's repository.")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "bench",
+        "-v",
+        "--benchmark-quiet",
+        "-p",
+        "no:cacheprovider",
+    ]
+    for name, values in (("encoder", encoder), ("device", device), ("precision", precision)):
+        command += [f"--{name}={value}" for value in values]
+    command += ["-k", only] if only else []
+    command += [f"--uri={uri}"] if uri else []
+    command += ["--quick"] if quick else []
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "result.json"
+        done = subprocess.run(
+            [*command, f"--benchmark-json={out}"], cwd=_ROOT, stdout=sys.stderr, check=False
+        )
+        if done.returncode != 0 or not out.is_file() or not out.stat().st_size:
+            raise MmragError("The bench suite did not finish; its messages are above.")
+        result = read_results(out)
+        saved = None
+        if save:
+            RESULTS.mkdir(parents=True, exist_ok=True)
+            kind = "-quick" if result.quick else ""
+            saved = RESULTS / f"{result.machine_name}-{result.commit[:8]}{kind}.json"
+            shutil.copyfile(out, saved)
+    if as_json:
+        rows = [{**vars(row), "spread": row.spread} for row in result.rows]
+        print_json(
+            {
+                "machine": result.machine,
+                "commit": result.commit,
+                "dirty": result.dirty,
+                "saved": str(saved) if saved else None,
+                "rows": rows,
+            }
+        )
+        return
+    machine = result.machine
+    click.echo(
+        printable(", ".join([*machine["gpus"], machine["cpu"], f"{machine['cores']} cores"]))
+    )
+    _table([_cells(row) for row in result.rows], _HEAD)
+    if saved:
+        click.echo(f"Saved: {saved}")
+
+
+@bench.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0),
+    default=_THRESHOLD,
+    show_default=True,
+    help="How much slower counts as a regression, as a share.",
+)
+@json_option
+def compare(files: tuple[Path, ...], threshold: float, as_json: bool) -> None:
+    """Show what became slower: NEW against OLD, by default the last two of one machine.
+
+    Ends with status 1 when there are regressions.
+
+    \b
+    Example:
+      python -m mmrag bench compare
+      python -m mmrag bench compare new.json old.json --threshold 0.2
+    """
+    from mmrag.benchmarks.results import compare_results, last_two, list_results, read_results
+
+    if files and len(files) != 2:
+        raise click.UsageError("Give two files, NEW and OLD, or none.")
+    new, old = map(read_results, files) if files else last_two(list_results())
+    changes = compare_results(new, old, threshold)
+    if not changes:
+        raise MmragError("The two results have no benchmark in common.")
+    regressed = [change for change in changes if change.regressed]
+    if as_json:
+        rows = [
+            {
+                "group": change.row.group,
+                "name": change.row.name,
+                "seconds_before": change.before.seconds,
+                "seconds": change.row.seconds,
+                "ratio": change.ratio,
+                "regressed": change.regressed,
+            }
+            for change in changes
+        ]
+        print_json({"new": new.commit, "old": old.commit, "changes": rows})
+    else:
+        if new.machine_name != old.machine_name:
+            click.echo(f"Two machines: {new.machine_name} against {old.machine_name}.")
+        lines = [
+            (
+                change.row.group,
+                printable(change.row.name),
+                _number(change.before.value),
+                _number(change.row.value),
+                change.row.unit,
+                f"{change.ratio:.2f}",
+                "slower" if change.regressed else "",
+            )
+            for change in changes
+        ]
+        _table(lines, ("group", "benchmark", "before", "now", "", "time ratio", ""))
+    if regressed:
+        raise MmragError(
+            f"{len(regressed)} of {len(changes)} benchmarks are more than "
+            f"{100 * threshold:.0f} % slower than at {old.commit[:8]}."
+        )
+
+
+_HEAD = ("group", "benchmark", "value", "", "spread", "x tutorial", "of limit", "more")
+_OWN_COLUMNS = ("times_tutorial", "limit_share", "gflop_per_item", "limit_gflop_per_s", "load_s")
+
+
+def _cells(row: Any) -> tuple[str, ...]:
+    ratio, share = row.figures.get("times_tutorial"), row.figures.get("limit_share")
+    more = [f"{k} {v}" for k, v in row.figures.items() if k not in _OWN_COLUMNS]
+    return (
+        row.group,
+        printable(row.name),
+        _number(row.value),
+        row.unit,
+        f"{100 * row.spread:.0f} %",
+        "" if ratio is None else f"{ratio:.2f}",
+        "" if share is None else f"{100 * share:.0f} %",
+        printable(", ".join(more)),
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _table(lines: Sequence[tuple[str, ...]], head: tuple[str, ...]) -> None:
+    widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
+    for line in (head, *lines):
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        click.echo("  ".join(cells).rstrip())

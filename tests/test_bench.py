@@ -1,0 +1,187 @@
+"""The bench suite: what its files say, what it compares, and that it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bench.pictures import make_files
+from mmrag.benchmarks.machine import machine_name
+from mmrag.benchmarks.models import WORDS, open_bench_encoder
+from mmrag.benchmarks.quality import compare_precisions
+from mmrag.benchmarks.reference import count_operations, product_rate, tutorial_loop
+from mmrag.benchmarks.results import (
+    compare_results,
+    last_two,
+    list_results,
+    read_results,
+    results_frame,
+)
+from mmrag.cli import run
+from mmrag.encoders import SHIPPED_DIR, load_encoder
+from mmrag.encoders.device import multiplies_int8
+from mmrag.encoders.encoder import Encoder
+from mmrag.errors import MmragError
+from mmrag.evaluation.eval_set import EvalSet
+
+from .conftest import ROOT, mmrag
+
+
+def test_a_quick_run_has_every_kind_of_row(tmp_path: Path) -> None:
+    """The suite itself, as a user runs it, with the smallest of everything."""
+    only = "(encode and tiny) or (tutorial and tiny) or (decode and jpg-small) or scoring"
+    only += " or (search and 1000-exact-lite)"
+    options = ["--encoder", "tiny", "--device", "cpu", "--precision", "fp32", "--quick"]
+    done = mmrag("bench", *options, "--only", only, "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    rows = {(row["group"], row["name"]): row for row in document["rows"]}
+    assert {group for group, _ in rows} == {"encode", "tutorial", "decode", "search", "evaluate"}
+    encode = [row for (group, _), row in rows.items() if group == "encode"]
+    assert {row["params"]["source"] for row in encode} == {"files", "arrays", "composed", "texts"}
+    for row in encode:
+        assert row["figures"]["limit_share"] > 0
+        assert row["figures"]["peak_memory_mb"] > 0
+        assert row["figures"]["first_batch_s"] > 0
+    of_files = next(row for row in encode if row["params"]["source"] == "files")
+    assert of_files["figures"]["times_tutorial"] > 0
+    assert of_files["unit"] == "img/s"
+    search = next(row for (group, _), row in rows.items() if group == "search")
+    assert search["figures"]["recall"] == 1.0
+    assert document["machine"]["cores"] == os.cpu_count()
+    assert document["saved"] is None
+    text = json.dumps(document)
+    assert os.uname().nodename not in text
+    assert str(ROOT) not in text
+
+
+def made_file(path: Path, when: str, median: float, **machine: Any) -> Path:
+    """A result file as pytest-benchmark writes it."""
+    stats = {
+        "median": median,
+        "q1": 0.95 * median,
+        "q3": 1.05 * median,
+        "stddev": 0.05 * median,
+        "rounds": 5,
+    }
+    extra = {"params": {"device": "cpu"}, "items": 10, "unit": "img/s", "times_tutorial": 2.5}
+    document = {
+        "machine_info": {"cpu": "AMD EPYC", "cores": 2, "gpus": [], "quick": False, **machine},
+        "commit_info": {"id": "0123456789abcdef", "dirty": False},
+        "datetime": when,
+        "benchmarks": [
+            {"group": "encode", "name": "test_encode[a]", "stats": stats, "extra_info": extra},
+            {
+                "group": "query",
+                "name": "test_query",
+                "stats": {**stats, "median": 0.02, "q1": 0.01, "q3": 0.03},
+                "extra_info": {"params": {}, "unit": "ms"},
+            },
+        ],
+    }
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_rows_and_regressions(tmp_path: Path) -> None:
+    made_file(tmp_path / "a.json", "2026-01-01T10:00:00", 2.0)
+    made_file(tmp_path / "c.json", "2026-01-02T10:00:00", 1.0, gpus=["NVIDIA H200"], cores=16)
+    made_file(tmp_path / "b.json", "2026-01-03T10:00:00", 3.0)
+    files = list_results(tmp_path)
+    assert [file.path.name for file in files] == ["a.json", "c.json", "b.json"]
+    assert files[1].machine_name == "nvidia-h200-16-cores"
+    frame = results_frame(files)
+    assert list(frame[frame["group"] == "encode"]["value"]) == [5.0, 10.0, pytest.approx(10 / 3)]
+    assert list(frame[frame["group"] == "query"]["value"]) == [20.0] * 3
+    assert set(frame["machine"]) == {"amd-epyc-2-cores", "nvidia-h200-16-cores"}
+    new, old = last_two(files)
+    assert (new.path.name, old.path.name) == ("b.json", "a.json")
+    changes = compare_results(new, old)
+    assert [(change.row.name, change.regressed) for change in changes] == [
+        ("encode[a]", True),
+        ("query", False),
+    ]
+    assert changes[0].ratio == 1.5
+    assert not any(change.regressed for change in compare_results(old, new))
+    assert not any(change.regressed for change in compare_results(new, old, threshold=0.6))
+    with pytest.raises(MmragError, match="no two results of one machine"):
+        last_two(files[:2])
+
+
+def test_noise_is_no_regression(tmp_path: Path) -> None:
+    """A slower median within the old quartiles does not count, whatever the threshold."""
+    old = read_results(made_file(tmp_path / "a.json", "2026-01-01T10:00:00", 1.00))
+    new = read_results(made_file(tmp_path / "b.json", "2026-01-02T10:00:00", 1.09))
+    assert compare_results(new, old, threshold=0)[0].ratio == pytest.approx(1.09)
+    assert not compare_results(new, old, threshold=0)[0].regressed
+
+
+def test_compare_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = str(made_file(tmp_path / "a.json", "2026-01-01T10:00:00", 2.0))
+    new = str(made_file(tmp_path / "b.json", "2026-01-03T10:00:00", 3.0))
+    assert run(["bench", "compare", new, old]) == 1
+    shown = capsys.readouterr()
+    assert "encode[a]  5       3.33  img/s  1.50        slower" in shown.out
+    assert "1 of 2 benchmarks are more than 10 % slower than at 01234567." in shown.err
+    assert run(["bench", "compare", old, new, "--json"]) == 0
+    changes = json.loads(capsys.readouterr().out)["changes"]
+    assert [change["regressed"] for change in changes] == [False, False]
+    assert run(["bench", "compare", new]) == 2
+    (tmp_path / "bad.json").write_text("[]")
+    assert run(["bench", "compare", new, str(tmp_path / "bad.json")]) == 1
+    assert "is not a result of" in capsys.readouterr().err
+
+
+def test_machine_names() -> None:
+    intel = {"cpu": "Intel(R) Xeon(R) Platinum 8480+ CPU @ 2.00GHz", "cores": 8, "gpus": []}
+    assert machine_name(intel) == "intel-xeon-platinum-8480-cpu-8-cores"
+    assert machine_name({**intel, "gpus": ["NVIDIA H200"] * 2}) == "nvidia-h200-8-cores"
+
+
+@pytest.fixture(scope="module")
+def bench_tiny() -> Encoder:
+    return open_bench_encoder("tiny", "cpu", "fp32")
+
+
+def test_the_loop_gives_the_same_vectors(bench_tiny: Encoder, tmp_path: Path) -> None:
+    """What is compared does the same work: one at a time by the libraries, and ours."""
+    paths = make_files(tmp_path, 3, 120, 90)
+    loop = tutorial_loop(bench_tiny)(paths).numpy()
+    assert np.allclose(loop, bench_tiny.encode(paths), atol=1e-5)
+
+
+def test_counted_operations(bench_tiny: Encoder) -> None:
+    """A pair costs more than an image; two operations per weight and token at least."""
+    image = count_operations(bench_tiny, True, None)
+    text = count_operations(bench_tiny, False, WORDS[0])
+    pair = count_operations(bench_tiny, True, WORDS[0])
+    assert text < image < pair < image + text
+    # Vision tower: 4 blocks of 4 d^2 + 3 * d * (8/3 d) weights at 65 tokens; d is 128.
+    vision = 2 * 65 * 4 * 12 * 128**2
+    assert vision < image < 3 * vision
+
+
+def test_product_rate_is_of_the_precision() -> None:
+    assert product_rate(torch.device("cpu"), "fp32", seconds=0) > 1e8
+
+
+@pytest.mark.skipif(
+    not (SHIPPED_DIR / "demo" / "config.json").is_file(), reason="the demo encoder is not here"
+)
+def test_precisions_keep_the_results() -> None:
+    """bf16 and int8 against float32 on the catalogue, with the encoder that ships."""
+    catalogue = EvalSet.load(ROOT / "eval_sets" / "catalogue")
+    full = load_encoder("demo", device="cpu", precision="fp32")
+    half = compare_precisions(full, load_encoder("demo", device="cpu", precision="bf16"), catalogue)
+    assert half["cosine_min"] >= 0.999
+    assert half["same_first_hit"] >= 0.99
+    assert abs(half["nDCG@10_change"]) <= 0.005
+    if multiplies_int8(torch.device("cpu")):
+        low = load_encoder("demo", device="cpu", precision="int8")
+        assert abs(compare_precisions(full, low, catalogue)["nDCG@10_change"]) <= 0.005
