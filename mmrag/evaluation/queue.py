@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from mmrag.errors import Cancelled, MmragError
@@ -108,19 +109,20 @@ class JobQueue:
                 work = self._work.pop(job_id)
                 self._update(job_id, state="running", started=time.monotonic())
             try:
-                run_id = work(
-                    lambda progress: self._progress(job_id, progress),
-                    lambda: job_id in self._cancelled,
-                )
+                run_id = work(partial(self._progress, job_id), partial(self._is_cancelled, job_id))
                 state: State = "cancelled" if job_id in self._cancelled else "done"
                 self._finish(job_id, state, run_id=run_id)
             except Cancelled:
                 self._finish(job_id, "cancelled")
             except MmragError as error:
                 self._finish(job_id, "failed", error=str(error))
-            except Exception as error:  # noqa: BLE001 - the worker must outlive any job
+            # The worker must outlive any job.
+            except Exception as error:
                 logging.getLogger(__name__).exception("An evaluation failed")
                 self._finish(job_id, "failed", error=f"{type(error).__name__}: {error}")
+
+    def _is_cancelled(self, job_id: int) -> bool:
+        return job_id in self._cancelled
 
     def _progress(self, job_id: int, progress: Progress) -> None:
         with self._changed:

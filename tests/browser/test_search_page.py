@@ -37,6 +37,7 @@ def picture(colour: str = "red") -> bytes:
 
 def upload(page: Page, data: bytes, name: str = "mine.png") -> None:
     page.get_by_text("My own picture").click()
+    expect(page.locator("input[type=file]").first).to_be_attached()
     page.locator("input[type=file]").first.set_input_files(
         {"name": name, "mimeType": "image/png", "buffer": data}
     )
@@ -124,6 +125,7 @@ def test_a_broken_picture_is_a_sentence(page: Page, dashboard: Dashboard) -> Non
 def test_neither_picture_nor_instruction_is_asked_for(page: Page, dashboard: Dashboard) -> None:
     open_page(page, dashboard)
     page.get_by_text("My own picture").click()
+    expect(page.locator("input[type=file]").first).to_be_attached()
     settled(page)
     page.get_by_label("Instruction").fill("")
     page.get_by_label("Instruction").press("Control+Enter")
