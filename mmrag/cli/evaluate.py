@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -77,7 +80,8 @@ def evaluate(
     The gallery is indexed first, into a collection of its own; what is there already is not
     embedded again. An interrupted evaluation goes on when the command is run again. With --rerank
     the first --rerank-k results (10 unless you say otherwise) are reordered, and both rankings are
-    scored.
+    scored. A folder of several eval sets, as FashionIQ's import makes it, is evaluated set by set,
+    with the mean over the sets at the end.
 
     \b
     Example:
@@ -104,50 +108,87 @@ def evaluate(
         answering = VisionModel(
             answer_model, cache=reranking.cache, budget=budget, timeout=reranking.timeout
         )
-    labelled = EvalSet.load(eval_set)
+    labelled_sets = [EvalSet.load(folder) for folder in set_folders(Path(eval_set))]
     reranker = open_reranker(
         reranking, device=encoder["device"], precision=encoder["precision"], budget=budget
     )
     loaded = open_encoder(**encoder)
-    warn_drawings_only(loaded.info.name, (image.path for image in labelled.images))
+    images = chain.from_iterable(one.images for one in labelled_sets)
+    warn_drawings_only(loaded.info.name, (image.path for image in images))
     bars = _Bars()
+    runs: list[Run] = []
     with RunStore() as store, bars:
-        index, _ = index_eval_set(
-            labelled,
-            loaded,
-            uri,
-            embed=embed,
-            batch_size=batch_size,
-            progress=bars.counter("indexing", len(labelled.images), "img"),
-        )
-        with index:
-            run = run_evaluation(
+        for labelled in labelled_sets:
+            index, _ = index_eval_set(
                 labelled,
-                Searcher(index, loaded, reranker),
-                k,
-                rerank_k=reranking.rerank_k if reranker else None,
-                metrics=metrics or None,
-                ablations=Ablations(
-                    modality=ablate_modality,
-                    paraphrases=paraphrases,
-                    precision=check_precision,
-                    index=check_index,
-                    answers=answers,
-                ),
-                store=store,
-                name=name,
-                seed=seed,
-                limit=limit,
+                loaded,
+                uri,
+                embed=embed,
                 batch_size=batch_size,
-                resume=resume,
-                answer_model=answering,
-                on_progress=bars.show,
+                progress=bars.counter("indexing", len(labelled.images), "img"),
             )
-    show_run(run, as_json)
-    if run.state != "complete":
-        print(f"Not complete: {run.state}. The same command goes on.", file=sys.stderr)
+            with index:
+                run = run_evaluation(
+                    labelled,
+                    Searcher(index, loaded, reranker),
+                    k,
+                    rerank_k=reranking.rerank_k if reranker else None,
+                    metrics=metrics or None,
+                    ablations=Ablations(
+                        modality=ablate_modality,
+                        paraphrases=paraphrases,
+                        precision=check_precision,
+                        index=check_index,
+                        answers=answers,
+                    ),
+                    store=store,
+                    name=name,
+                    seed=seed,
+                    limit=limit,
+                    batch_size=batch_size,
+                    resume=resume,
+                    answer_model=answering,
+                    on_progress=bars.show,
+                )
+            runs.append(run)
+            if run.state != "complete":
+                break
+    if len(labelled_sets) == 1:
+        show_run(runs[0], as_json)
+    else:
+        _show_several(runs, as_json)
+    if runs[-1].state != "complete":
+        print(f"Not complete: {runs[-1].state}. The same command goes on.", file=sys.stderr)
         return 1
     return 0
+
+
+def set_folders(folder: Path) -> list[Path]:
+    """An eval set's folder itself, or the eval sets in it, such as FashionIQ's three."""
+    inside = sorted(head.parent for head in folder.glob("*/eval_set.json"))
+    return [folder] if (folder / "eval_set.json").is_file() or not inside else inside
+
+
+def mean_over_sets(runs: Sequence[Run]) -> dict[str, float]:
+    """Each metric's mean over runs on several eval sets, every set with the same weight.
+
+    So FashionIQ reports its score (H. Wu et al.: "Fashion IQ", CVPR 2021).
+    """
+    shared = [name for name in runs[0].metrics if all(name in run.metrics for run in runs)]
+    return {name: sum(run.metrics[name] for run in runs) / len(runs) for name in shared}
+
+
+def _show_several(runs: Sequence[Run], as_json: bool) -> None:
+    mean = mean_over_sets(runs)
+    if as_json:
+        print_json({"runs": [summary_json(run) for run in runs], "mean": mean})
+        return
+    for run in runs:
+        show_run(run, as_json)
+        click.echo("")
+    click.echo(f"Mean over {len(runs)} sets:")
+    for metric, value in mean.items():
+        click.echo(f"  {metric:24} {value:.4f}")
 
 
 def show_run(run: Run, as_json: bool) -> None:
