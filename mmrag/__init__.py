@@ -7,7 +7,12 @@ The names below are the public interface; each is imported when it is first used
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# Read by torch's OpenMP library when torch is first imported. Threads that wait actively take the
+# cores from those that decode images (bench/NOTES.md).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from mmrag.encoders import list_encoders, load_encoder

@@ -34,8 +34,7 @@ def tutorial_loop(encoder: Encoder) -> Callable[[Sequence[Path]], torch.Tensor]:
     else:
         size = (model.image_size, model.image_size)
 
-        def forward(image: torch.Tensor) -> torch.Tensor:
-            return _reference_forward(model, image)
+        forward = _reference_forward(model)
 
     from PIL import Image
     from torchvision import transforms
@@ -61,20 +60,34 @@ def tutorial_loop(encoder: Encoder) -> Callable[[Sequence[Path]], torch.Tensor]:
     return loop
 
 
-def _reference_forward(model: Any, image: torch.Tensor) -> torch.Tensor:
+def _reference_forward(model: Any) -> Callable[[torch.Tensor], torch.Tensor]:
     """Visualized BGE by the libraries' modules, all tokens through all layers."""
-    embeddings, device = model.text.embeddings, image.device
-    tokens = model.visual_proj(model.vision.forward_features(image)[:, 1:])
+    import timm
+    import transformers
+
+    vision = dict(model.architecture["vision"])
+    eva: Any = timm.create_model(vision.pop("timm"), num_classes=0, **vision)
+    eva.load_state_dict(model.vision.state_dict(), strict=False)
+    eva.norm = nn.Identity()
+    text = dict(model.architecture["text"])
+    config: Any = transformers.AutoConfig.for_model(text.pop("model_type"), **text)
+    kind = transformers.BertModel if config.model_type == "bert" else transformers.XLMRobertaModel
+    bert: Any = kind(config, add_pooling_layer=False)
+    bert.load_state_dict(model.text.state_dict(), strict=False)
+    device = model.visual_proj.weight.device
+    eva, encoder = eva.to(device).eval(), bert.encoder.to(device).eval()
     ids = torch.tensor(model.tokenizer([""])["input_ids"], device=device)
-    count = tokens.shape[1]
-    places = torch.arange(1, count + 1, device=device)
-    images = embeddings.LayerNorm(tokens + embeddings.position_embeddings(places))
-    places = torch.tensor([0, count + 1], device=device)
-    words = embeddings.word_embeddings(ids) + embeddings.token_type_embeddings.weight[0]
-    words = embeddings.LayerNorm(words + embeddings.position_embeddings(places))
-    hidden = torch.cat([words[:, :1], images, words[:, 1:]], dim=1)
-    last: torch.Tensor = model.text.encoder(hidden, attention_mask=None).last_hidden_state
-    return last[:, 0]
+
+    def forward(image: torch.Tensor) -> torch.Tensor:
+        tokens = model.visual_proj(eva.forward_features(image)[:, 1:])
+        count = tokens.shape[1]
+        images = model.text.place(tokens, torch.arange(1, count + 1, device=device))
+        words = model.text.embed_words(ids, torch.tensor([0, count + 1], device=device))
+        hidden = torch.cat([words[:, :1], images, words[:, 1:]], dim=1)
+        last: torch.Tensor = encoder(hidden, attention_mask=None).last_hidden_state
+        return last[:, 0]
+
+    return forward
 
 
 def count_operations(encoder: Encoder, image: bool, text: str | None) -> float:

@@ -1,23 +1,21 @@
-"""Attention for inference: in one kernel or two products, and timm's rotary one without detours."""
+"""Attention: in one kernel or in two products, and the rotary one of EVA-02."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from timm.models.eva import EvaAttention
+# Sines and cosines, (1 + patches, dim / 2) each; the class token's are 0 and 1.
+Rotation = tuple[torch.Tensor, torch.Tensor]
 
 
 def attend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    mask: torch.Tensor | None,
-    fused: bool,
+    mask: torch.Tensor | None = None,
+    fused: bool = True,
 ) -> torch.Tensor:
     """Attention of n inputs with h heads; all tensors are (n, h, tokens, dim).
 
@@ -37,63 +35,82 @@ def attend(
     else:
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
         if mask is not None:
-            scores = scores.masked_fill_(~mask, -torch.inf)
+            scores = scores.masked_fill(~mask, -torch.inf)
         context = scores.softmax(-1) @ value
     return context.transpose(1, 2).flatten(2)
 
 
-class RotaryAttention(nn.Module):
-    """The attention of a timm EVA-02 block, for inference.
+class EvaAttention(nn.Module):
+    """The attention of an EVA-02-CLIP block, with timm's names of parameters."""
 
-    Queries, keys and values come from one product. timm rotates neighbouring channels (2i, 2i + 1);
-    here the channels of queries and keys are reordered, the even ones first, so that the rotation
-    works on two halves and is written straight to where the products want it. Inner products do
-    not depend on the order of channels.
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_proj = nn.Linear(dim, dim)
+        self.k_proj = nn.Linear(dim, dim, bias=False)
+        self.v_proj = nn.Linear(dim, dim)
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+        """(n, tokens, dim) to the same shape."""
+        query, key, value = (
+            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        context = attend(_rotate(query, rotation), _rotate(key, rotation), value)
+        attended: torch.Tensor = self.proj(self.norm(context))
+        return attended
+
+
+def _rotate(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+    """Turn neighbouring channels (2i, 2i + 1) of (n, heads, tokens, dim) by each token's angles."""
+    sine, cosine = rotation
+    even, odd = x[..., ::2], x[..., 1::2]
+    turned = torch.stack([even * cosine - odd * sine, odd * cosine + even * sine], -1)
+    return turned.flatten(-2)
+
+
+class QuickEvaAttention(nn.Module):
+    """`EvaAttention` for inference only.
+
+    Queries, keys and values come from one product. The channels of queries and keys are reordered,
+    the even ones first, so that the rotation works on two halves and is written straight to where
+    the products want it; inner products do not depend on the order of channels.
 
     Args:
-        attention: timm's, with separate projections.
-        rope: its rotary embedding, (patches, 2 * dim): sines, then cosines.
+        attention: with its weights loaded.
         fused: see `attend`.
     """
 
-    def __init__(self, attention: EvaAttention, rope: torch.Tensor, fused: bool) -> None:
+    def __init__(self, attention: EvaAttention, fused: bool) -> None:
         super().__init__()
-        heads, dim, prefix = attention.num_heads, attention.head_dim, attention.num_prefix_tokens
+        query, key, value = attention.q_proj, attention.k_proj, attention.v_proj
+        self.heads, self._fused = attention.heads, fused
+        dim = query.out_features // self.heads
         order = torch.cat([torch.arange(0, dim, 2), torch.arange(1, dim, 2)])
 
         def halves(channels: torch.Tensor) -> torch.Tensor:
-            return channels.view(heads, dim, *channels.shape[1:])[:, order].flatten(0, 1)
+            by_head = channels.view(self.heads, dim, *channels.shape[1:])
+            return by_head[:, order].flatten(0, 1)
 
-        query, key, value = attention.q_proj, attention.k_proj, attention.v_proj
-        assert query is not None
-        assert key is not None
-        assert value is not None
-        self.qkv = nn.Linear(query.in_features, 3 * heads * dim)
+        self.qkv = nn.Linear(query.in_features, 3 * query.out_features)
         weights = [halves(query.weight), halves(key.weight), value.weight]
-        # Keys have no bias: it would change nothing.
-        biases = [halves(query.bias), query.bias.new_zeros(heads * dim), value.bias]
+        biases = [halves(query.bias), torch.zeros_like(query.bias), value.bias]
         self.qkv.weight = nn.Parameter(torch.cat(weights).detach())
         self.qkv.bias = nn.Parameter(torch.cat(biases).detach())
         self.norm, self.proj = attention.norm, attention.proj
-        sine, cosine = (table[:, ::2] for table in rope.chunk(2, -1))
-        # The class token is not rotated.
-        sine = torch.cat([sine.new_zeros(prefix, dim // 2), sine])
-        cosine = torch.cat([cosine.new_ones(prefix, dim // 2), cosine])
-        self.register_buffer("_sine", sine[:, None, None], persistent=False)
-        self.register_buffer("_cosine", cosine[:, None, None], persistent=False)
-        self._heads, self._dim, self._fused = heads, dim, fused
 
-    def forward(self, x: torch.Tensor, **_: object) -> torch.Tensor:
-        """(n, tokens, channels) to the same shape; no gradients."""
-        n, tokens, _channels = x.shape
-        half = self._dim // 2
-        sine, cosine = self.get_buffer("_sine"), self.get_buffer("_cosine")
-        qkv = self.qkv(x).view(n, tokens, 3, self._heads, self._dim)
+    def forward(self, x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+        """(n, tokens, dim) to the same shape; no gradients."""
+        sine, cosine = (table[:, None, None] for table in rotation)
+        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
+        n, tokens, _, _, dim = qkv.shape
         even, odd = qkv[:, :, :2].chunk(2, -1)
-        rotated = x.new_empty(2, n, self._heads, tokens, self._dim)
+        rotated = x.new_empty(2, n, self.heads, tokens, dim)
         out = rotated.permute(1, 3, 0, 2, 4)
-        torch.mul(even, cosine, out=out[..., :half]).addcmul_(odd, sine, value=-1)
-        torch.mul(odd, cosine, out=out[..., half:]).addcmul_(even, sine)
+        torch.mul(even, cosine, out=out[..., : dim // 2]).addcmul_(odd, sine, value=-1)
+        torch.mul(odd, cosine, out=out[..., dim // 2 :]).addcmul_(even, sine)
         value = qkv[:, :, 2].transpose(1, 2)
         context = attend(rotated[0], rotated[1], value, None, self._fused)
         attended: torch.Tensor = self.proj(self.norm(context))

@@ -2,7 +2,7 @@
 
 Method: J. Zhou, Z. Liu, S. Xiao, B. Zhao, Y. Xiong: "VISTA: Visualized Text Embedding For
 Universal Multi-Modal Retrieval", ACL 2024, arXiv:2406.04292. The vision tower is timm's
-EVA-02-CLIP, the text encoder transformers' BERT or XLM-RoBERTa.
+EVA-02-CLIP, the text encoder transformers' BERT or XLM-RoBERTa; see `towers`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from mmrag.encoders.attention import RotaryAttention, attend
+from mmrag.encoders.towers import BertTower, EvaTower
 from mmrag.images import Pixels, resize_and_crop
 
 if TYPE_CHECKING:
     from PIL import Image
-    from timm.models.eva import Eva
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -31,25 +30,21 @@ class VisualizedBGE(nn.Module):
     """Embeds images, texts and pairs.
 
     Args:
-        vision: timm EVA model; its final norm and head are not used.
-        text: transformers BERT or XLM-RoBERTa model without pooler.
+        vision: what makes tokens of an image.
+        text: what reads them beside the words.
         tokenizer: the text model's tokenizer.
     """
 
     def __init__(
-        self, vision: Eva, text: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+        self, vision: EvaTower, text: BertTower, tokenizer: PreTrainedTokenizerBase
     ) -> None:
         super().__init__()
-        # The tokens that count are those before the final norm; the head is never called.
-        vision.norm = nn.Identity()
-        vision.head = nn.Identity()
         self.vision = vision
-        self.text: Any = text
-        self.visual_proj = nn.Linear(vision.embed_dim, text.config.hidden_size)
-        self.tokenizer = tokenizer
+        self.text = text
         self.dim: int = text.config.hidden_size
-        self.image_size: int = vision.patch_embed.img_size[0]
-        self.image_tokens: int = vision.patch_embed.num_patches
+        self.visual_proj = nn.Linear(vision.dim, self.dim)
+        self.tokenizer = tokenizer
+        self.image_size: int = vision.image_size
         # XLM-RoBERTa counts positions of a plain text from padding_idx + 1, BERT from 0.
         is_bert = text.config.model_type == "bert"
         self._first_position = 0 if is_bert else text.config.pad_token_id + 1
@@ -78,7 +73,7 @@ class VisualizedBGE(nn.Module):
             assert texts is not None
             ids, mask = self._tokenize(texts, self.max_text_tokens)
             positions = torch.arange(ids.shape[1], device=ids.device) + self._first_position
-            return self._encode(self._embed_words(ids, positions), mask)
+            return self.text(self.text.embed_words(ids, positions), mask, self._fused)
         images = self._image_tokens(pixels)
         n, count, _ = images.shape
         room = min(self.text.config.max_position_embeddings - count, self.max_text_tokens)
@@ -86,35 +81,19 @@ class VisualizedBGE(nn.Module):
         # [CLS] is at position 0, the image at 1...n, what follows [CLS] at n + 1, n + 2, ...
         positions = torch.arange(ids.shape[1], device=ids.device) + count
         positions[0] = 0
-        words = self._embed_words(ids, positions)
+        words = self.text.embed_words(ids, positions)
         hidden = torch.cat([words[:, :1], images, words[:, 1:]], dim=1)
         if mask is not None:
             mask = torch.cat([mask[:, :1], mask.new_ones(n, count), mask[:, 1:]], dim=1)
-        return self._encode(hidden, mask)
+        return self.text(hidden, mask, self._fused)
 
     def _image_tokens(self, pixels: torch.Tensor) -> torch.Tensor:
         weight = self.visual_proj.weight
         scaled = pixels.to(weight.device).permute(0, 3, 1, 2).float() / 255
         normed = (scaled - self.get_buffer("_mean").float()) / self.get_buffer("_std").float()
-        tokens = self.vision.forward_features(normed.to(weight.dtype))
-        tokens = self.visual_proj(tokens[:, self.vision.num_prefix_tokens :])
-        embeddings = self.text.embeddings
+        tokens = self.visual_proj(self.vision(normed.to(weight.dtype)))
         positions = torch.arange(1, tokens.shape[1] + 1, device=weight.device)
-        return embeddings.LayerNorm(tokens + embeddings.position_embeddings(positions))
-
-    def _embed_words(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        embeddings = self.text.embeddings
-        token_type = embeddings.token_type_embeddings.weight[0]
-        words = embeddings.word_embeddings(ids) + token_type
-        return embeddings.LayerNorm(words + embeddings.position_embeddings(positions))
-
-    def _encode(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        mask = None if mask is None else mask[:, None, None, :]
-        *layers, last = self.text.encoder.layer
-        for layer in layers:
-            hidden = _bert_layer(layer, hidden, hidden, mask, self._fused)
-        # Only [CLS] is read, so only [CLS] goes through the last layer.
-        return _bert_layer(last, hidden[:, :1], hidden, mask, self._fused)[:, 0]
+        return self.text.place(tokens, positions)
 
     def specialise(self, fused: bool) -> None:
         """Make it quicker in ways that cannot be trained any more.
@@ -123,10 +102,7 @@ class VisualizedBGE(nn.Module):
             fused: see `attend`.
         """
         self._fused = fused
-        blocks: Any = self.vision.blocks
-        rope: Any = self.vision.rope
-        for block in blocks:
-            block.attn = RotaryAttention(block.attn, rope.get_embed(), fused)
+        self.vision.specialise(fused)
 
     def _tokenize(
         self, texts: Sequence[str], room: int
@@ -152,29 +128,3 @@ class VisualizedBGE(nn.Module):
         lengths = torch.tensor([len(ids) for ids in encoded])
         mask = torch.arange(longest) < lengths[:, None]
         return batch, mask.to(device, non_blocking=True)
-
-
-def _bert_layer(
-    layer: Any,
-    queries: torch.Tensor,
-    hidden: torch.Tensor,
-    mask: torch.Tensor | None,
-    fused: bool,
-) -> torch.Tensor:
-    """One post-norm transformer layer of BERT for the positions in `queries`, without dropout."""
-    attention = layer.attention.self
-    heads = attention.num_attention_heads
-
-    def split(x: torch.Tensor) -> torch.Tensor:
-        return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
-
-    context = attend(
-        split(attention.query(queries)),
-        split(attention.key(hidden)),
-        split(attention.value(hidden)),
-        mask,
-        fused,
-    )
-    output = layer.attention.output
-    attended = output.LayerNorm(output.dense(context) + queries)
-    return layer.output.LayerNorm(layer.output.dense(layer.intermediate(attended)) + attended)

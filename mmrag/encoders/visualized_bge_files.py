@@ -6,16 +6,14 @@ writes it and `load_folder` reads it, for the official sizes and for small ones 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import timm
 import torch
-import transformers
-from timm.models.eva import Eva
-from timm.models.eva import checkpoint_filter_fn as rename_eva_keys
 
 from mmrag.encoders.checkpoints import (
     StateDict,
@@ -25,12 +23,31 @@ from mmrag.encoders.checkpoints import (
     write_card,
     write_safetensors,
 )
+from mmrag.encoders.towers import BertConfig, BertTower, EvaConfig, EvaTower
 from mmrag.encoders.visualized_bge import MEAN, STD, VisualizedBGE
 from mmrag.errors import CheckpointError, MmragError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 OFFICIAL_VISION = {
     "visualized-bge-base": "eva02_base_patch16_clip_224",
     "visualized-bge-m3": "eva02_large_patch14_clip_224",
+}
+# The towers under timm's names.
+_TOWERS = {
+    "eva02_base_patch16_clip_224": EvaConfig(),
+    "eva02_large_patch14_clip_224": EvaConfig(224, 14, 1024, 24, 16),
+}
+# The official checkpoint's names of what timm, and so `EvaTower`, names otherwise.
+_RENAMED = {
+    "mlp.ffn_ln": "mlp.norm",
+    "attn.inner_attn_ln": "attn.norm",
+    "mlp.w1": "mlp.fc1_g",
+    "mlp.w2": "mlp.fc1_x",
+    "mlp.w3": "mlp.fc2",
+    "q_bias": "q_proj.bias",
+    "v_bias": "v_proj.bias",
 }
 
 
@@ -40,32 +57,31 @@ def load_official(name: str, checkpoint: str, text_model: str) -> VisualizedBGE:
     Args:
         name: `visualized-bge-base` or `visualized-bge-m3`.
         checkpoint: path of the `.pth` file.
-        text_model: local folder or hub name; only its configuration and tokenizer are read.
+        text_model: folder; only its configuration and tokenizer are read.
 
     Raises:
         CheckpointError: wrong or incomplete checkpoint, or no text model.
     """
     try:
-        config = transformers.AutoConfig.from_pretrained(text_model, trust_remote_code=False)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(text_model, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        text = json.loads((Path(text_model) / "config.json").read_text(encoding="utf-8"))
+        config = BertConfig.of(text)
+        tokenizer = _tokenizer(Path(text_model))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"No text model at {text_model!r} (its config.json and tokenizer are needed); "
+            f"No text model at {text_model!r} (its config.json and tokenizer are needed: {error}); "
             f"`python -m mmrag download {name}` brings it."
         ) from error
     state = read_state_dict(checkpoint)
-    model = VisualizedBGE(_vision(OFFICIAL_VISION[name], {}), _text(config.to_dict()), tokenizer)
-    load_into(model, _rename_official(state, model.vision), str(checkpoint))
-    model.architecture = {"vision": {"timm": OFFICIAL_VISION[name]}, "text": config.to_dict()}
+    model = _build({"timm": OFFICIAL_VISION[name]}, config, tokenizer)
+    load_into(model, _rename_official(state), str(checkpoint))
     return model
 
 
 def load_folder(folder: Path) -> VisualizedBGE:
     """The model that `save_folder` wrote."""
     try:
-        config = read_card(folder)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        model = _build(config, tokenizer)
+        card = read_card(folder)
+        model = _build(card["vision"], BertConfig.of(card["text"]), _tokenizer(folder))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder} is not an encoder of this project: {error}") from error
     load_into(model, read_state_dict(folder / "model.safetensors"), str(folder))
@@ -94,7 +110,11 @@ def create(config: Mapping[str, Any], texts: Iterable[str], seed: int = 0) -> Vi
     text.setdefault("pad_token_id", tokenizer.pad_token_id)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _build({"vision": config["vision"], "text": text}, tokenizer, fresh=True)
+        drawn = _draw(config["vision"], text)
+        model = _build(config["vision"], BertConfig.of(text), tokenizer)
+    drawn |= {f"visual_proj.{key}": value for key, value in model.visual_proj.state_dict().items()}
+    load_into(model, drawn, "the configuration")
+    return model
 
 
 def preprocessing(model: VisualizedBGE) -> dict[str, Any]:
@@ -110,70 +130,74 @@ def preprocessing(model: VisualizedBGE) -> dict[str, Any]:
     }
 
 
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False
+    )
+    return tokenizer
+
+
 def _build(
-    config: Mapping[str, Any],
-    tokenizer: transformers.PreTrainedTokenizerBase,
-    fresh: bool = False,
+    vision: Mapping[str, Any], text: BertConfig, tokenizer: PreTrainedTokenizerBase
 ) -> VisualizedBGE:
-    vision = dict(config["vision"])
-    name = vision.pop("timm")
-    if name not in OFFICIAL_VISION.values():
-        raise MmragError(f"Vision tower {name!r} is not one of {list(OFFICIAL_VISION.values())}.")
-    model = VisualizedBGE(_vision(name, vision), _text(config["text"], fresh), tokenizer)
-    model.architecture = {"vision": config["vision"], "text": dict(config["text"])}
+    """The architecture; the towers' parameters are placeholders, which loaded ones replace."""
+    changes = _changes(vision)
+    if vision["timm"] not in _TOWERS:
+        raise MmragError(f"Vision tower {vision['timm']!r} is not one of {list(_TOWERS)}.")
+    with torch.device("meta"):
+        towers = EvaTower(replace(_TOWERS[vision["timm"]], **changes)), BertTower(text)
+    model = VisualizedBGE(*towers, tokenizer)
+    model.architecture = {"vision": dict(vision), "text": asdict(text)}
     return model
 
 
-def _vision(name: str, changes: Mapping[str, Any]) -> Eva:
-    changes = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
-    model = timm.create_model(name, pretrained=False, num_classes=0, **changes)
-    assert isinstance(model, Eva)
-    return model
+def _changes(vision: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs from timm's model of that name."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in vision.items() if k != "timm"}
 
 
-def _text(config: Mapping[str, Any], fresh: bool = False) -> Any:
-    kind = config.get("model_type")
-    if kind not in ("bert", "xlm-roberta"):
-        raise CheckpointError(
-            f"The text model is {kind!r}; Visualized BGE needs BERT or XLM-RoBERTa."
-        )
-    rest = {key: value for key, value in config.items() if key != "model_type"}
-    text_config = transformers.AutoConfig.for_model(kind, **rest)
-    # Without fresh weights nothing is allocated here: the checkpoint's own tensors move in.
-    with torch.device("cpu" if fresh else "meta"):
-        kinds = {"bert": transformers.BertModel, "xlm-roberta": transformers.XLMRobertaModel}
-        model: Any = kinds[kind](text_config, add_pooling_layer=False)
-    # Positions are counted by `VisualizedBGE`; these buffers would stay without memory.
-    for name, _ in list(model.embeddings.named_buffers(recurse=False)):
-        delattr(model.embeddings, name)
-    return model
+def _draw(vision: Mapping[str, Any], text: Mapping[str, Any]) -> StateDict:
+    """Fresh weights of the towers, as timm and transformers draw them."""
+    import timm
+    import transformers
+
+    changes = _changes(vision)
+    eva = timm.create_model(vision["timm"], pretrained=False, num_classes=0, **changes)
+    rest = {key: value for key, value in text.items() if key != "model_type"}
+    kinds = {"bert": transformers.BertModel, "xlm-roberta": transformers.XLMRobertaModel}
+    config = transformers.AutoConfig.for_model(text["model_type"], **rest)
+    bert: Any = kinds[text["model_type"]](config, add_pooling_layer=False)
+    drawn = {f"vision.{key}": value for key, value in eva.state_dict().items()}
+    return drawn | {f"text.{key}": value for key, value in bert.state_dict().items()}
 
 
-def _rename_official(state: StateDict, vision: Eva) -> StateDict:
+def _rename_official(state: StateDict) -> StateDict:
     renamed: StateDict = {}
-    tower: StateDict = {}
     for key, value in state.items():
         if key.startswith("bge_embeddings."):
             renamed["text.embeddings." + key.removeprefix("bge_embeddings.")] = value
         elif key.startswith("bge_encoder."):
             renamed["text.encoder." + key.removeprefix("bge_encoder.")] = value
         elif key.startswith("model_visual.visual."):
-            tower[key.removeprefix("model_visual.")] = value
+            name = key.removeprefix("model_visual.visual.")
+            for theirs, ours in _RENAMED.items():
+                name = name.replace(theirs, ours)
+            renamed["vision." + name] = value
         elif key.startswith("visual_proj."):
             renamed[key] = value
-    if "visual.pos_embed" in tower and "visual.patch_embed.proj.weight" in tower:
-        for key, value in rename_eva_keys(tower, vision).items():
-            renamed["vision." + key] = value
     return renamed
 
 
-def make_tokenizer(texts: Iterable[str], vocab_size: int) -> transformers.PreTrainedTokenizerBase:
+def make_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
     """A lower-casing WordPiece tokenizer (`[CLS] ... [SEP]`) that knows the words of `texts`.
 
     Its vocabulary is every printable ASCII character and the most frequent words; a word that is
     not among them is spelled from the longest pieces that are, so none is lost.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
 
     normalizer = normalizers.BertNormalizer(lowercase=True)
     splitter = pre_tokenizers.BertPreTokenizer()
@@ -195,7 +219,7 @@ def make_tokenizer(texts: Iterable[str], vocab_size: int) -> transformers.PreTra
         single="[CLS] $A [SEP]",
         special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")],
     )
-    fast: Any = transformers.PreTrainedTokenizerFast
+    fast: Any = PreTrainedTokenizerFast
     return fast(
         tokenizer_object=tokenizer,
         unk_token="[UNK]",
