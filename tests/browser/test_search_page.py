@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from mmrag.evaluation.known_sets import CATALOGUE
 
-from .conftest import Dashboard, settled, start_dashboard
+from .conftest import Dashboard, settled, start_dashboard, stop
 
 
 def open_page(page: Page, dashboard: Dashboard, path: str = "") -> None:
@@ -124,6 +124,7 @@ def test_a_broken_picture_is_a_sentence(page: Page, dashboard: Dashboard) -> Non
 
 def test_neither_picture_nor_instruction_is_asked_for(page: Page, dashboard: Dashboard) -> None:
     open_page(page, dashboard)
+    expect(tiles(page, "right")).to_have_count(9)
     page.get_by_text("My own picture").click()
     expect(page.locator("input[type=file]").first).to_be_attached()
     settled(page)
@@ -178,8 +179,7 @@ def test_without_milvus_and_without_a_key_there_is_a_sentence(
         expect(page.get_by_text("No Milvus answers at http://127.0.0.1:9")).to_be_visible()
         expect(page.locator("[data-testid=stException]")).to_have_count(0)
     finally:
-        process.terminate()
-        process.wait(20)
+        stop(process)
     process, keyless = start_dashboard(dashboard.home)
     try:
         open_page(page, keyless)
@@ -189,5 +189,4 @@ def test_without_milvus_and_without_a_key_there_is_a_sentence(
         # The side that needs no key still shows its results.
         expect(tiles(page, "left")).to_have_count(9)
     finally:
-        process.terminate()
-        process.wait(20)
+        stop(process)
