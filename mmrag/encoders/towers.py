@@ -215,7 +215,7 @@ class BertTower(nn.Module):
 
 def _embedding(rows: int, dim: int) -> nn.Embedding:
     """Without drawing its weights, for which torch would load its compiler, taking seconds."""
-    return nn.Embedding.from_pretrained(torch.empty(rows, dim), freeze=False)
+    return nn.Embedding(rows, dim, _weight=torch.empty(rows, dim))
 
 
 def _bert_layer(config: BertConfig) -> nn.ModuleDict:
