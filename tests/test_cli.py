@@ -48,7 +48,8 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     if command != "eval-set":
         assert "Example:\n" in done.stdout
         assert "python -m mmrag" in done.stdout.split("Example:")[1]
-        assert "--json" in done.stdout
+        # It shows pages and reports nothing.
+        assert command == "dashboard" or "--json" in done.stdout
 
 
 @pytest.mark.parametrize(
