@@ -85,8 +85,13 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     python = os.environ.get("MMRAG_TEST_MILVUS")
     if not python or not Path(python).exists():
         pytest.skip("MMRAG_TEST_MILVUS names no Python with the milvus package; use `make test`")
+    with run_milvus_server(python, tmp_path_factory.mktemp("milvus")) as uri:
+        yield uri
+
+
+@contextlib.contextmanager
+def run_milvus_server(python: str, data: Path) -> Iterator[str]:
     port = free_port()
-    data = tmp_path_factory.mktemp("milvus")
     code = (
         "import sys, time\n"
         "from milvus import MilvusServer\n"
