@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -112,3 +114,19 @@ def test_the_demo_command_ends_with_a_table_and_knows_the_way_on(tmp_path) -> No
         "demo-clip + encoder:demo",
         "demo",
     ]
+
+
+def test_training_repeated_from_the_seed_gives_the_same_losses(
+    tmp_path: Path, eval_set: EvalSet
+) -> None:
+    """The configuration of `demo`, 200 steps in small batches, twice."""
+    from mmrag.training.train import TrainingSettings, train
+
+    settings = TrainingSettings(steps=200, batch_size=4, group_size=2, seed=1, device="cpu")
+    few = replace(eval_set, images=eval_set.images[:30], queries=eval_set.queries[:30])
+    losses = [
+        train(eval_set, "new:visualized-bge-tiny", tmp_path / name, settings, held_out=few).losses
+        for name in ("first", "second")
+    ]
+    assert len(losses[0]) == 200
+    assert losses[0] == losses[1]

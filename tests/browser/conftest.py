@@ -68,13 +68,13 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait(30)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def vision_server() -> Iterator[VisionServer]:
     with VisionServer() as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def dashboard(
     tmp_path_factory: pytest.TempPathFactory, vision_server: VisionServer
 ) -> Iterator[Dashboard]:
@@ -91,7 +91,7 @@ def dashboard(
     assert "a-key-for-tests" not in log
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     if not CHROMIUM:
         pytest.skip("there is no Chromium; `apt-get install chromium`, or MMRAG_TEST_CHROMIUM")
