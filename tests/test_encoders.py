@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from mmrag import list_encoders, load_encoder
+from mmrag.benchmarks.models import open_bench_encoder
 from mmrag.encoders.device import multiplies_int8, resolve_device, resolve_precision
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import CheckpointError, ImageError, MmragError
@@ -98,6 +99,20 @@ def test_specialised_is_the_same_model(tiny: Encoder, fused: bool) -> None:
     images = [image, image, None, None, image]
     texts = [None, "a red mug with stripes", "a mug", "the same in green with stripes", "a"]
     assert np.allclose(quick.encode(images, texts), tiny.encode(images, texts), atol=1e-5)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_specialised_clip_is_the_same_model(fused: bool) -> None:
+    """Including the causal mask of its text tower."""
+    clip = open_bench_encoder("clip:ViT-B-32", "cpu", "fp32")
+    model = copy.deepcopy(clip.model)
+    model.specialise(fused)  # type: ignore[attr-defined]
+    attention = [m for m in model.modules() if isinstance(m, torch.nn.MultiheadAttention)]  # type: ignore[attr-defined]
+    assert not attention
+    quick = Encoder(model, clip.info)
+    image = PARITY / "images" / "noise.png"
+    images, texts = [image, None, None], ["the same in green", "a red mug with stripes", "a mug"]
+    assert np.allclose(quick.encode(images, texts), clip.encode(images, texts), atol=1e-5)
 
 
 def test_batches_suit_the_device(tiny: Encoder, base: Encoder) -> None:
@@ -288,7 +303,8 @@ def test_auto_precision_follows_the_hardware() -> None:
 
 def test_names(tmp_path: Path) -> None:
     with pytest.raises(
-        MmragError, match="Unknown encoder 'visualized-bge'; use visualized-bge-base"
+        MmragError,
+        match="Unknown encoder 'visualized-bge'; use demo, demo-clip, visualized-bge-base",
     ):
         load_encoder("visualized-bge")
     with pytest.raises(CheckpointError, match="mmrag download visualized-bge-m3"):
