@@ -188,8 +188,9 @@ def test_absent_and_damaged_pictures(colours: EvalSet, tmp_path: Path) -> None:
     gone = replace(colours.images[0], path=str(tmp_path / "gone.png"))
     eval_set = replace(colours, images=[gone, *colours.images[1:]])
     assert len(train(eval_set, "new:visualized-bge-tiny", tmp_path / "a", QUICK).losses) == 8
-    (tmp_path / "bad.png").write_bytes(b"no picture")
-    bad = [replace(image, path=str(tmp_path / "bad.png")) for image in colours.images[:6]]
+    damaged = colours.image_root / "bad.png"
+    damaged.write_bytes(b"no picture")
+    bad = [replace(image, path=str(damaged)) for image in colours.images[:6]]
     eval_set = replace(colours, images=[*bad, *colours.images[6:]])
     with pytest.raises(ImageError, match=r"bad\.png: not an image"):
         train(eval_set, "new:visualized-bge-tiny", tmp_path / "b", QUICK, held_out=colours)
