@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import threading
+import json
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 
 from mmrag.benchmarks.models import WORDS, open_bench_encoder
-from mmrag.benchmarks.reference import count_operations, synchronise, tutorial_loop
+from mmrag.benchmarks.reference import count_operations, tutorial_loop
 from mmrag.encoders.encoder import Encoder, Prepared
 
 from .conftest import product_rates
-from .pictures import make_files, make_picture
+from .pictures import make_files
 
 SOURCES = ("files", "arrays", "composed", "texts")
 PHOTO = (640, 480)
@@ -28,24 +28,22 @@ PHOTO = (640, 480)
 
 @dataclass
 class Setup:
-    """An encoder, and what its first batch took."""
+    """An encoder, and what `bench.first_batch` says of it."""
 
     encoder: Encoder
-    load_s: float
-    first_batch_s: float
-    params: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, str]
+    first: dict[str, float]
 
 
 @pytest.fixture(scope="module")
 def setup(request: pytest.FixtureRequest) -> Setup:
     name, device, precision = request.param
-    started = time.perf_counter()
-    encoder = open_bench_encoder(name, device, precision)
-    loaded = time.perf_counter()
-    encoder.encode([make_picture(*PHOTO, i) for i in range(8)])
-    first = time.perf_counter()
+    command = [sys.executable, "-m", "bench.first_batch", name, device, precision]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root)
     params = {"encoder": name, "device": device, "precision": precision}
-    return Setup(encoder, loaded - started, first - loaded, params)
+    first = json.loads(done.stdout.splitlines()[-1])
+    return Setup(open_bench_encoder(name, device, precision), params, first)
 
 
 @pytest.fixture(scope="module")
@@ -107,19 +105,17 @@ def test_encode(
             for _ in encoder.encode_stream(inputs, lambda item: item, size):
                 pass
 
-    with peak_memory(encoder) as peak:
-        started = time.perf_counter()
-        encode(size)
-        once = time.perf_counter() - started
-        # A round is about two seconds of whole batches.
-        n = size if quick else size * max(1, min(len(files) // size, round(2 / once)))
-        if n > size:
-            encode(n)
+    encode(size)
+    started = time.perf_counter()
+    encode(size)
+    once = time.perf_counter() - started
+    # A round is about two seconds of whole batches.
+    n = size if quick else size * max(1, min(len(files) // size, round(2 / once)))
     unit = {"composed": "pairs/s", "texts": "texts/s"}.get(source, "img/s")
     figures: dict[str, Any] = {"items": n, "unit": unit}
     figures["params"] = {**setup.params, "source": source, "batch_size": size}
-    figures.update(load_s=round(setup.load_s, 2), first_batch_s=round(setup.first_batch_s, 3))
-    figures["peak_memory_mb"] = round(peak())
+    if source == "files":
+        figures.update({key: round(value, 3) for key, value in setup.first.items()})
     benchmark.pedantic(encode, (n,), rounds=1 if quick else 5 if once < 5 else 2)
     rate = n / benchmark.stats.stats.median
     counted = operations(name, source if source in ("composed", "texts") else "images")
@@ -131,27 +127,3 @@ def test_encode(
     if source in ("files", "arrays") and loop:
         figures["times_tutorial"] = round(rate / loop, 3)
     benchmark.extra_info.update(figures)
-
-
-@contextmanager
-def peak_memory(encoder: Encoder) -> Iterator[Callable[[], float]]:
-    """Megabytes: the GPU's largest allocation, or the process's largest resident size."""
-    device = torch.device(encoder.info.device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        yield lambda: torch.cuda.max_memory_allocated(device) / 2**20
-        return
-    process, sizes, stop = psutil.Process(), [0], threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(0.01):
-            sizes[0] = max(sizes[0], process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield lambda: max(sizes[0], process.memory_info().rss) / 2**20
-    finally:
-        stop.set()
-        watcher.join()
-        synchronise(device)

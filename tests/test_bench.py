@@ -48,10 +48,9 @@ def test_a_quick_run_has_every_kind_of_row(tmp_path: Path) -> None:
     assert {row["params"]["source"] for row in encode} == {"files", "arrays", "composed", "texts"}
     for row in encode:
         assert row["figures"]["limit_share"] > 0
-        assert row["figures"]["peak_memory_mb"] > 0
-        assert row["figures"]["first_batch_s"] > 0
     of_files = next(row for row in encode if row["params"]["source"] == "files")
-    assert of_files["figures"]["times_tutorial"] > 0
+    for figure in ("times_tutorial", "peak_memory_mb", "first_batch_s"):
+        assert of_files["figures"][figure] > 0
     assert of_files["unit"] == "img/s"
     search = next(row for (group, _), row in rows.items() if group == "search")
     assert search["figures"]["recall"] == 1.0

@@ -1,4 +1,4 @@
-"""Attention: in one kernel or in two products, and the rotary one of EVA-02."""
+"""Attention: in one kernel or in two products, the rotary one of EVA-02, and CLIP's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def attend(
         query: its tokens may be fewer than those of `key` and `value`.
         key: what queries are compared with.
         value: what is averaged.
-        mask: (n, 1, 1, tokens) bool, False where a key is padding; None when nothing is.
+        mask: bool that is False where a key is not to be seen, such as (n, 1, 1, tokens) for
+            padding, or float that is added to the scores; None when all see all.
         fused: one kernel (torch's `scaled_dot_product_attention`) instead of two matrix products.
             The products are quicker in bf16 on a CPU.
 
@@ -35,7 +36,8 @@ def attend(
     else:
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
         if mask is not None:
-            scores = scores.masked_fill(~mask, -torch.inf)
+            hidden = mask.dtype == torch.bool
+            scores = scores.masked_fill(~mask, -torch.inf) if hidden else scores + mask
         context = scores.softmax(-1) @ value
     return context.transpose(1, 2).flatten(2)
 
@@ -115,3 +117,33 @@ class QuickEvaAttention(nn.Module):
         context = attend(rotated[0], rotated[1], value, None, self._fused)
         attended: torch.Tensor = self.proj(self.norm(context))
         return attended
+
+
+class QuickSelfAttention(nn.Module):
+    """torch's `MultiheadAttention` as open_clip's blocks call it, for inference only.
+
+    torch's turns batches round, and copies the weights for each input of the batch in bf16.
+
+    Args:
+        attention: with `batch_first`, over queries, keys and values of one width.
+        fused: see `attend`.
+    """
+
+    def __init__(self, attention: nn.MultiheadAttention, fused: bool) -> None:
+        super().__init__()
+        self.heads, self._fused = attention.num_heads, fused
+        self.qkv = nn.Linear(attention.embed_dim, 3 * attention.embed_dim)
+        self.qkv.weight, self.qkv.bias = attention.in_proj_weight, attention.in_proj_bias
+        self.proj = nn.Linear(attention.embed_dim, attention.embed_dim)
+        self.proj.weight, self.proj.bias = attention.out_proj.weight, attention.out_proj.bias
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        *_: torch.Tensor,
+        need_weights: bool = False,
+        attn_mask: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, None]:
+        """(n, tokens, dim) to the same shape; keys and values are those of the same `x`."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.proj(attend(qkv[0], qkv[1], qkv[2], attn_mask, self._fused)), None

@@ -14,10 +14,10 @@ from mmrag.encoders.device import (
 )
 from mmrag.encoders.encoder import Encoder, EncoderInfo
 from mmrag.encoders.packed import Int8Linear, PackedLinear, can_pack, pack_linear_layers
-from mmrag.encoders.visualized_bge import VisualizedBGE
 
 if TYPE_CHECKING:
     from mmrag.encoders.clip import CLIPModel
+    from mmrag.encoders.visualized_bge import VisualizedBGE
 
 
 def build_encoder(
@@ -52,7 +52,7 @@ def build_encoder(
     )
     model.eval().requires_grad_(False)
     on_cpu = torch_device.type == "cpu"
-    if precision != "fp32" and isinstance(model, VisualizedBGE):
+    if precision != "fp32":
         model.specialise(fused=not on_cpu)
     model.to(torch_device, torch_dtype(precision, torch_device))
     if on_cpu:

@@ -14,12 +14,14 @@ import numpy as np
 import open_clip
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transformer import ResidualAttentionBlock
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 from torchvision.transforms import Normalize
 
 from mmrag import config as settings
+from mmrag.encoders.attention import QuickSelfAttention
 from mmrag.encoders.checkpoints import (
     load_into,
     read_card,
@@ -100,6 +102,18 @@ class CLIPModel(nn.Module):
             return images
         unit = F.normalize(images.float(), dim=-1), F.normalize(words.float(), dim=-1)
         return self.image_weight * unit[0] + (1 - self.image_weight) * unit[1]
+
+    def specialise(self, fused: bool) -> None:
+        """Make it quicker in ways that cannot be trained any more; see `attend` for `fused`."""
+        for block in self.clip.modules():
+            attention = getattr(block, "attn", None)
+            if (
+                isinstance(block, ResidualAttentionBlock)
+                and isinstance(attention, nn.MultiheadAttention)
+                and attention.batch_first
+                and not hasattr(block, "ln_1_kv")
+            ):
+                block.attn = QuickSelfAttention(attention, fused)
 
     def _embed_images(self, pixels: torch.Tensor) -> torch.Tensor:
         weight = next(self.clip.parameters())

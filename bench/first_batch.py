@@ -1,0 +1,35 @@
+"""A process of its own, for what only the first batch of a fresh process shows.
+
+`python -m bench.first_batch ENCODER DEVICE PRECISION` prints JSON: seconds to load the encoder
+(imports are done before), seconds of its first batch, and the peak memory in MB: the GPU's largest
+allocation, or the largest resident size of the process.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+
+import torch
+
+from bench.pictures import make_picture
+from mmrag.benchmarks.models import open_bench_encoder
+
+if __name__ == "__main__":
+    name, device, precision = sys.argv[1:]
+    pictures = [make_picture(640, 480, i) for i in range(8)]
+    started = time.perf_counter()
+    encoder = open_bench_encoder(name, device, precision)
+    loaded = time.perf_counter()
+    encoder.encode(pictures)
+    first = time.perf_counter()
+    encoder.encode(pictures * (encoder.batch_size // len(pictures) + 1))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if sys.platform == "darwin":
+        peak /= 1024
+    if device.startswith("cuda"):
+        peak = torch.cuda.max_memory_allocated(device) / 2**20
+    times = {"load_s": loaded - started, "first_batch_s": first - loaded}
+    print(json.dumps({**times, "peak_memory_mb": round(peak)}))
