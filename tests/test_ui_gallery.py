@@ -211,7 +211,7 @@ def test_indexing_waits_while_a_search_computes(folder: Path) -> None:
         assert wait_until(lambda: job(number).state == "running")
         assert not indexing_jobs.queue().wait(number, 1).is_over
         assert indexing_jobs.is_busy("turns")
-        page = click(gallery(), "Index")
+        page = gallery(tab="Collections")
         assert "Stop" in [button.label for button in page.button]
     assert indexing_jobs.queue().wait(number, 60).state == "done"
     assert not indexing_jobs.is_busy("turns")

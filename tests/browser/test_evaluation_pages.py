@@ -90,6 +90,8 @@ def test_a_run_from_elsewhere_is_scored(page: Page, evaluated: Dashboard) -> Non
     page.locator("input[type=file]").set_input_files(
         {"name": "bad.trec", "mimeType": "text/plain", "buffer": b"this is no run"}
     )
+    expect(page.get_by_text("bad.trec")).to_be_visible()
+    settled(page)
     page.get_by_role("button", name="Add", exact=True).click()
     expect(page.get_by_text("That did not work")).to_be_visible()
 
