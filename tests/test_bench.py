@@ -20,6 +20,7 @@ from mmrag.benchmarks.results import (
     compare_results,
     last_two,
     list_results,
+    merged,
     read_results,
     results_frame,
 )
@@ -112,6 +113,17 @@ def test_rows_and_regressions(tmp_path: Path) -> None:
     assert not any(change.regressed for change in compare_results(new, old, threshold=0.6))
     with pytest.raises(MmragError, match="no two results of one machine"):
         last_two(files[:2])
+
+
+def test_parts_of_one_commit_are_saved_together(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.json", tmp_path / "new.json"
+    rows = {"old": [("a", 1), ("b", 2)], "new": [("b", 3), ("c", 4)]}
+    for path in (old, new):
+        listed = [{"fullname": name, "stats": value} for name, value in rows[path.stem]]
+        path.write_text(json.dumps({"benchmarks": listed}))
+    together = {b["fullname"]: b["stats"] for b in json.loads(merged(new, old))["benchmarks"]}
+    assert together == {"a": 1, "b": 3, "c": 4}
+    assert json.loads(merged(new, tmp_path / "absent")) == json.loads(new.read_text())
 
 
 def test_noise_is_no_regression(tmp_path: Path) -> None:

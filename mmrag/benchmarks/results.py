@@ -106,6 +106,19 @@ def read_results(path: Path) -> BenchFile:
         raise MmragError(f"{path} is not a result of `python -m mmrag bench`: {error}") from error
 
 
+def merged(new: Path, old: Path) -> str:
+    """The JSON of `new`, with what only `old` measured; `old` need not be there.
+
+    So a suite that takes long can be measured in parts, at one commit.
+    """
+    content = json.loads(new.read_text(encoding="utf-8"))
+    if old.is_file():
+        again = {one["fullname"] for one in content["benchmarks"]}
+        before = json.loads(old.read_text(encoding="utf-8"))["benchmarks"]
+        content["benchmarks"] += [one for one in before if one["fullname"] not in again]
+    return json.dumps(content, indent=1) + "\n"
+
+
 def list_results(folder: Path = RESULTS) -> list[BenchFile]:
     """The result files of a folder, oldest first."""
     files = [read_results(path) for path in sorted(folder.glob("*.json"))]

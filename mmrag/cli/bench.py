@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,11 @@ _THRESHOLD = 0.1
 @click.option("--only", metavar="WORDS", help="As pytest's -k: encode, 'decode or search', ...")
 @click.option("--uri", metavar="U", help="A Milvus server to measure beside Milvus Lite.")
 @click.option("--quick", is_flag=True, help="Small sizes, to see that it works.")
-@click.option("--save", is_flag=True, help="Keep the result under bench/results.")
+@click.option(
+    "--save",
+    is_flag=True,
+    help="Keep the result under bench/results, beside earlier ones of this commit.",
+)
 @json_option
 @click.pass_context
 def bench(context: click.Context, /, **options: Any) -> None:
@@ -39,6 +42,7 @@ def bench(context: click.Context, /, **options: Any) -> None:
     Example:
       python -m mmrag bench --encoder visualized-bge-base --only encode
       python -m mmrag bench --save
+      python -m mmrag bench --save --only search
       python -m mmrag bench compare
     """
     if context.invoked_subcommand is None:
@@ -55,7 +59,7 @@ def _run(
     save: bool,
     as_json: bool,
 ) -> None:
-    from mmrag.benchmarks.results import RESULTS, read_results
+    from mmrag.benchmarks.results import RESULTS, merged, read_results
 
     if not (_ROOT / "bench" / "conftest.py").is_file():
         raise MmragError("The bench suite is not here; run this in a clone of mmrag's repository.")
@@ -87,7 +91,7 @@ def _run(
             RESULTS.mkdir(parents=True, exist_ok=True)
             kind = "-quick" if result.quick else ""
             saved = RESULTS / f"{result.machine_name}-{result.commit[:8]}{kind}.json"
-            shutil.copyfile(out, saved)
+            saved.write_text(merged(out, saved), encoding="utf-8")
     if as_json:
         rows = [{**vars(row), "spread": row.spread} for row in result.rows]
         print_json(

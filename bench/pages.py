@@ -1,0 +1,134 @@
+"""What a visitor with a browser waits for, timed inside the page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+_SEARCH_DRAWN = "shown('textarea') && shown('[data-testid=stSelectbox]')"
+_RESULTS = "tiles('left_grid').length > 0 && tiles('right_grid').length > 0"
+# Components draw into shadow roots. `press` clicks a button by its words and resolves to the
+# milliseconds until the condition holds, looked at in every frame.
+_HELPERS = """
+window.shown = (selector) => {
+  const element = document.querySelector(selector);
+  return element !== null && element.getBoundingClientRect().height > 0;
+};
+window.inside = (name) => [...document.querySelectorAll(`.st-key-${name} *`)]
+  .map((element) => element.shadowRoot).filter((root) => root !== null);
+window.tiles = (name) => inside(name).flatMap((root) => [...root.querySelectorAll('.tile')]);
+window.words = (name) => tiles(name).map((tile) => tile.textContent).join('|');
+window.loaded = (name) => inside(name).flatMap((root) => [...root.querySelectorAll('img')])
+  .every((image) => image.complete || image.getBoundingClientRect().top > window.innerHeight);
+window.press = async (label, condition) => {
+  const buttons = [...document.querySelectorAll('button')];
+  const found = buttons.find((b) => b.textContent.trim().endsWith(label) || b.ariaLabel === label);
+  const holds = new Function(`return ${condition}`);
+  const before = performance.now();
+  found.click();
+  await new Promise((resolve, reject) => {
+    const look = () => {
+      if (holds()) resolve();
+      else if (performance.now() - before > 60000) reject(new Error(`never: ${condition}`));
+      else requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+  });
+  return performance.now() - before;
+};
+"""
+
+
+@contextmanager
+def open_browser() -> Iterator[Browser]:
+    """Debian's Chromium, or what `MMRAG_TEST_CHROMIUM` names."""
+    chromium = os.environ.get("MMRAG_TEST_CHROMIUM") or shutil.which("chromium")
+    if not chromium:
+        raise SystemExit("There is no Chromium; `apt-get install chromium`.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+def first_page(browser: Browser, url: str) -> tuple[float, float]:
+    """Seconds until a new visitor sees the Search page, and until it shows results."""
+    page = _new_page(browser)
+    began = time.perf_counter()
+    page.goto(url)
+    page.wait_for_function(_SEARCH_DRAWN, polling="raf", timeout=120_000)
+    drawn = time.perf_counter() - began
+    page.wait_for_function(_RESULTS, polling="raf", timeout=120_000)
+    results = time.perf_counter() - began
+    page.close()
+    return drawn, results
+
+
+def widget_changes(browser: Browser, url: str, times: int) -> list[float]:
+    """Milliseconds of changing the view of results that are there, back and forth."""
+    page = _search_page(browser, url)
+    charts = "document.querySelectorAll('[data-testid=stVegaLiteChart] svg').length == 2"
+    found = []
+    for _ in range(times):
+        found.append(_press(page, "Timings", charts))
+        found.append(_press(page, "Pictures", _RESULTS))
+    page.close()
+    return found
+
+
+def searches(browser: Browser, url: str, times: int) -> list[float]:
+    """Milliseconds of the next query of the set, both sides, none asked before."""
+    page = _search_page(browser, url)
+    found = []
+    for _ in range(times):
+        page.evaluate("window.old = ['left_grid', 'right_grid'].map(words)")
+        changed = "words('left_grid') != old[0] && words('right_grid') != old[1] && " + _RESULTS
+        found.append(_press(page, "Next", changed))
+        page.wait_for_timeout(100)
+    page.close()
+    return found
+
+
+def gallery_pages(browser: Browser, url: str, collection: str, times: int) -> list[float]:
+    """Milliseconds of turning to a page of 60 pictures that nobody has looked at before."""
+    page = _new_page(browser)
+    page.goto(f"{url}/gallery?collection={collection}")
+    grid = f"browse_{collection}"
+    page.wait_for_function(f"tiles('{grid}').length == 60", timeout=120_000)
+    found = []
+    for number in range(times):
+        first = 60 * (number + 1) + 1
+        drawn = f"document.body.innerText.includes('{first:,} to {first + 59:,} of')"
+        whole = f"tiles('{grid}').length == 60 && loaded('{grid}')"
+        page.evaluate(f"window.old = words('{grid}')")
+        found.append(_press(page, "Next page", f"{drawn} && words('{grid}') != old && {whole}"))
+        page.wait_for_timeout(100)
+    page.close()
+    return found
+
+
+def _new_page(browser: Browser) -> Page:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.add_init_script(_HELPERS)
+    return page
+
+
+def _search_page(browser: Browser, url: str) -> Page:
+    page = _new_page(browser)
+    page.goto(url)
+    page.wait_for_function(_RESULTS, timeout=120_000)
+    page.wait_for_timeout(500)
+    return page
+
+
+def _press(page: Page, label: str, condition: str) -> float:
+    return float(
+        page.evaluate("([label, condition]) => press(label, condition)", [label, condition])
+    )
