@@ -63,7 +63,7 @@ def open_gallery(
             skipped.append(Skipped(relative, "is not a file"))
     images.sort(key=lambda image: image.image_id)
     if metadata is not None:
-        images, unmatched = _join(images, root, Path(metadata))
+        images, unmatched = join_metadata(images, root, Path(metadata))
         skipped += unmatched
     return Gallery(images, skipped)
 
@@ -81,7 +81,7 @@ def read_records(path: Path) -> Iterator[tuple[int, Any]]:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise MmragError(f"No metadata file at {path}.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise MmragError(f"{path} cannot be read: {error}") from error
     try:
         whole = json.loads(text, parse_constant=lambda _: None)
@@ -136,9 +136,10 @@ def _walk(root: Path) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def _join(
+def join_metadata(
     images: list[GalleryImage], root: Path, metadata: Path
 ) -> tuple[list[GalleryImage], list[Skipped]]:
+    """The images with text and fields from a metadata file, and records that fit none."""
     by_id = {image.image_id: image for image in images}
     described: set[str] = set()
     skipped = []

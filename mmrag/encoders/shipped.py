@@ -17,7 +17,7 @@ def drawings_only(encoder: str, paths: Iterable[str]) -> str | None:
         encoder: its name.
         paths: pictures of the gallery; the first few are looked at.
     """
-    if not (SHIPPED_DIR / encoder / "config.json").is_file():
+    if Path(encoder).name != encoder or not (SHIPPED_DIR / encoder / "config.json").is_file():
         return None
     root = CATALOGUE.resolve()
     if all(Path(path).resolve().is_relative_to(root) for path in islice(paths, 20)):

@@ -1,0 +1,80 @@
+"""What every worker needs: the encoder, loaded by name, on its share of the machine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmrag import config
+from mmrag.errors import MmragError
+
+if TYPE_CHECKING:
+    from mmrag.encoders.encoder import Encoder, EncoderInfo
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Which encoder, as `load_encoder` takes it; made where the paths mean something."""
+
+    name: str
+    checkpoint: str | None = None
+    text_model: str | None = None
+    image_weight: float | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    home: str = field(default_factory=lambda: str(config.home()))
+    max_pixels: int = field(default_factory=config.max_pixels)
+
+    def absolute(self) -> EncoderSpec:
+        """The same with absolute paths where the fields name files or folders that are here."""
+        return replace(
+            self,
+            name=_absolute(self.name),
+            checkpoint=self.checkpoint and _absolute(self.checkpoint),
+            text_model=self.text_model and _absolute(self.text_model),
+        )
+
+    def load(self, threads: int, fingerprint: str | None = None) -> Encoder:
+        """The encoder, in a process of its own that computes with so many threads.
+
+        Args:
+            threads: for torch on a CPU.
+            fingerprint: what its vectors must have.
+
+        Raises:
+            MmragError: it cannot be loaded here, or is another one.
+        """
+        # A node may have a home of its own; what decides which images are skipped is the same.
+        os.environ.setdefault("MMRAG_HOME", self.home)
+        os.environ["MMRAG_MAX_PIXELS"] = str(self.max_pixels)
+        import torch
+
+        from mmrag.encoders import load_encoder
+
+        torch.set_num_threads(threads)
+        encoder = load_encoder(
+            self.name,
+            checkpoint=self.checkpoint,
+            text_model=self.text_model,
+            image_weight=self.image_weight,
+            device=self.device,
+            precision=self.precision,
+        )
+        if fingerprint is not None and encoder.info.fingerprint != fingerprint:
+            raise MmragError(
+                f"The encoder {self.name!r} is not the same on all nodes: fingerprint "
+                f"{encoder.info.fingerprint} here, {fingerprint} expected. Copy its files."
+            )
+        return encoder
+
+
+def describe(spec: EncoderSpec, threads: int) -> tuple[EncoderInfo, int]:
+    """The encoder as a worker has it, and the batch size that suits it there."""
+    encoder = spec.load(threads)
+    return encoder.info, encoder.batch_size
+
+
+def _absolute(name: str) -> str:
+    return str(Path(name).absolute()) if Path(name).exists() else name
