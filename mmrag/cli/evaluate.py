@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmrag.cli.distributed_options import check_engine, encoder_spec, engine_options
 from mmrag.cli.options import (
     encoder_options,
     json_option,
@@ -20,8 +22,9 @@ from mmrag.cli.options import (
 from mmrag.cli.rerank_options import RerankChoice, open_reranker, rerank_options
 
 if TYPE_CHECKING:
-    from mmrag.evaluation.stages import Progress
+    from mmrag.evaluation.stages import Progress, Ranker
     from mmrag.runs.run import Run
+    from mmrag.search import Searcher
 
 
 @click.command()
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
 @click.option("--answer-model", metavar="M", default="gpt-4o", show_default=True)
 @rerank_options
 @encoder_options
+@engine_options
 @json_option
 def evaluate(
     eval_set: str,
@@ -72,6 +76,9 @@ def evaluate(
     answers: bool,
     answer_model: str,
     reranking: RerankChoice,
+    engine: str,
+    address: str | None,
+    workers: int | None,
     as_json: bool,
     **encoder: Any,
 ) -> int:
@@ -96,6 +103,7 @@ def evaluate(
     from mmrag.search import Searcher
     from mmrag.vision.budget import Budget
 
+    check_engine(engine, address=address, workers=workers)
     if check_precision:
         if encoder["precision"] not in ("auto", "fp32"):
             raise click.UsageError("--check-precision compares with --precision fp32.")
@@ -127,10 +135,11 @@ def evaluate(
                 batch_size=batch_size,
                 progress=bars.counter("indexing", len(labelled.images), "img"),
             )
-            with index:
+            searcher = Searcher(index, loaded, reranker)
+            with index, _ranker(engine, encoder, searcher, address, workers) as ranker:
                 run = run_evaluation(
                     labelled,
-                    Searcher(index, loaded, reranker),
+                    searcher,
                     k,
                     rerank_k=reranking.rerank_k if reranker else None,
                     metrics=metrics or None,
@@ -149,6 +158,7 @@ def evaluate(
                     resume=resume,
                     answer_model=answering,
                     on_progress=bars.show,
+                    ranker=ranker,
                 )
             runs.append(run)
             if run.state != "complete":
@@ -161,6 +171,21 @@ def evaluate(
         print(f"Not complete: {runs[-1].state}. The same command goes on.", file=sys.stderr)
         return 1
     return 0
+
+
+def _ranker(
+    engine: str,
+    encoder: dict[str, Any],
+    searcher: Searcher,
+    address: str | None,
+    workers: int | None,
+) -> AbstractContextManager[Ranker | None]:
+    """Who ranks the queries: Ray workers, or nobody but this process."""
+    if engine != "ray":
+        return nullcontext()
+    from mmrag.distributed.ranking import ray_ranker
+
+    return ray_ranker(encoder_spec(encoder), searcher, address=address, workers=workers)
 
 
 def set_folders(folder: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from mmrag.evaluation.describe import (
 )
 from mmrag.evaluation.eval_set import EvalSet
 from mmrag.evaluation.metrics import canonical, cutoff, default_metrics, score_rankings
-from mmrag.evaluation.stages import Progress, Stages, Variant
+from mmrag.evaluation.stages import Progress, Ranker, Stages, Variant
 from mmrag.evaluation.summary import summarise
 from mmrag.runs.run import RERANKED, RETRIEVAL, Ranked, Run, percentiles
 from mmrag.runs.store import RunStore, now
@@ -50,6 +50,7 @@ def evaluate(
     answer_model: VisionModel | None = None,
     on_progress: Callable[[Progress], Any] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    ranker: Ranker | None = None,
 ) -> Run:
     """Rank, score and store; an interrupted evaluation that is the same goes on where it was.
 
@@ -74,6 +75,7 @@ def evaluate(
         on_progress: called with a `Progress` as stages go on, in this thread.
         should_stop: asked between batches and reranked queries; when true, the run is kept with
             state "stopped" and its metrics are over the queries that were finished.
+        ranker: ranks the batches elsewhere, with the same results.
 
     Returns:
         The run. Its state is "complete", "stopped" or "stopped: budget".
@@ -96,6 +98,7 @@ def evaluate(
             limit=limit,
             batch_size=batch_size,
             answer_model=answer_model,
+            ranker=ranker,
         )
         return evaluation.run(resume, on_progress, should_stop)
     finally:
@@ -119,6 +122,7 @@ class _Evaluation:
         limit: int | None,
         batch_size: int,
         answer_model: VisionModel | None,
+        ranker: Ranker | None,
     ) -> None:
         if not 1 <= k <= 10_000 or batch_size < 1:
             raise MmragError("k must be between 1 and 10,000, and the batch size at least 1.")
@@ -127,7 +131,7 @@ class _Evaluation:
         self.reranker = searcher.reranker
         self.rerank_k = self._rerank_k(rerank_k)
         self.ablations, self.store, self.answer_model = ablations, store, answer_model
-        self.seed, self.batch_size = seed, batch_size
+        self.seed, self.batch_size, self.ranker = seed, batch_size, ranker
         self.metrics = [canonical(one) for one in metrics or default_metrics(eval_set, k)]
         for one in self.metrics:
             if (cutoff(one) or 1) > k:
@@ -150,6 +154,7 @@ class _Evaluation:
             "exclude_query_image": eval_set.exclude_query_image,
             "ablations": asdict(ablations),
             "answer_model": answer_model.name if answer_model else None,
+            **(ranker.settings if ranker else {}),
         }
         self.fresh = new_run(eval_set, self.eval_set.queries, searcher, hashes, name, settings)
 
@@ -165,7 +170,9 @@ class _Evaluation:
         if run is None:
             run = self.fresh
             self.store.start(run, key)
-        stages = Stages(self.store, run.run_id, self.batch_size, on_progress, should_stop)
+        stages = Stages(
+            self.store, run.run_id, self.batch_size, on_progress, should_stop, self.ranker
+        )
         state = "interrupted"
         try:
             self._make(run, stages)

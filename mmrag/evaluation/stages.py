@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -42,6 +42,19 @@ class Variant:
     query: Query
 
 
+class Ranker(Protocol):
+    """Whoever ranks batches of queries elsewhere, with the searcher's encoder and index."""
+
+    def __call__(
+        self, batches: Sequence[Sequence[Variant]], k: int, exclude_query_image: bool
+    ) -> Iterator[list[Ranked]]:
+        """What `rank_batch` returns for each batch, in order."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a run notes about it."""
+
+
 class Stages:
     """Makes and stores the rankings of one run.
 
@@ -51,6 +64,7 @@ class Stages:
         batch_size: queries per batch.
         on_progress: told after each batch or reranked query.
         should_stop: asked between them; when it says so, `Cancelled` is raised.
+        ranker: ranks in this process's place.
     """
 
     def __init__(
@@ -60,12 +74,14 @@ class Stages:
         batch_size: int,
         on_progress: Callable[[Progress], Any] | None,
         should_stop: Callable[[], bool] | None,
+        ranker: Ranker | None = None,
     ) -> None:
         self.store = store
         self.run_id = run_id
         self.batch_size = batch_size
         self._on_progress = on_progress or (lambda _: None)
         self._should_stop = should_stop or (lambda: False)
+        self._ranker = ranker
 
     def retrieve(
         self,
@@ -82,14 +98,23 @@ class Stages:
         """
         done = self.store.read(self.run_id, stage)
         self.report(stage, len(done), len(variants))
-        for batch in self._batches(variants, self.batch_size):
-            if all(one.labelled.query_id in done for one in batch):
-                continue
+        batches = [
+            batch
+            for batch in self._batches(variants, self.batch_size)
+            if not all(one.labelled.query_id in done for one in batch)
+        ]
+        if batches:
             self.check_stop()
-            ranked = _rank_batch(searcher, batch, k, exclude_query_image)
+        if self._ranker is not None:
+            rankings = self._ranker(batches, k, exclude_query_image)
+        else:
+            rankings = (rank_batch(searcher, one, k, exclude_query_image) for one in batches)
+        for left, ranked in enumerate(rankings, start=1):
             self.store.write(self.run_id, stage, ranked)
             done.update((one.query_id, one) for one in ranked)
             self.report(stage, len(done), len(variants))
+            if left < len(batches):
+                self.check_stop()
         return done
 
     def rerank(
@@ -135,9 +160,10 @@ class Stages:
             yield items[start : start + size]
 
 
-def _rank_batch(
+def rank_batch(
     searcher: Searcher, batch: Sequence[Variant], k: int, exclude_query_image: bool
 ) -> list[Ranked]:
+    """The rankings of one batch; a query whose picture cannot be read has an empty one."""
     try:
         return _rank(searcher, batch, k, exclude_query_image)
     except ImageError:
