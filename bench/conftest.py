@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -95,16 +94,6 @@ def server_uri(request: pytest.FixtureRequest) -> Iterator[str | None]:
             yield started
     else:
         yield None
-
-
-@cache
-def product_rates(device: str, precision: str) -> float:
-    """Operations per second of a large product, measured once in a run."""
-    import torch
-
-    from mmrag.benchmarks.reference import product_rate
-
-    return product_rate(torch.device(device), precision)
 
 
 def pytest_benchmark_update_machine_info(
