@@ -23,7 +23,7 @@ $(VENV)/.users: requirements.txt
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	@touch $@
 
-$(VENV)/.developers: requirements-dev.txt $(VENV)/.users
+$(VENV)/.developers: requirements-dev.txt requirements-distributed.txt $(VENV)/.users
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	@touch $@
 
