@@ -95,7 +95,7 @@ def embedding_map(uri: str, name: str, state: str, method: str) -> Map:
         held = browse.labels(image_id, row["metadata"] or {})
         texts.append(textwrap.shorten(row["text"], _TEXT, placeholder="…"))
         labels.append({label: value for label, value in held.items() if label in seen.facets})
-    with resources.model_lock():
+    with resources.model_turns().turn():
         return Map(ids, texts, labels, project(vectors, method))
 
 
@@ -105,7 +105,7 @@ def duplicates(uri: str, name: str, state: str, threshold: float) -> Duplicates:
     index = resources.index(uri, name)
     sample = sample_ids(overview(uri, name, state).image_ids, MAX_IMAGES)
     ids, vectors = read_vectors(index, sample)
-    with resources.model_lock():
+    with resources.model_turns().turn():
         close = near_duplicates(vectors, threshold)
     involved = sorted({ids[row] for pair in close.pairs for row in pair[:2]})
     hashes = {i: row["content_hash"] for i, row in index.get(involved, ["content_hash"]).items()}

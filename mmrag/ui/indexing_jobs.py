@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from mmrag.evaluation.queue import JobQueue, Work
 from mmrag.evaluation.stages import Progress
 from mmrag.index.indexing import IndexReport
 from mmrag.ui import gallery_data, resources
+from mmrag.ui.turns import Turns
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +101,7 @@ def _work(plan: IndexingPlan) -> Work:
             if should_stop():
                 raise Cancelled("Stopped; what was indexed is kept.")
 
-        patient = Encoder(_TakesTurns(encoder.model, resources.model_lock()), encoder.info)
+        patient = Encoder(_TakesTurns(encoder.model, resources.model_turns()), encoder.info)
         try:
             with ImageIndex.open(resources.uri(), plan.collection, patient) as index:
                 try:
@@ -126,11 +125,11 @@ def _work(plan: IndexingPlan) -> Work:
 class _TakesTurns:
     """A model that computes one batch at a time, so that searches come in between."""
 
-    def __init__(self, model: EmbeddingModel, lock: threading.Lock) -> None:
+    def __init__(self, model: EmbeddingModel, turns: Turns) -> None:
         self.dim = model.dim
         self.image_size = model.image_size
         self._model = model
-        self._lock = lock
+        self._turns = turns
 
     def preprocess(self, image: Image.Image) -> Pixels:
         return self._model.preprocess(image)
@@ -139,8 +138,5 @@ class _TakesTurns:
         return self._model.parameters()
 
     def embed(self, pixels: torch.Tensor | None, texts: Sequence[str] | None) -> torch.Tensor:
-        with self._lock:
-            vectors = self._model.embed(pixels, texts)
-        # A lock is not fair: without a pause, this thread would mostly take it again at once.
-        time.sleep(0.005)
-        return vectors
+        with self._turns.turn():
+            return self._model.embed(pixels, texts)

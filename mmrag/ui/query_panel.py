@@ -16,6 +16,7 @@ from mmrag.images import read_bytes
 from mmrag.thumbnails import data_url
 from mmrag.types import Query
 from mmrag.ui import resources, url
+from mmrag.ui.markdown import escaped
 from mmrag.ui.paste import pasted_picture
 from mmrag.ui.picture_grid import Tile, picture_grid
 
@@ -94,8 +95,16 @@ def _from_set() -> ChosenQuery | None:
         _go_button("Previous", ":material/chevron_left:", ids[(at - 1) % step])
         _go_button("Next", ":material/chevron_right:", ids[(at + 1) % step])
         _go_button("Random", ":material/shuffle:", random.choice(ids))
-        with st.popover("Browse", icon=":material/grid_view:", help="All queries with pictures"):
-            _browse(eval_set)
+        all_queries = st.popover(
+            "Browse",
+            icon=":material/grid_view:",
+            help="All queries with pictures",
+            key="browse",
+            on_change="rerun",
+        )
+        if all_queries.open:
+            with all_queries:
+                _browse(eval_set)
     if st.session_state.get("text_of") != (name, chosen.query_id):
         # A link may carry an edited instruction; it belongs to the query that it names.
         first = "text_of" not in st.session_state
@@ -182,7 +191,9 @@ def _go_button(label: str, icon: str, query_id: str) -> None:
 
 def _browse(eval_set: EvalSet) -> None:
     categories = sorted({query.category for query in eval_set.queries if query.category})
-    wanted = st.pills("Category", categories, key="browse_category") if categories else None
+    wanted = None
+    if categories:
+        wanted = st.pills("Category", categories, format_func=escaped, key="browse_category")
     matching = [q for q in eval_set.queries if wanted is None or q.category == wanted]
     pages = -(-len(matching) // PER_PAGE)
     page = st.pagination(max(1, pages), key=f"browse_page_{wanted}")

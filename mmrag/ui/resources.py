@@ -7,6 +7,8 @@ results live in their session only.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ from mmrag import config
 from mmrag.errors import MmragError
 from mmrag.evaluation.known_sets import known_eval_sets
 from mmrag.runs.store import RunStore
+from mmrag.ui.turns import Turns
 
 if TYPE_CHECKING:
     from mmrag.encoders.encoder import Encoder
@@ -45,10 +48,36 @@ def reranker(name: str, presentation: str = "grid") -> Reranker:
     return load_reranker(name, presentation=presentation, encoder=loaded)
 
 
+@st.cache_resource(show_spinner=False)
+def warm_up() -> threading.Thread:
+    """Import what computes while the first page is drawn; once per process."""
+    thread = threading.Thread(target=_import_encoders, name="mmrag-warm-up", daemon=True)
+    thread.start()
+    return thread
+
+
+def _import_encoders() -> None:
+    import mmrag.encoders.encoder
+    import mmrag.search  # noqa: F401
+
+
 @st.cache_resource
-def model_lock() -> threading.Lock:
-    """Held while a model computes: side by side, two on the same cores are slower than in turn."""
-    return threading.Lock()
+def model_turns() -> Turns:
+    """Taken while a model computes: side by side, two on the same cores are slower than in turn."""
+    return Turns()
+
+
+@contextmanager
+def model_turn() -> Iterator[None]:
+    """Wait for the model; while others are before one, a line on the page says how many."""
+    place = st.empty()
+
+    def say(before: int) -> None:
+        place.info(f"Waiting: {before} before you.", icon=":material/hourglass_top:")
+
+    with model_turns().turn(say):
+        place.empty()
+        yield
 
 
 @st.cache_resource(max_entries=16, show_spinner=False, on_release=lambda index: index.close())

@@ -10,7 +10,7 @@ import streamlit as st
 
 from mmrag.errors import MmragError
 from mmrag.types import Hit, SearchResult
-from mmrag.ui import side, url
+from mmrag.ui import resources, side, url
 from mmrag.ui.ask_panel import ask_panel
 from mmrag.ui.navigation import show_error
 from mmrag.ui.query_panel import ChosenQuery, apply_pending, choose_query
@@ -26,6 +26,7 @@ VIEWS = {"pictures": "Pictures", "panorama": "Panorama", "timings": "Timings"}
 
 def main() -> None:
     """The page."""
+    resources.warm_up()
     found = ensure_something_to_search()
     apply_pending()
     query_column, sides_column = st.columns([2, 5], gap="medium")
@@ -48,7 +49,7 @@ def _configurations(found: dict[str, CollectionInfo]) -> dict[str, side.Configur
 def _may_search(configurations: dict[str, side.Configuration], chosen: ChosenQuery) -> bool:
     """What is free is searched at once; what costs money waits for a click."""
     state = "|".join([c.key() for c in configurations.values()] + [chosen.digest()])
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         clicked = st.button("Search", type="primary", icon=":material/search:")
         st.button("Swap", icon=":material/swap_horiz:", on_click=side.swap)
         st.button("Right as left", icon=":material/content_copy:", on_click=side.copy_left)

@@ -29,7 +29,7 @@ def ensure_something_to_search() -> dict[str, CollectionInfo]:
         )
         st.stop()
     bar = st.progress(0.0, "Indexing the catalogue that ships with mmrag …")
-    with resources.model_lock():
+    with resources.model_turn():
         if not usable_collections():
             demo.index_catalogue(lambda share, what: bar.progress(share, what))
     bar.empty()

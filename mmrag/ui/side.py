@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import altair as alt
-import pandas as pd
 import streamlit as st
 
 from mmrag.encoders.shipped import drawings_only
-from mmrag.grid import encode_grid, result_grid
+from mmrag.types import SearchResult
 from mmrag.ui import resources, url
 from mmrag.ui.picture_grid import picture_grid
 from mmrag.ui.tiles import first_right, hit_tiles, judged
 
 if TYPE_CHECKING:
     from mmrag.index.image_index import CollectionInfo
-    from mmrag.types import SearchResult
     from mmrag.ui.query_panel import ChosenQuery
 
 SIDES = ("left", "right")
@@ -126,23 +124,31 @@ def search(configuration: Configuration, chosen: ChosenQuery) -> SearchResult:
         return kept[key]
     info = configuration.collection
     encoder = resources.encoder(info.encoder)
-    index = resources.index(resources.uri(), info.name)
-    with resources.model_lock():
-        result = Searcher(index, encoder).search(
-            chosen.query(),
-            configuration.candidates,
-            exclude_query_image=chosen.exclude_query_image,
-        )
+    searcher = Searcher(resources.index(resources.uri(), info.name), encoder)
+    query = chosen.query()
+    with resources.model_turn():
+        began = time.perf_counter()
+        vectors = searcher.encode([query])
+        encoded = time.perf_counter()
+    searching = time.perf_counter()
+    [hits] = searcher.search_vectors(
+        [query],
+        vectors,
+        configuration.candidates,
+        exclude_query_image=chosen.exclude_query_image,
+    )
+    times = {"encode": encoded - began, "search": time.perf_counter() - searching}
+    result = SearchResult(query, hits, {stage: 1000 * s for stage, s in times.items()})
     name = configuration.reranker.name
     if name and result.hits:
         reranker = resources.reranker(name, configuration.reranker.presentation)
         if configuration.reranker.costs_money:
             result = reranker.rerank(result)
         else:
-            with resources.model_lock():
+            with resources.model_turn():
                 result = reranker.rerank(result)
-        stages = {n: ms for n, ms in result.timings_ms.items() if n != "total"}
-        result = replace(result, timings_ms={**stages, "total": sum(stages.values())})
+    stages = {n: ms for n, ms in result.timings_ms.items() if n != "total"}
+    result = replace(result, timings_ms={**stages, "total": sum(stages.values())})
     kept[key] = result
     while len(kept) > RESULTS_KEPT:
         kept.popitem(last=False)
@@ -180,6 +186,8 @@ def show(
 
 def panorama(result: SearchResult) -> bytes:
     """The grid as the reranker saw it: candidates in the order of retrieval, as JPEG."""
+    from mmrag.grid import encode_grid, result_grid
+
     hits = sorted(result.hits, key=lambda hit: hit.retrieval_rank)
     columns = max(1, math.ceil(math.sqrt(len(hits))))
     return encode_grid(result_grid(replace(result, hits=hits), columns=columns))
@@ -208,6 +216,9 @@ def _report(result: SearchResult) -> None:
 
 
 def _timings(result: SearchResult) -> None:
+    import altair as alt
+    import pandas as pd
+
     stages = [
         {"stage": stage, "ms": round(ms, 1), "order": i}
         for i, (stage, ms) in enumerate(result.timings_ms.items())

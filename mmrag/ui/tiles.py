@@ -83,15 +83,13 @@ def as_json(result: SearchResult) -> str:
 
 def as_csv(result: SearchResult) -> str:
     """The hits as CSV, safe to open in a spreadsheet."""
+    from mmrag.runs.exports import spreadsheet_cell
+
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(["rank", "image_id", "file", "score", "retrieval_rank", "text"])
     for hit in result.hits:
         cells = [hit.image_id, Path(hit.path).name, hit.text]
-        image_id, file, text = map(_no_formula, cells)
+        image_id, file, text = map(spreadsheet_cell, cells)
         writer.writerow([hit.rank, image_id, file, f"{hit.score:.6f}", hit.retrieval_rank, text])
     return out.getvalue()
-
-
-def _no_formula(cell: str) -> str:
-    return "'" + cell if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
