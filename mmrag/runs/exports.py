@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +22,7 @@ from mmrag.runs.trec import trec_lines
 
 FORMATS = ("trec", "csv", "json", "parquet", "html", *SUBMISSIONS)
 # A spreadsheet takes a cell that begins so for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA = re.compile(r"[\t\r\n]|[\s'\"]*[=+\-@＝＋－＠]")
 
 
 def export_run(run: Run, format: str, stage: str | None = None) -> list[tuple[str, bytes]]:
@@ -149,12 +150,13 @@ def _csv(run: Run) -> str:
         if writer is None:
             writer = csv.DictWriter(out, list(row), lineterminator="\n")
             writer.writeheader()
-        writer.writerow({name: _cell(value) for name, value in row.items()})
+        writer.writerow({name: spreadsheet_cell(value) for name, value in row.items()})
     return out.getvalue()
 
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(_FORMULA):
+def spreadsheet_cell(value: Any) -> Any:
+    """The value; a text that a spreadsheet would take for a formula gets an apostrophe in front."""
+    if isinstance(value, str) and _FORMULA.match(value):
         return "'" + value
     return value
 

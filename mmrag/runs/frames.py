@@ -12,6 +12,7 @@ from mmrag.evaluation.difference import common_rows
 from mmrag.evaluation.eval_set import EvalSet
 from mmrag.evaluation.statistics import bootstrap_interval, generator
 from mmrag.runs.compare import Entry, RunTable
+from mmrag.runs.exports import spreadsheet_cell
 from mmrag.runs.run import Run
 
 DEPTH = 50
@@ -60,6 +61,24 @@ def table(found: RunTable, metrics: Sequence[str]) -> pd.DataFrame:
                     cells[f"Δ {name}"] = f"{difference.delta:+.3f} ({p_value(difference.p_holm)})"
         cells["p50 ms"] = None if row.p50_ms is None else round(row.p50_ms, 1)
         cells["p95 ms"] = None if row.p95_ms is None else round(row.p95_ms, 1)
+        cells["USD per query"] = row.cost_per_query_usd
+        rows.append(cells)
+    return pd.DataFrame(rows)
+
+
+def numbers(found: RunTable, metrics: Sequence[str]) -> pd.DataFrame:
+    """A `RunTable` in numbers: each metric with its interval, difference and corrected p."""
+    rows = []
+    for row in found.rows:
+        cells: dict[str, object] = {"run": row.label, "queries": row.queries}
+        for name in metrics:
+            estimate, difference = row.metrics.get(name), row.differences.get(name)
+            low, high = estimate.ci95 if estimate else (None, None)
+            cells |= {name: estimate and estimate.mean, f"{name} low": low, f"{name} high": high}
+            if len(found.rows) > 1:
+                cells[f"{name} difference"] = difference and difference.delta
+                cells[f"{name} p"] = difference and difference.p_holm
+        cells |= {"p50 ms": row.p50_ms, "p95 ms": row.p95_ms}
         cells["USD per query"] = row.cost_per_query_usd
         rows.append(cells)
     return pd.DataFrame(rows)
@@ -163,3 +182,10 @@ def query_differences(a: Entry, b: Entry, metric: str) -> pd.DataFrame:
         }
     ).dropna()
     return frame.sort_values(["change", "query"], ascending=[False, True], ignore_index=True)
+
+
+def as_csv(frame: pd.DataFrame) -> str:
+    """A table as CSV, safe to open in a spreadsheet: see `exports.spreadsheet_cell`."""
+    safe = frame.map(spreadsheet_cell).rename(columns=spreadsheet_cell)
+    text: str = safe.to_csv(index=False, lineterminator="\n")
+    return text

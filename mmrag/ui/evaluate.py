@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import streamlit as st
 
 from mmrag.evaluation.ablations import Ablations
 from mmrag.evaluation.estimate import estimate
 from mmrag.evaluation.known_sets import known_eval_sets
-from mmrag.evaluation.queue import Job, JobQueue
-from mmrag.evaluation.stages import Progress
+from mmrag.evaluation.queue import Job
 from mmrag.runs.store import RunStore
 from mmrag.ui import resources
+from mmrag.ui.evaluation_jobs import Plan, queue, submit
 from mmrag.ui.navigation import show_error
 
 ABLATIONS = {
@@ -29,30 +26,6 @@ STATES = {
     "failed": ":material/error: failed",
     "cancelled": ":material/cancel: cancelled",
 }
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What one evaluation will do."""
-
-    eval_set: str
-    encoder: str
-    reranker: resources.RerankerChoice
-    k: int
-    rerank_k: int
-    limit: int | None
-    ablations: Ablations
-    max_cost: float | None
-
-    def title(self) -> str:
-        """In words."""
-        return f"{self.eval_set}: {self.encoder}, {self.reranker.label}"
-
-
-@st.cache_resource
-def queue() -> JobQueue:
-    """The one queue of this process."""
-    return JobQueue()
 
 
 def main() -> None:
@@ -124,10 +97,10 @@ def _choose() -> list[Plan]:
 
 def _start(plans: list[Plan]) -> None:
     for plan in plans:
-        st.caption(_estimate(plan, resources.runs()))
+        st.text(_estimate(plan, resources.runs()))
     if st.button("Start", type="primary", icon=":material/play_arrow:"):
         for plan in plans:
-            queue().submit(plan.title(), _work(plan))
+            submit(plan)
         st.toast(f"{len(plans)} in the queue")
 
 
@@ -140,52 +113,20 @@ def _estimate(plan: Plan, store: RunStore) -> str:
     return f"{plan.title()}: about {guess.seconds:.0f} s{cost}, by {guess.runs} earlier runs."
 
 
-def _work(plan: Plan) -> Callable[[Callable[[Progress], None], Callable[[], bool]], str]:
-    def work(on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> str:
-        from mmrag.evaluation.evaluate import evaluate
-        from mmrag.evaluation.gallery_index import index_eval_set
-        from mmrag.rerank import load_reranker
-        from mmrag.search import Searcher
-        from mmrag.vision.budget import Budget
-        from mmrag.vision.model import VisionModel
-
-        eval_set = resources.eval_set(plan.eval_set)
-        encoder = resources.encoder(plan.encoder)
-        done = 0
-
-        def indexed(n: int) -> None:
-            nonlocal done
-            done += n
-            on_progress(Progress("indexing", done, len(eval_set.images)))
-
-        budget = Budget(plan.max_cost)
-        name = plan.reranker.name
-        reranker = None
-        if name:
-            reranker = load_reranker(name, presentation=plan.reranker.presentation, max_cost=budget)
-        index, _ = index_eval_set(eval_set, encoder, resources.uri(), progress=indexed)
-        with index:
-            run = evaluate(
-                eval_set,
-                Searcher(index, encoder, reranker),
-                plan.k,
-                rerank_k=plan.rerank_k if name else None,
-                ablations=plan.ablations,
-                answer_model=(
-                    VisionModel("gpt-4o", budget=budget) if plan.ablations.answers else None
-                ),
-                store=resources.runs(),
-                limit=plan.limit,
-                on_progress=on_progress,
-                should_stop=should_stop,
-            )
-        return run.run_id
-
-    return work
-
-
-@st.fragment(run_every=1.0)
 def _watch() -> None:
+    """The queue of all visitors; looked at often only while something happens in it."""
+    busy = st.session_state.queue_busy = _is_busy()
+    st.fragment(_jobs, run_every=1.0 if busy else 5.0)()
+
+
+def _is_busy() -> bool:
+    return any(not job.is_over for job in queue().jobs())
+
+
+def _jobs() -> None:
+    if _is_busy() != st.session_state.queue_busy:
+        # How often a fragment runs is decided where the page draws it.
+        st.rerun()
     jobs = queue().jobs()
     if not jobs:
         st.caption("Nothing is running. Evaluations go on when you leave this page.")

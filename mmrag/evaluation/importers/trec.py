@@ -31,7 +31,7 @@ def import_set(source: Path, folder: Path, images: Path | None = None) -> EvalSe
     """
     root = data_folder(source, "topics.tsv")
     pictures = image_folder(images, root / "images", root)
-    qrels = _qrels(root / "qrels.txt")
+    qrels = read_trec_qrels(root / "qrels.txt")
     judged = {image_id for grades in qrels.values() for image_id in grades}
     listed = root / "images.tsv"
     gallery = _listed(listed, str(pictures)) if listed.exists() else _found(pictures, judged)
@@ -47,7 +47,8 @@ def import_set(source: Path, folder: Path, images: Path | None = None) -> EvalSe
     )
 
 
-def _qrels(path: Path) -> Qrels:
+def read_trec_qrels(path: Path) -> Qrels:
+    """Judgments in TREC's four columns: topic to image to grade; grades below 0 become 0."""
     qrels: Qrels = {}
     for number, line in read_lines(path):
         try:

@@ -1,0 +1,86 @@
+"""Evaluating in the background: it goes on when its visitor leaves, and others see it too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import streamlit as st
+
+from mmrag.evaluation.ablations import Ablations
+from mmrag.evaluation.queue import JobQueue, Work
+from mmrag.evaluation.stages import Progress
+from mmrag.ui import resources
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one evaluation will do."""
+
+    eval_set: str
+    encoder: str
+    reranker: resources.RerankerChoice
+    k: int
+    rerank_k: int
+    limit: int | None
+    ablations: Ablations
+    max_cost: float | None
+
+    def title(self) -> str:
+        """In words."""
+        return f"{self.eval_set}: {self.encoder}, {self.reranker.label}"
+
+
+@st.cache_resource
+def queue() -> JobQueue:
+    """The one queue of this process."""
+    return JobQueue()
+
+
+def submit(plan: Plan) -> int:
+    """Put a plan into the queue; returns the job's number."""
+    return queue().submit(plan.title(), _work(plan))
+
+
+def _work(plan: Plan) -> Work:
+    def work(on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> str:
+        from mmrag.evaluation.evaluate import evaluate
+        from mmrag.evaluation.gallery_index import index_eval_set
+        from mmrag.rerank import load_reranker
+        from mmrag.search import Searcher
+        from mmrag.vision.budget import Budget
+        from mmrag.vision.model import VisionModel
+
+        eval_set = resources.eval_set(plan.eval_set)
+        encoder = resources.encoder(plan.encoder)
+        done = 0
+
+        def indexed(n: int) -> None:
+            nonlocal done
+            done += n
+            on_progress(Progress("indexing", done, len(eval_set.images)))
+
+        budget = Budget(plan.max_cost)
+        name = plan.reranker.name
+        reranker = None
+        if name:
+            reranker = load_reranker(name, presentation=plan.reranker.presentation, max_cost=budget)
+        index, _ = index_eval_set(eval_set, encoder, resources.uri(), progress=indexed)
+        with index:
+            run = evaluate(
+                eval_set,
+                Searcher(index, encoder, reranker),
+                plan.k,
+                rerank_k=plan.rerank_k if name else None,
+                ablations=plan.ablations,
+                answer_model=(
+                    VisionModel("gpt-4o", budget=budget) if plan.ablations.answers else None
+                ),
+                store=resources.runs(),
+                limit=plan.limit,
+                on_progress=on_progress,
+                should_stop=should_stop,
+            )
+        return run.run_id
+
+    return work

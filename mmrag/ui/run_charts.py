@@ -1,0 +1,115 @@
+"""The charts of the Runs page, for the page and as files."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Mapping
+
+import altair as alt
+import pandas as pd
+
+_GREEN, _RED = "#2a9d70", "#d1495b"
+_WIDTH = 720
+# As in `.streamlit/config.toml`, for charts that leave the page.
+_COLOURS = ["#2f6fde", "#e07a1f", "#2a9d70", "#b0489b", "#8a7a1f", "#5b6b7f"]
+
+# Opaque, whatever the marks are.
+_LEGEND = alt.Legend(orient="top", symbolOpacity=1, labelLimit=400)
+
+
+def hit_rates(frame: pd.DataFrame) -> alt.LayerChart:
+    """Hit rate over k with its band; takes `frames.curves`."""
+    lines = alt.Chart(frame).encode(
+        x=alt.X(
+            "k:Q",
+            title="k, results looked at",
+            axis=alt.Axis(tickMinStep=1),
+            scale=alt.Scale(domain=[1, int(frame["k"].max())], nice=False),
+        ),
+        color=_by_run(),
+    )
+    scale = alt.Scale(zero=False, domainMax=1)
+    band = lines.mark_area(opacity=0.15).encode(
+        y=alt.Y("low:Q", scale=scale, title="hit rate"), y2="high:Q"
+    )
+    line = lines.mark_line().encode(
+        y="hit rate:Q", tooltip=["run:N", "k:Q", alt.Tooltip("hit rate:Q", format=".3f")]
+    )
+    return (band + line).properties(height=340)
+
+
+def category_bars(frame: pd.DataFrame, metric: str) -> alt.LayerChart:
+    """A metric by category with whiskers; takes `frames.categories`."""
+    base = alt.Chart(frame).encode(
+        y=alt.Y("category:N", title=None, sort=None),
+        yOffset=alt.YOffset("run:N", sort=None),
+        color=_by_run(),
+    )
+    bars = base.mark_bar(cornerRadiusEnd=3).encode(
+        x=alt.X("value:Q", title=metric),
+        tooltip=["run:N", "category:N", alt.Tooltip("value:Q", format=".3f")],
+    )
+    whiskers = base.mark_rule(strokeWidth=1.5).encode(
+        x="low:Q", x2="high:Q", color=alt.value("#808080")
+    )
+    return (bars + whiskers).properties(height=max(160, 18 * len(frame)))
+
+
+def trade_off(frame: pd.DataFrame, metric: str) -> alt.LayerChart:
+    """A metric against latency, cost as size; takes `frames.trade_off`."""
+    base = alt.Chart(frame).encode(
+        x=alt.X("p50 ms:Q", title="milliseconds per query (median)", scale=alt.Scale(type="log")),
+        color=_by_run(),
+    )
+    points = base.mark_circle(opacity=0.9).encode(
+        y=alt.Y("value:Q", title=metric, scale=alt.Scale(zero=False)),
+        size=alt.Size("USD per query:Q", title="USD per query", scale=alt.Scale(range=[120, 900])),
+        tooltip=[
+            "run:N",
+            alt.Tooltip("value:Q", format=".3f"),
+            alt.Tooltip("p50 ms:Q", format=".1f"),
+            alt.Tooltip("USD per query:Q", format=".5f"),
+        ],
+    )
+    bars = base.mark_rule().encode(y="low:Q", y2="high:Q")
+    return (bars + points).properties(height=340)
+
+
+def query_changes(frame: pd.DataFrame, metric: str) -> alt.Chart:
+    """What each query gained or lost; takes `frames.query_differences`, without the unchanged."""
+    placed = frame.reset_index(drop=True).assign(place=lambda f: f.index)
+    return (
+        alt.Chart(placed)
+        .mark_bar()
+        .encode(
+            x=alt.X("place:O", title="queries, by change", axis=None),
+            y=alt.Y("change:Q", title=f"change in {metric}"),
+            color=alt.condition("datum.change > 0", alt.value(_GREEN), alt.value(_RED)),
+            tooltip=["query:N", "category:N", alt.Tooltip("change:Q", format="+.3f")],
+        )
+        .properties(height=220)
+    )
+
+
+def as_zip(charts: Mapping[str, alt.Chart | alt.LayerChart]) -> bytes:
+    """Every chart as SVG and as Vega-Lite specification with its data, in one archive."""
+    import vl_convert
+
+    out = io.BytesIO()
+    with (
+        alt.data_transformers.enable("default", max_rows=None),
+        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for title, chart in charts.items():
+            wide = chart.properties(width=_WIDTH, background="white")
+            spec = wide.configure_range(category=_COLOURS).to_json()
+            name = re.sub(r"\W+", "-", title.lower()).strip("-")
+            archive.writestr(f"{name}.vl.json", spec)
+            archive.writestr(f"{name}.svg", vl_convert.vegalite_to_svg(spec))
+    return out.getvalue()
+
+
+def _by_run() -> alt.Color:
+    return alt.Color("run:N", title=None, sort=None, legend=_LEGEND)
