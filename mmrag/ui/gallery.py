@@ -6,7 +6,7 @@ import streamlit as st
 
 from mmrag import demo
 from mmrag.index.image_index import CollectionInfo
-from mmrag.ui import resources
+from mmrag.ui import resources, url
 from mmrag.ui.browse_panel import browse_panel
 from mmrag.ui.duplicates_panel import duplicates_panel
 from mmrag.ui.indexing_panel import EMBEDS, indexing_panel, vectors_bytes
@@ -14,7 +14,12 @@ from mmrag.ui.map_panel import map_panel
 from mmrag.ui.setup import ensure_something_to_search, usable_collections
 from mmrag.ui.side import readable
 
-TABS = ("Browse", "Map", "Near-duplicates", "Collections")
+TABS = {
+    "browse": "Browse",
+    "map": "Map",
+    "duplicates": "Near-duplicates",
+    "collections": "Collections",
+}
 
 
 def main() -> None:
@@ -27,7 +32,7 @@ def main() -> None:
         indexing_panel(found, None)
         return
     chosen = _choose(found)
-    browse, map_, duplicates, collections = st.tabs(TABS, key="tab", bind="query-params")
+    browse, map_, duplicates, collections = url.tabs("tab", TABS)
     if browse.open:
         with browse:
             browse_panel(chosen)
@@ -44,21 +49,19 @@ def main() -> None:
 
 def _choose(found: dict[str, CollectionInfo]) -> CollectionInfo:
     titles = _titles(found)
-    if st.session_state.get("collection", name := next(iter(found))) not in found:
-        # It was deleted; the field would go on showing it.
-        st.session_state.collection = name
+    first = next(iter(found))
+    url.before("collection", list(found), first)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        name = st.selectbox(
+        st.selectbox(
             "Collection",
             list(found),
             format_func=titles.__getitem__,
             key="collection",
-            bind="query-params",
             on_change=_begin_again,
             label_visibility="collapsed",
             width=380,
         )
-        info = found[name]
+        info = found[url.after("collection", first)]
         st.text(
             f"{info.rows:,} images, {info.encoder}, {info.dim} dimensions, "
             f"{_size(vectors_bytes(info))} of vectors of {EMBEDS.get(info.embed, info.embed)}"
@@ -67,7 +70,7 @@ def _choose(found: dict[str, CollectionInfo]) -> CollectionInfo:
 
 
 def _titles(found: dict[str, CollectionInfo]) -> dict[str, str]:
-    """What each collection is called in the field and in the URL; no two the same."""
+    """What each collection is called in the field; no two the same."""
     titles: dict[str, str] = {}
     for name, info in found.items():
         plain = readable(name)

@@ -15,7 +15,7 @@ from mmrag.errors import MmragError
 from mmrag.index.browse import read_images
 from mmrag.index.image_index import CollectionInfo
 from mmrag.thumbnails import data_url
-from mmrag.ui import gallery_data, resources
+from mmrag.ui import gallery_data, resources, url
 from mmrag.ui.image_dialog import describe, search_link
 from mmrag.ui.navigation import show_error
 
@@ -63,14 +63,13 @@ def map_panel(info: CollectionInfo) -> None:
 def _choose(facets: dict[str, dict[str, int]], collection: str) -> tuple[str, str]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         known = methods()
-        method = st.segmented_control(
+        url.before("projection", known, "pca")
+        st.segmented_control(
             "Projection",
             known,
-            default="pca",
             required=True,
             format_func=METHODS.__getitem__,
             key="projection",
-            bind="query-params",
             help="PCA keeps the directions of most variance; UMAP keeps neighbours together."
             + ("" if "umap" in known else " `pip install umap-learn` brings UMAP."),
         )
@@ -82,7 +81,7 @@ def _choose(facets: dict[str, dict[str, int]], collection: str) -> tuple[str, st
             key=f"coloured_{collection}",
             width=240,
         )
-    return method, colour
+    return url.after("projection", "pca"), colour
 
 
 def _chart(drawn: gallery_data.Map, colour: str, key: str) -> int | None:
