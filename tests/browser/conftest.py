@@ -5,67 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.conftest import ROOT, free_port, wait_until
+from tests.dashboard_server import Dashboard, start_dashboard, stop
 from tests.vision_server import VisionServer
 
 CHROMIUM = os.environ.get("MMRAG_TEST_CHROMIUM") or shutil.which("chromium")
 SCREENSHOTS = os.environ.get("MMRAG_TEST_SCREENSHOTS")
 expect.set_options(timeout=60_000)
-
-
-@dataclass
-class Dashboard:
-    """A running dashboard."""
-
-    url: str
-    home: Path
-    log: Path
-
-
-def start_dashboard(home: Path, **env: str) -> tuple[subprocess.Popen[bytes], Dashboard]:
-    port = free_port()
-    log = home / "dashboard.log"
-    home.mkdir(parents=True, exist_ok=True)
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MMRAG_", "OPENAI_"))}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mmrag", "dashboard", "--no-prepare", "--port", str(port)],
-        cwd=ROOT,
-        env={**clean, "MMRAG_HOME": str(home), "MMRAG_STORE_LINGER": "0.5", **env},
-        stdout=log.open("wb"),
-        stderr=subprocess.STDOUT,
-    )
-    url = f"http://localhost:{port}"
-
-    def up() -> bool:
-        try:
-            return httpx.get(url).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    if not wait_until(up, 60):
-        process.kill()
-        raise AssertionError(log.read_text())
-    return process, Dashboard(url, home, log)
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """As Ctrl-C does; a second time where a connection of the browser's is still open."""
-    process.terminate()
-    try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        process.terminate()
-        process.wait(30)
 
 
 @pytest.fixture(scope="package")

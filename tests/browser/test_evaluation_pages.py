@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import zipfile
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from mmrag import demo
 from mmrag.runs.store import RunStore
+from tests.dashboard_server import Dashboard
 
-from .conftest import Dashboard, settled
+from .conftest import save_screenshot, settled
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +84,12 @@ def test_a_run_from_elsewhere_is_scored(page: Page, evaluated: Dashboard) -> Non
     open_page(page, evaluated, "runs")
     page.get_by_text("Add a run from elsewhere").click()
     lines = "theme-00000 Q0 item-00000 1 1.0 elsewhere\n"
-    page.locator("input[type=file]").set_input_files(
+    page.locator("input[type=file]").first.set_input_files(
         {"name": "other.trec", "mimeType": "text/plain", "buffer": lines.encode()}
     )
     page.get_by_role("button", name="Add", exact=True).click()
     expect(page.get_by_text(re.compile("Added as run"))).to_be_visible()
-    page.locator("input[type=file]").set_input_files(
+    page.locator("input[type=file]").first.set_input_files(
         {"name": "bad.trec", "mimeType": "text/plain", "buffer": b"this is no run"}
     )
     expect(page.get_by_text("bad.trec")).to_be_visible()
@@ -96,18 +98,59 @@ def test_a_run_from_elsewhere_is_scored(page: Page, evaluated: Dashboard) -> Non
     expect(page.get_by_text("That did not work")).to_be_visible()
 
 
+def test_judgments_are_added_and_charts_are_taken_away(page: Page, evaluated: Dashboard) -> None:
+    open_page(page, evaluated, "runs")
+    page.get_by_text("Export", exact=True).click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Charts as SVG").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert "hit-rate-over-k.svg" in archive.namelist()
+    page.get_by_text("Add judgments (qrels)").click()
+    lines = "theme-00000 0 item-00000 1\ntheme-00001 0 item-00000 1\n"
+    page.locator("input[type=file]").nth(1).set_input_files(
+        {"name": "second.qrels", "mimeType": "text/plain", "buffer": lines.encode()}
+    )
+    expect(page.get_by_text("second.qrels")).to_be_visible()
+    page.get_by_label("Name of the judgments").fill("second")
+    page.get_by_role("button", name="Add judgments").click()
+    expect(page.get_by_text("Added as eval set catalogue-second")).to_be_visible()
+    page.get_by_text(re.compile(r"All runs \(\d+\)")).click()
+    page.get_by_label("Remove what was uploaded").click()
+    page.get_by_role("option", name="Judgments catalogue-second").click()
+    settled(page)
+    page.get_by_role("button", name="Remove", exact=True).click()
+    page.get_by_role("button", name="Remove it").click()
+    expect(page.get_by_test_id("stDialog")).to_have_count(0)
+    settled(page)
+    assert not (evaluated.home / "eval_sets" / "catalogue-second").exists()
+
+
 def test_the_speed_page_says_how_to_measure(page: Page, dashboard: Dashboard) -> None:
     open_page(page, dashboard, "speed")
     expect(page.get_by_role("button", name="Measure this machine")).to_be_visible()
 
 
-@pytest.mark.parametrize("path", ["", "evaluate", "runs", "speed", "gallery", "health"])
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
+DRAWN = {
+    "": ".st-key-right_grid .tile",
+    "evaluate": "text=Queue",
+    "runs": "[data-testid=stDataFrame]",
+    "speed": "text=Measure this machine",
+    "gallery": ".tile",
+    "health": "text=Versions",
+}
+
+
+@pytest.mark.parametrize("path", DRAWN)
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_every_page_fits(
     page: Page, evaluated: Dashboard, path: str, width: int, scheme: str
 ) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-    open_page(page, evaluated, path)
-    expect(page.locator("[data-testid=stException]")).to_have_count(0)
+    page.goto(f"{evaluated.url}/{path}")
+    expect(page.locator(DRAWN[path]).first).to_be_visible()
+    settled(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    main = page.locator("[data-testid=stMain]")
+    assert main.evaluate("element => element.scrollWidth - element.clientWidth") <= 0
+    save_screenshot(page, f"{path or 'search'}-{width}-{scheme}")

@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from .conftest import Dashboard, save_screenshot, settled
+from tests.dashboard_server import Dashboard
+
+from .conftest import save_screenshot, settled
 
 HOSTILE = "**bold** <img src=x onerror=alert(1)> $x$ :smile:"
 
@@ -44,7 +46,7 @@ def index(page: Page) -> None:
 
 
 def delete(page: Page, dashboard: Dashboard, collection: str) -> None:
-    open_page(page, dashboard, f"gallery?collection={collection}&tab=Collections")
+    open_page(page, dashboard, f"gallery?collection={collection}&tab=collections")
     page.get_by_role("button", name="Delete this collection").click()
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_test_id("stDialog")).to_have_count(0)
@@ -78,7 +80,7 @@ def test_browsing_the_catalogue(page: Page, dashboard: Dashboard) -> None:
 
 
 def test_a_point_of_the_map_shows_its_picture(page: Page, dashboard: Dashboard) -> None:
-    open_page(page, dashboard, "gallery?tab=Map")
+    open_page(page, dashboard, "gallery?tab=map")
     points = page.locator("[data-testid=stVegaLiteChart] .role-mark path")
     expect(points.nth(899)).to_be_attached()
     points.nth(5).click(force=True)
@@ -90,7 +92,7 @@ def test_a_point_of_the_map_shows_its_picture(page: Page, dashboard: Dashboard) 
 def test_a_folder_is_indexed_browsed_and_deleted(
     page: Page, dashboard: Dashboard, photos: Path
 ) -> None:
-    open_page(page, dashboard, "gallery?tab=Collections")
+    open_page(page, dashboard, "gallery?tab=collections")
     page.get_by_role("textbox", name="Folder").fill(str(photos))
     page.get_by_role("textbox", name="Descriptions").fill(str(photos / "d.csv"))
     index(page)
@@ -115,7 +117,7 @@ def test_a_folder_is_indexed_browsed_and_deleted(
 def test_an_upload_is_kept_until_its_collection_goes(
     page: Page, dashboard: Dashboard, photos: Path
 ) -> None:
-    open_page(page, dashboard, "gallery?tab=Collections")
+    open_page(page, dashboard, "gallery?tab=collections")
     page.get_by_text("Upload pictures").click()
     settled(page)
     names = ["0.png", "1.png", "broken.jpg"]
@@ -140,9 +142,7 @@ def test_health(page: Page, dashboard: Dashboard) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize(
-    "path", ["gallery", "gallery?tab=Map", "gallery?tab=Near-duplicates", "health"]
-)
+@pytest.mark.parametrize("path", ["gallery", "gallery?tab=map", "gallery?tab=duplicates", "health"])
 def test_nothing_is_wider_than_the_screen(
     page: Page, dashboard: Dashboard, path: str, width: int, scheme: str
 ) -> None:

@@ -9,8 +9,9 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from mmrag.evaluation.known_sets import CATALOGUE
+from tests.dashboard_server import Dashboard, start_dashboard, stop
 
-from .conftest import Dashboard, settled, start_dashboard, stop
+from .conftest import settled
 
 
 def open_page(page: Page, dashboard: Dashboard, path: str = "") -> None:

@@ -1,15 +1,10 @@
-"""The Gallery and Health pages' logic, without a browser."""
+"""The Gallery page's logic, without a browser."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import pytest
 import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -18,63 +13,13 @@ from mmrag import ImageIndex, list_collections, open_gallery
 from mmrag.encoders.encoder import Encoder
 from mmrag.evaluation.queue import Job
 from mmrag.ui import indexing_jobs, resources
+from tests.conftest import wait_until
 
-from .conftest import ROOT, wait_until
-
-
-@pytest.fixture(autouse=True)
-def _only_tiny(
-    tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
-    """The one encoder here is a small one, and nothing is cached from test to test."""
-    shutil.copytree(tiny_folder, tmp_path / "shipped" / "tiny")
-    monkeypatch.setattr("mmrag.encoders.SHIPPED_DIR", tmp_path / "shipped")
-    monkeypatch.setattr("mmrag.demo.SHIPPED_DIR", tmp_path / "shipped")
-    monkeypatch.setenv("MMRAG_ENCODER", "tiny")
-    yield
-    st.cache_resource.clear()
-    st.cache_data.clear()
-
-
-@pytest.fixture
-def photos(folder: Path, tiny: Encoder) -> Path:
-    """Twelve pictures in a collection, two of them described."""
-    records = [
-        {"image_path": "a/01.png", "description": "a red mug", "colour": "red"},
-        {"image_path": "a/03.png", "description": "**a** <b>blue</b> mug", "colour": "blue"},
-    ]
-    (folder / "m.jsonl").write_text("\n".join(map(json.dumps, records)))
-    with ImageIndex.open(collection="photos", encoder=tiny) as index:
-        index.add(open_gallery(folder, folder / "m.jsonl"))
-    return folder
+from .pages import click, open_page, run, texts, tiles
 
 
 def gallery(**query: str) -> AppTest:
-    page = AppTest.from_file(str(ROOT / "mmrag" / "ui" / "gallery.py"), default_timeout=60)
-    for key, value in query.items():
-        page.query_params[key] = value
-    return run(page)
-
-
-def run(page: AppTest) -> AppTest:
-    page.run()
-    assert list(page.exception) == []
-    return page
-
-
-def texts(page: AppTest) -> str:
-    return "\n".join(str(element.value) for element in page.text)
-
-
-def tiles(page: AppTest) -> list[dict[str, Any]]:
-    """The pictures that the page draws, of all its grids."""
-    grids = page.get("bidi_component")
-    return [tile for grid in grids for tile in json.loads(grid.proto.json)["items"]]
-
-
-def click(page: AppTest, label: str) -> AppTest:
-    next(button for button in page.button if button.label == label).click()
-    return run(page)
+    return open_page("gallery", **query)
 
 
 def job(number: int) -> Job:
@@ -139,7 +84,7 @@ def test_many_images_come_in_pages(tmp_path: Path, tiny: Encoder) -> None:
 
 
 def test_the_map_has_every_image_and_its_colour(photos: Path) -> None:
-    page = gallery(tab="Map")
+    page = gallery(tab="map")
     (chart,) = page.get("vega_lite_chart")
     spec = json.loads(chart.proto.spec)
     assert spec["encoding"]["color"]["scale"]["domain"] == ["none", "red", "blue"]
@@ -151,7 +96,7 @@ def test_copies_are_near_duplicates(photos: Path, tiny: Encoder) -> None:
     (photos / "copy.png").write_bytes((photos / "a" / "01.png").read_bytes())
     with ImageIndex.open(collection="photos", encoder=tiny) as index:
         index.add(open_gallery(photos))
-    page = gallery(tab="Near-duplicates", cosine="1.0")
+    page = gallery(tab="duplicates", cosine="1.0")
     assert "1 pairs among 13 images." in texts(page)
     assert "1.0000, the same file" in texts(page)
     assert [tile["id"] for tile in tiles(page)] == ["a/01.png", "copy.png"]
@@ -169,7 +114,7 @@ def test_a_folder_is_indexed_and_what_is_skipped_is_listed(folder: Path) -> None
     page.text_input[2].set_value("My mugs!")
     click(page, "Index")
     wait_for_jobs()
-    page = gallery(tab="Collections")
+    page = gallery(tab="collections")
     assert "12 added, 0 updated, 0 unchanged, 0 removed, 1 skipped" in texts(page)
     skipped = page.dataframe[1].value
     assert skipped.values.tolist() == [["bad.jpg", "not an image in a supported format"]]
@@ -183,7 +128,7 @@ def test_another_folder_does_not_replace_a_collection_by_mistake(
     other = tmp_path / "other"
     other.mkdir()
     Image.new("RGB", (20, 20), "red").save(other / "x.png")
-    page = gallery(tab="Collections")
+    page = gallery(tab="collections")
     page.text_input[0].set_value(str(other))
     page.text_input[2].set_value("photos")
     click(page, "Index")
@@ -196,22 +141,22 @@ def test_another_folder_does_not_replace_a_collection_by_mistake(
 
 
 def test_a_failure_is_a_sentence(photos: Path) -> None:
-    page = gallery(tab="Collections")
+    page = gallery(tab="collections")
     page.text_input[0].set_value(str(photos))
     page.text_input[1].set_value(str(photos / "absent.csv"))
     click(page, "Index")
     wait_for_jobs()
-    assert "No metadata file at" in texts(gallery(tab="Collections"))
+    assert "No metadata file at" in texts(gallery(tab="collections"))
     assert list_collections()[0].rows == 12
 
 
 def test_indexing_waits_while_a_search_computes(folder: Path) -> None:
-    with resources.model_lock():
+    with resources.model_turns().turn():
         number = indexing_jobs.submit(indexing_jobs.IndexingPlan(str(folder), "turns", "tiny"))
         assert wait_until(lambda: job(number).state == "running")
         assert not indexing_jobs.queue().wait(number, 1).is_over
         assert indexing_jobs.is_busy("turns")
-        page = gallery(tab="Collections")
+        page = gallery(tab="collections")
         assert "Stop" in [button.label for button in page.button]
     assert indexing_jobs.queue().wait(number, 60).state == "done"
     assert not indexing_jobs.is_busy("turns")
@@ -235,35 +180,7 @@ def test_what_is_indexed_when_it_is_stopped_is_kept(tmp_path: Path) -> None:
 
 
 def test_deleting_asks_first(photos: Path) -> None:
-    page = click(gallery(tab="Collections"), "Delete this collection")
+    page = click(gallery(tab="collections"), "Delete this collection")
     assert "photos: 12 images" in texts(page)
     assert "Delete" in [button.label for button in page.button]
     assert [info.name for info in list_collections()] == ["photos"]
-
-
-def health() -> AppTest:
-    page = AppTest.from_file(str(ROOT / "mmrag" / "ui" / "health.py"), default_timeout=60)
-    return run(page)
-
-
-def test_health_says_what_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
-    page = health()
-    assert "Everything that is needed works" in page.success[0].value
-    assert "milvus_lite" in texts(page)
-    assert "tiny" in texts(page)
-    assert "python -m mmrag download visualized-bge-base" in [c.value for c in page.code]
-    shown = "".join(str(getattr(element, "proto", "")) for element in page.main)
-    assert "sk-very-secret" not in shown
-    assert os.environ["OPENAI_API_KEY"] not in texts(page)
-
-
-def test_health_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setenv("MMRAG_URI", "http://127.0.0.1:9")
-    page = health()
-    assert "1 of " in page.warning[0].value
-    assert "does not answer" in texts(page)
-    advice = "\n".join(caption.value for caption in page.caption)
-    assert "MMRAG_URI" in advice
-    assert "OPENAI_API_KEY into the environment" in advice

@@ -1,0 +1,164 @@
+"""The Runs page's logic, without a browser."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mmrag import ImageIndex, Searcher, evaluate
+from mmrag.encoders.encoder import Encoder
+from mmrag.evaluation.eval_set import EvalSet
+from mmrag.evaluation.known_sets import known_eval_sets
+from mmrag.rerank import load_reranker
+from mmrag.runs import frames
+from mmrag.runs.compare import run_table, stage_entries
+from mmrag.runs.run import Run
+from mmrag.ui import resources, run_charts
+
+from .pages import captions, click, open_page, run, texts, tiles
+
+
+@pytest.fixture
+def reranked(mugs: EvalSet, tiny: Encoder) -> Run:
+    """A run with two stages."""
+    with ImageIndex.open(collection="photos", encoder=tiny) as index:
+        searcher = Searcher(index, tiny, load_reranker("encoder:tiny", encoder=tiny))
+        return evaluate(mugs, searcher, 12, store=resources.runs())
+
+
+def trec(mugs: EvalSet, image: int) -> bytes:
+    """A run that ranks one image first for every query."""
+    ids = [mugs.images[image].image_id, mugs.images[11].image_id]
+    return "".join(
+        f"{query.query_id} Q0 {one} {rank} {9 - rank} elsewhere\n"
+        for query in mugs.queries
+        for rank, one in enumerate(ids, start=1)
+    ).encode()
+
+
+def upload(mugs: EvalSet, name: str, data: bytes):  # type: ignore[no-untyped-def]
+    page = open_page("runs")
+    page.file_uploader(key="import_file").upload(name, data, "text/plain")
+    return click(page, "Add")
+
+
+def test_without_runs_it_says_how_to_make_them(mugs: EvalSet) -> None:
+    page = open_page("runs")
+    assert "No runs yet" in page.info[0].value
+    assert "Add" in [button.label for button in page.button]
+
+
+def test_one_run_with_two_stages_is_compared_with_itself(mugs: EvalSet, reranked: Run) -> None:
+    page = open_page("runs")
+    table = page.dataframe[0].value
+    assert len(table) == 2
+    assert table["Δ hit_rate@10"].tolist()[0] == "(compared with)"
+    assert len(page.get("vega_lite_chart")) == 1, "only the open tab is drawn"
+    page = open_page("runs", show="queries", runs=reranked.run_id)
+    assert "6 same" in captions(page)
+    assert len(tiles(page, "drill_0")) == 8
+    page.selectbox(key="drill").set_value("q4")
+    assert sum(tile["mark"] == "right" for tile in tiles(run(page), "drill_0")) == 1
+
+
+def test_a_link_chooses_runs_and_tab(mugs: EvalSet, reranked: Run) -> None:
+    page = open_page("runs", runs=reranked.run_id, show="categories")
+    assert page.multiselect(key="runs").value == [reranked.run_id]
+    assert page.get("vega_lite_chart")
+    page = open_page("runs", runs="gone", show="nonsense")
+    assert page.multiselect(key="runs").value == [reranked.run_id]
+
+
+def test_a_run_is_uploaded_compared_and_removed(mugs: EvalSet, reranked: Run) -> None:
+    page = upload(mugs, "other.trec", trec(mugs, 0))
+    assert "Added as run" in texts(page)
+    (other,) = [one for one in resources.runs().runs() if one.run_id != reranked.run_id]
+    assert (other.name, other.config["imported"]) == ("elsewhere", "other.trec")
+    page = open_page("runs", runs=[reranked.run_id, other.run_id])
+    assert page.dataframe[0].value["run"].tolist() == [reranked.name, "elsewhere"]
+    assert page.selectbox(key="remove").options == [f"elsewhere · mugs · {other.run_id}"], (
+        "what was evaluated here is not offered"
+    )
+    page.selectbox(key="remove").set_value(f"run/{other.run_id}")
+    click(run(page), "Remove")
+    assert "Remove it" in [button.label for button in page.button]
+    assert len(resources.runs().runs()) == 2, "it asks first"
+
+
+def test_a_wrong_file_is_a_sentence_with_its_own_name(mugs: EvalSet) -> None:
+    page = upload(mugs, "bad.trec", b"this is no run")
+    assert "bad.trec, line 1: expected query" in texts(page)
+    assert "/tmp" not in texts(page)
+    assert resources.runs().runs() == []
+
+
+def test_judgments_are_uploaded_scored_and_removed(mugs: EvalSet, reranked: Run) -> None:
+    page = open_page("runs")
+    wrong = b"q0 0 nowhere.png 1\n"
+    page.file_uploader(key="qrels_file").upload("wrong.qrels", wrong, "text/plain")
+    click(page, "Add judgments")
+    assert "Give the judgments a name" in texts(page)
+    page.text_input[0].set_value("second")
+    click(page, "Add judgments")
+    assert "wrong.qrels: query 'q0' judges 'nowhere.png'" in texts(page)
+    qrels = "".join(f"q{i} 0 {mugs.images[11].image_id} 1\n" for i in range(6)).encode()
+    page.file_uploader(key="qrels_file").upload("second.qrels", qrels, "text/plain")
+    click(page, "Add judgments")
+    assert "Added as eval set mugs-second; 1 runs are scored with them." in texts(page)
+    assert "mugs-second" in known_eval_sets()
+    scored = resources.runs().runs("mugs-second")
+    assert [one.config["rescored"] for one in scored] == [reranked.run_id]
+    page = open_page("runs", runs=scored[0].run_id, show="queries")
+    assert page.selectbox(key="runs_set").value == "mugs-second"
+    right = [tile["id"] for tile in tiles(page, "drill_0") if tile["mark"] == "right"]
+    assert set(right) <= {mugs.images[11].image_id}
+    page.selectbox(key="remove").set_value("set/mugs-second")
+    click(run(page), "Remove")
+    assert "The 1 uploaded or re-scored runs that were scored with it go too." in texts(page)
+    assert "mugs-second" in known_eval_sets(), "it asks first"
+
+
+def test_charts_and_table_are_files(mugs: EvalSet, reranked: Run) -> None:
+    entries = stage_entries(reranked)
+    found = run_table(entries)
+    charts = {
+        "Hit rate over k": run_charts.hit_rates(frames.curves(entries, mugs)),
+        "By <b>category</b>": run_charts.category_bars(
+            frames.categories(entries, "hit_rate@1"), "hit_rate@1"
+        ),
+        "Gain and cost": run_charts.trade_off(frames.trade_off(found, "hit_rate@1"), "hit_rate@1"),
+    }
+    archive = zipfile.ZipFile(io.BytesIO(run_charts.as_zip(charts)))
+    names = ["hit-rate-over-k", "by-b-category-b", "gain-and-cost"]
+    assert sorted(archive.namelist()) == sorted(
+        f"{name}.{kind}" for name in names for kind in ("svg", "vl.json")
+    )
+    for name in names:
+        svg = archive.read(f"{name}.svg").decode()
+        assert svg.startswith("<svg")
+        assert reranked.name in svg or "encoder:tiny" in svg
+        assert json.loads(archive.read(f"{name}.vl.json"))["datasets"]
+    written = pd.read_csv(io.StringIO(frames.as_csv(frames.numbers(found, ["hit_rate@1"]))))
+    assert written["hit_rate@1"].tolist() == pytest.approx(
+        [row.metrics["hit_rate@1"].mean for row in found.rows]
+    )
+    assert written["hit_rate@1 difference"].isna().tolist() == [True, False]
+
+
+def test_a_table_holds_no_formulas() -> None:
+    table = pd.DataFrame({"run": ["=1+1", "plain"], "value": [-0.5, 1.0]})
+    assert frames.as_csv(table) == "run,value\n'=1+1,-0.5\nplain,1.0\n"
+
+
+def test_an_export_of_what_is_gone_is_a_sentence(
+    mugs: EvalSet, reranked: Run, tmp_path: Path
+) -> None:
+    page = open_page("runs")
+    mugs.folder.rename(tmp_path / "elsewhere")
+    click(page, "Prepare")
+    assert "is not an eval set" in texts(page)

@@ -1,0 +1,140 @@
+"""The Search page's logic, without a browser."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from mmrag.evaluation.eval_set import EvalSet
+from mmrag.ui import resources
+from tests.conftest import wait_until
+
+from .pages import captions, click, open_dashboard, open_page, run, texts, tiles
+
+LEFT, RIGHT = "left_grid", "right_grid"
+
+
+def ids(page: AppTest, grid: str) -> list[str]:
+    return [tile["id"] for tile in tiles(page, grid)]
+
+
+def test_without_a_collection_it_says_how_to_make_one() -> None:
+    page = open_page("search")
+    assert "No collection to search yet" in page.info[0].value
+
+
+def test_a_query_of_the_set_is_searched_at_once_and_judged(mugs: EvalSet) -> None:
+    page = open_page("search")
+    assert page.selectbox(key="query").value == "q0"
+    first, second = tiles(page, LEFT)[:2]
+    assert (first["id"], first["mark"]) == (mugs.images[0].image_id, "right")
+    assert second["mark"] == "wrong"
+    assert len(ids(page, LEFT)) == 9
+    assert ids(page, LEFT) == ids(page, RIGHT)
+    assert "First right image at rank 1" in captions(page)
+
+
+def test_a_link_opens_the_same_view(mugs: EvalSet) -> None:
+    page = open_page("search", query="q3", text="another mug", left_k="3", view="timings")
+    assert page.text_area(key="text").value == "another mug"
+    assert len(page.get("vega_lite_chart")) == 2
+    page.segmented_control(key="view").set_value("pictures")
+    assert len(ids(run(page), LEFT)) == 3
+    assert len(ids(page, RIGHT)) == 9
+
+
+def test_what_a_link_names_and_is_gone_is_passed_over(mugs: EvalSet) -> None:
+    page = open_page("search", query="gone", left_collection="gone", set="../../etc", view="x")
+    assert page.selectbox(key="query").value == "q0"
+    assert len(ids(page, LEFT)) == 9
+
+
+def test_the_next_query_brings_its_own_instruction(mugs: EvalSet) -> None:
+    page = click(open_page("search"), "Next")
+    assert page.text_area(key="text").value == "mug 1"
+    assert page.query_params["query"] in ("q1", ["q1"])
+    page.text_area(key="text").set_value("edited")
+    assert page.text_area(key="text").value == "edited"
+    assert click(page, "Next").text_area(key="text").value in ("", None)
+
+
+def test_sides_are_swapped_and_made_alike(mugs: EvalSet) -> None:
+    page = open_page("search", left_k="3")
+    click(page, "Swap")
+    assert (len(ids(page, LEFT)), len(ids(page, RIGHT))) == (9, 3)
+    click(page, "Right as left")
+    assert (len(ids(page, LEFT)), len(ids(page, RIGHT))) == (9, 9)
+
+
+def test_nothing_is_searched_twice(mugs: EvalSet) -> None:
+    page = open_page("search")
+    before = dict(page.session_state["results"])
+    for view in ("panorama", "timings", "pictures"):
+        page.segmented_control(key="view").set_value(view)
+        run(page)
+    after = page.session_state["results"]
+    assert {key: id(result) for key, result in after.items()} == {
+        key: id(result) for key, result in before.items()
+    }
+
+
+def test_what_costs_money_waits_for_a_click(mugs: EvalSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    page = open_page("search", right_rerank="gpt-4o")
+    assert "GPT-4o costs money" in page.info[0].value
+    assert tiles(page) == []
+    click(page, "Search")
+    assert "OPENAI_API_KEY" in texts(page)
+    assert len(ids(page, LEFT)) == 9, "the side that needs no key shows its results"
+
+
+def test_an_uploaded_picture_is_searched_and_not_judged(mugs: EvalSet) -> None:
+    page = open_page("search", source="own")
+    assert "Give a picture, an instruction, or both" in page.info[0].value
+    path = Path(mugs.images[4].path)
+    page.file_uploader(key="upload").upload(path.name, path.read_bytes(), "image/png")
+    run(page)
+    assert ids(page, LEFT)[0] == mugs.images[4].image_id
+    assert {tile["mark"] for tile in tiles(page, LEFT)} == {None}
+    assert click(page, "Remove the picture").info[0].value.startswith("Give a picture")
+
+
+def test_a_broken_picture_is_a_sentence(mugs: EvalSet) -> None:
+    page = open_page("search", source="own")
+    page.file_uploader(key="upload").upload("mine.png", b"this is no picture", "image/png")
+    run(page)
+    assert "cannot be read" in page.warning[0].value
+    assert tiles(page) == []
+
+
+def test_a_picture_of_the_gallery_page_is_searched_and_left_out(mugs: EvalSet) -> None:
+    wanted = mugs.images[2].image_id
+    page = open_page("search", like=f"photos:{wanted}")
+    assert len(ids(page, LEFT)) == 9
+    assert wanted not in ids(page, LEFT)
+
+
+@pytest.mark.parametrize("like", ["photos:../../etc/passwd", "nowhere:a", "../x:a", ":", "x"])
+def test_a_link_to_a_picture_that_is_not_there_is_a_sentence(mugs: EvalSet, like: str) -> None:
+    page = open_dashboard(like=like)
+    assert "That did not work" in page.markdown[0].value
+    assert texts(page)
+    assert tiles(page) == []
+
+
+def test_a_search_waits_while_another_computes(mugs: EvalSet) -> None:
+    page = open_page("search")
+    turns = resources.model_turns()
+    page.selectbox(key="query").set_value("q2")
+    with turns.turn():
+        searching = threading.Thread(target=page.run)
+        searching.start()
+        assert wait_until(lambda: turns.waiting == 1)
+        searching.join(1)
+        assert searching.is_alive()
+    searching.join(60)
+    assert ids(page, LEFT)[0] == mugs.images[2].image_id
+    assert not [info for info in page.info if "Waiting" in info.value]

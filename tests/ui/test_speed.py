@@ -1,0 +1,91 @@
+"""The Speed page's logic, without a browser."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmrag.benchmarks.results import list_results
+
+from .pages import captions, click, open_page, run, texts
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where kept results are looked for."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    monkeypatch.setattr(list_results, "__defaults__", (folder,))
+    return folder
+
+
+def keep(folder: Path, when: str, commit: str, *benchmarks: dict[str, Any]) -> None:
+    document = {
+        "machine_info": {"cpu": "AMD EPYC", "cores": 2, "gpus": [], "quick": False},
+        "commit_info": {"id": commit, "dirty": False},
+        "datetime": when,
+        "benchmarks": list(benchmarks),
+    }
+    (folder / f"{commit}.json").write_text(json.dumps(document))
+
+
+def benchmark(group: str, name: str, seconds: float, **extra: Any) -> dict[str, Any]:
+    stats = {"median": seconds, "q1": seconds, "q3": seconds, "stddev": 0.0, "rounds": 5}
+    return {"group": group, "name": name, "stats": stats, "extra_info": extra}
+
+
+def encode(seconds: float) -> dict[str, Any]:
+    params = {"encoder": "demo", "device": "cpu", "precision": "fp32", "batch_size": 8}
+    return benchmark(
+        "encode",
+        "test_encode[demo]",
+        seconds,
+        params={**params, "source": "files"},
+        items=10,
+        unit="img/s",
+        limit_share=0.5,
+    )
+
+
+def test_without_results_it_says_how_to_make_them(results: Path) -> None:
+    page = open_page("speed")
+    assert "No results are kept yet" in page.info[0].value
+
+
+def test_kept_results_are_shown_with_hours_and_money(results: Path) -> None:
+    keep(results, "2026-01-01T00:00:00", "a" * 40, encode(2.0))
+    keep(results, "2026-01-02T00:00:00", "b" * 40, encode(1.0))
+    page = open_page("speed")
+    assert "amd-epyc-2-cores" in texts(page)
+    money = next(f.value for f in page.dataframe if "USD for a million" in f.value)
+    assert money["images an hour"].tolist() == [36_000]
+    assert money["USD for a million"].tolist() == pytest.approx([1e6 / 36_000])
+    page.number_input(key="price").set_value(2.0)
+    money = next(f.value for f in run(page).dataframe if "USD for a million" in f.value)
+    assert money["USD for a million"].tolist() == pytest.approx([2e6 / 36_000])
+    history = page.dataframe[-1].value
+    assert history["commit"].tolist() == ["a" * 8, "b" * 8]
+    assert history["value"].tolist() == [5.0, 10.0]
+
+
+def test_search_and_latency_have_their_tabs(results: Path) -> None:
+    search = benchmark("search", "test_search[5000]", 0.004, params={"rows": 5000})
+    latency = benchmark("query", "test_query[demo]", 0.05, params={"encoder": "demo"})
+    keep(results, "2026-01-01T00:00:00", "a" * 40, search, latency)
+    page = open_page("speed")
+    shown = [value for frame in page.dataframe for value in frame.value["value"].tolist()]
+    assert 4.0 in shown
+    assert 50.0 in shown
+    assert captions(page).count("No encoding was measured.") == 2
+
+
+def test_a_measurement_that_fails_is_a_sentence(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = open_page("speed")
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    click(page, "Measure this machine")
+    assert "The measurement did not finish" in texts(page)
