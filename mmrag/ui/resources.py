@@ -6,6 +6,7 @@ results live in their session only.
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +36,9 @@ def encoder(name: str) -> Encoder:
     """A loaded encoder; loading it the first time takes some seconds."""
     from mmrag.encoders import load_encoder
 
-    return load_encoder(name)
+    loaded = load_encoder(name)
+    spare_collector()
+    return loaded
 
 
 @st.cache_resource(max_entries=MODELS_KEPT, show_spinner="Loading the reranker …")
@@ -45,7 +48,20 @@ def reranker(name: str, presentation: str = "grid") -> Reranker:
 
     kind, _, rest = name.partition(":")
     loaded = encoder(rest) if kind == "encoder" else None
-    return load_reranker(name, presentation=presentation, encoder=loaded)
+    made = load_reranker(name, presentation=presentation, encoder=loaded)
+    spare_collector()
+    return made
+
+
+def spare_collector() -> None:
+    """Let the garbage collector pass over what stays: libraries and models.
+
+    Streamlit collects after every run of a page, and looking through all of torch each time takes
+    longer than the page itself. What has gone since the last call is collected first.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 @st.cache_resource(show_spinner=False)
@@ -59,6 +75,8 @@ def warm_up() -> threading.Thread:
 def _import_encoders() -> None:
     import mmrag.encoders.encoder
     import mmrag.search  # noqa: F401
+
+    spare_collector()
 
 
 @st.cache_resource
