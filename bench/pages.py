@@ -74,11 +74,13 @@ def first_page(browser: Browser, url: str) -> tuple[float, float]:
 def widget_changes(browser: Browser, url: str, times: int) -> list[float]:
     """Milliseconds of changing the view of results that are there, back and forth."""
     page = _search_page(browser, url)
-    charts = "document.querySelectorAll('[data-testid=stVegaLiteChart] svg').length == 2"
+    count = "document.querySelectorAll('[data-testid=stVegaLiteChart]').length"
+    charts = f"{count} == 2 && tiles('left_grid').length + tiles('right_grid').length == 0"
+    pictures = f"{_RESULTS} && {count} == 0"
     found = []
     for _ in range(times):
         found.append(_press(page, "Timings", charts))
-        found.append(_press(page, "Pictures", _RESULTS))
+        found.append(_press(page, "Pictures", pictures))
     page.close()
     return found
 
