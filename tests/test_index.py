@@ -14,7 +14,7 @@ from PIL import Image
 from mmrag import ImageIndex, MmragError, Query, Searcher, list_collections, open_gallery
 from mmrag.encoders.encoder import Encoder, EncoderInfo
 from mmrag.errors import IndexStoreError
-from mmrag.index.schema import EXACT_ROWS
+from mmrag.index.kinds import EXACT_ROWS
 from mmrag.index.store import MilvusStore
 
 from .vectors import assert_exact_and_quick, made_up, rows, unit

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmrag.cli.distributed_options import check_engine, encoder_spec, engine_options
+from mmrag.cli.index_options import build_options
 from mmrag.cli.options import (
     encoder_options,
     json_option,
@@ -16,6 +20,11 @@ from mmrag.cli.options import (
     store_options,
     warn_drawings_only,
 )
+
+if TYPE_CHECKING:
+    from mmrag.index.embedding import Source
+    from mmrag.index.indexing import IndexReport
+    from mmrag.index.kinds import BuildOptions
 
 _SHOWN = 20
 
@@ -33,6 +42,23 @@ _SHOWN = 20
 @store_options
 @encoder_options
 @click.option("--batch-size", type=click.IntRange(1), help="Default: what suits the device.")
+@build_options
+@engine_options
+@click.option(
+    "--parquet",
+    metavar="DIR",
+    help="With --engine ray: also keep the rows as Parquet shards there (a folder or URL).",
+)
+@click.option(
+    "--store/--no-store",
+    default=True,
+    help="--no-store: with --parquet, leave Milvus alone.",
+)
+@click.option(
+    "--from-parquet",
+    metavar="DIR",
+    help="Load the rows from shards instead of embedding; FOLDER is where the pictures are.",
+)
 @json_option
 def index(
     folder: str,
@@ -41,6 +67,13 @@ def index(
     uri: str | None,
     collection: str,
     batch_size: int | None,
+    build: BuildOptions,
+    engine: str,
+    address: str | None,
+    workers: int | None,
+    parquet: str | None,
+    store: bool,
+    from_parquet: str | None,
     as_json: bool,
     **encoder: Any,
 ) -> None:
@@ -50,28 +83,69 @@ def index(
     removed. A run that was interrupted goes on. The collection holds one folder: indexing another
     one into it replaces what it holds.
 
+    With --engine ray, FOLDER may also be a URL such as s3://bucket/photos, or tar archives in the
+    layout of WebDataset: 'shards/*.tar' or 's3://bucket/shards/*.tar'.
+
     \b
     Example:
       python -m mmrag index photos --metadata photos/description.json --collection shop
+      python -m mmrag index photos --collection shop --index-type HNSW --index-param M=32 --replace
+      python -m mmrag index s3://bucket/photos --engine ray --parquet s3://bucket/vectors
+      python -m mmrag index s3://bucket/photos --from-parquet s3://bucket/vectors
     """
-    from tqdm import tqdm
+    check_engine(engine, address=address, workers=workers, parquet=parquet)
+    if not store and not parquet:
+        raise click.UsageError("--no-store needs --parquet, or nothing would be kept.")
+    if from_parquet:
+        _refuse_beside_shards("metadata", "embed", "batch_size", "engine", *encoder)
 
-    from mmrag.gallery import open_gallery
-    from mmrag.index.image_index import ImageIndex
+    def add(source: Source) -> IndexReport:
+        from mmrag.index.image_index import ImageIndex
 
-    gallery = open_gallery(folder, metadata)
-    loaded = open_encoder(**encoder)
-    with (
-        ImageIndex.open(uri, collection, loaded) as opened,
-        tqdm(total=len(gallery.images), unit="img", file=sys.stderr, desc="Indexing") as bar,
-    ):
-        report = opened.add(gallery, embed=embed, batch_size=batch_size, progress=bar.update)
-    warn_drawings_only(loaded.info.name, (image.path for image in gallery.images))
+        # What is replaced may have been made by another encoder.
+        expected = None if build.replace else source.encoder
+        with ImageIndex.open(uri, collection, expected) as opened, _bar(source) as bar:
+            opened.encoder = source.encoder
+            return opened.add(
+                source.gallery,
+                embed=source.embed,
+                batch_size=batch_size,
+                progress=bar.update,
+                embedder=source.embedder,
+                build=build,
+            )
+
+    if from_parquet:
+        from mmrag.distributed.indexing import shard_source
+
+        source = shard_source(from_parquet, folder)
+        report = add(source)
+    elif engine == "ray":
+        source, report = _over_ray(
+            folder,
+            encoder,
+            parquet,
+            add if store else None,
+            metadata=metadata,
+            embed=embed,
+            batch_size=batch_size,
+            address=address,
+            workers=workers,
+        )
+    else:
+        from mmrag.gallery import open_gallery
+        from mmrag.index.embedding import Source
+
+        source = Source(open_gallery(folder, metadata), open_encoder(**encoder), embed)
+        report = add(source)
+    name = source.encoder.info.name
+    warn_drawings_only(name, (image.path for image in source.gallery.images))
     if as_json:
         print_json(
             {
-                "collection": collection,
-                "encoder": loaded.info.name,
+                "collection": collection if store else None,
+                "parquet": parquet or from_parquet,
+                "encoder": name,
                 "added": report.added,
                 "updated": report.updated,
                 "unchanged": report.unchanged,
@@ -83,7 +157,8 @@ def index(
         )
         return
     click.echo(
-        f"Collection {collection}: {report.added} added, {report.updated} updated, "
+        f"{f'Collection {collection}' if store else parquet}: {report.added} added, "
+        f"{report.updated} updated, "
         f"{report.unchanged} unchanged, {report.removed} removed, {len(report.skipped)} skipped, "
         f"in {report.seconds:.1f} s ({report.images_per_second:.1f} images/s)."
     )
@@ -91,3 +166,51 @@ def index(
         click.echo(f"  skipped {printable(skipped.path)}: {printable(skipped.reason)}")
     if len(report.skipped) > _SHOWN:
         click.echo(f"  and {len(report.skipped) - _SHOWN} more; --json lists all.")
+
+
+def _over_ray(
+    folder: str,
+    encoder: dict[str, Any],
+    parquet: str | None,
+    add: Callable[[Source], IndexReport] | None,
+    **options: Any,
+) -> tuple[Source, IndexReport]:
+    """Embed over Ray workers, into a collection, into shards, or into both."""
+    from mmrag.distributed.indexing import ray_source, shard_source
+
+    with ray_source(folder, encoder_spec(encoder), **options) as source:
+        if parquet is None:
+            assert add is not None
+            return source, add(source)
+        from mmrag.distributed.parquet import embed_to_shards
+
+        with _bar(source) as bar:
+            report = embed_to_shards(source, parquet, progress=bar.update)
+    if add is None:
+        return source, report
+    shards = shard_source(parquet, folder)
+    loaded = add(shards)
+    return shards, replace(
+        loaded,
+        embedded=report.embedded,
+        skipped=report.skipped + loaded.skipped,
+        seconds=report.seconds + loaded.seconds,
+    )
+
+
+def _bar(source: Source) -> Any:
+    from tqdm import tqdm
+
+    total = len(source.gallery.images)
+    return tqdm(total=total, unit="img", file=sys.stderr, desc="Indexing")
+
+
+def _refuse_beside_shards(*names: str) -> None:
+    """Shards bring their own encoder and descriptions."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} does not go with --from-parquet: shards hold vectors, "
+                "texts and metadata as they were embedded."
+            )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmrag.cli.index_options import search_options
 from mmrag.cli.options import (
     encoder_options,
     json_option,
@@ -20,6 +21,7 @@ from mmrag.cli.options import (
 from mmrag.cli.rerank_options import RerankChoice, open_reranker, rerank_line, rerank_options
 
 if TYPE_CHECKING:
+    from mmrag.index.kinds import SearchOptions
     from mmrag.rerank.shuffles import ShuffleReport
     from mmrag.types import SearchResult
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Rerank N random orders of the same hits too, and report how well they agree.",
 )
+@search_options
 @store_options
 @encoder_options
 @json_option
@@ -50,6 +53,7 @@ def search(
     grid: str | None,
     reranking: RerankChoice,
     shuffles: int | None,
+    searching: SearchOptions,
     uri: str | None,
     collection: str,
     as_json: bool,
@@ -74,7 +78,7 @@ def search(
     reranker = open_reranker(reranking, device=encoder["device"], precision=encoder["precision"])
     # A local store's server starts while the encoder is loaded: a second less from a cold start.
     with ThreadPoolExecutor(1) as pool:
-        opening = pool.submit(ImageIndex.open, uri, collection)
+        opening = pool.submit(ImageIndex.open, uri, collection, options=searching)
         loaded = open_encoder(**encoder)
     with opening.result() as opened:
         result = Searcher(opened, loaded, reranker).search(

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from mmrag import config
 from mmrag.errors import IndexStoreError, MmragError
-from mmrag.index.schema import (
-    EXACT_ROWS,
-    STORED_FIELDS,
-    collection_schema,
-    index_params,
-    row_key,
+from mmrag.index import collections
+from mmrag.index.collections import EMBED_CHOICES, CollectionInfo
+from mmrag.index.kinds import (
+    BuildOptions,
+    SearchOptions,
+    default_kind,
     search_params,
 )
+from mmrag.index.schema import STORED_FIELDS, after_key, in_partition, partition_value, row_key
 from mmrag.index.store import MilvusStore, T
 
 if TYPE_CHECKING:
@@ -29,33 +28,32 @@ if TYPE_CHECKING:
 
     from mmrag.encoders.encoder import Encoder, Vectors
     from mmrag.gallery import Gallery
+    from mmrag.index.embedding import Embedder
     from mmrag.index.indexing import IndexReport
 
-EMBED_CHOICES = ("image", "text", "both")
-_PROPERTY = "mmrag.encoder"
+__all__ = ["EMBED_CHOICES", "CollectionInfo", "ImageIndex", "list_collections"]
 _BATCH = 500
-
-
-@dataclass(frozen=True)
-class CollectionInfo:
-    """What a collection remembers of how it was made."""
-
-    name: str
-    rows: int
-    encoder: str
-    fingerprint: str
-    dim: int
-    embed: str
-    precision: str
+# A search that meets a collection being switched tries again for so long.
+_SWITCH_SECONDS = 5.0
+_CHECK_SECONDS = 1.0
+_NOT_FOUND = 100
 
 
 class ImageIndex:
     """One collection of one Milvus. Made by `ImageIndex.open`; a context manager."""
 
-    def __init__(self, store: MilvusStore, collection: str, encoder: Encoder | None) -> None:
+    def __init__(
+        self,
+        store: MilvusStore,
+        collection: str,
+        encoder: Encoder | None,
+        options: SearchOptions | None = None,
+    ) -> None:
         self.store = store
         self.collection = collection
         self.encoder = encoder
+        self.options = options or SearchOptions()
+        self._checked = 0.0
 
     @classmethod
     def open(
@@ -64,6 +62,7 @@ class ImageIndex:
         collection: str = config.DEFAULT_COLLECTION,
         encoder: Encoder | None = None,
         token: str | None = None,
+        options: SearchOptions | None = None,
     ) -> ImageIndex:
         """Open a collection, which need not exist yet.
 
@@ -73,6 +72,7 @@ class ImageIndex:
             collection: letters, digits and underscores.
             encoder: whoever adds or searches; a collection made by another one is refused.
             token: for servers that want one. Default: `MMRAG_TOKEN`.
+            options: how it is searched.
 
         Raises:
             IndexStoreError: no Milvus there, or the collection was built with another encoder.
@@ -82,7 +82,7 @@ class ImageIndex:
                 f"Collection {collection!r}: use up to 100 letters, digits and underscores, "
                 "beginning with a letter."
             )
-        index = cls(MilvusStore(uri, token), collection, encoder)
+        index = cls(MilvusStore(uri, token), collection, encoder, options)
         try:
             if index.exists():
                 index.check_encoder()
@@ -108,10 +108,7 @@ class ImageIndex:
 
     def exists(self) -> bool:
         """Whether the collection is there."""
-        return self.store.call(
-            f"Collection {self.collection}",
-            lambda client: bool(client.has_collection(self.collection)),
-        )
+        return collections.exists(self.store, self.collection)
 
     def info(self) -> CollectionInfo:
         """Row count, and the encoder that the collection was built with."""
@@ -128,6 +125,8 @@ class ImageIndex:
             int(made["dim"]),
             str(made["embed"]),
             str(made["precision"]),
+            str(collections.chosen_kind(made) or ""),
+            made.get("partition_key"),
         )
 
     def check_encoder(self) -> dict[str, Any]:
@@ -144,57 +143,46 @@ class ImageIndex:
         return made
 
     def _made(self) -> dict[str, Any]:
-        """What `create` noted in the collection's properties."""
-        described = self.store.call(
-            f"Collection {self.collection}",
-            lambda client: client.describe_collection(self.collection),
-        )
-        raw = described.get("properties", {}).get(_PROPERTY)
-        if raw is None:
+        """What was noted when the collection was made."""
+        _, made = collections.describe(self.store, self.collection)
+        if made is None:
             raise IndexStoreError(
                 f"Collection {self.collection!r} was not made by mmrag; name another one."
             )
-        made: dict[str, Any] = json.loads(raw)
         return made
 
-    def create(self, embed: str) -> None:
+    def create(self, embed: str, build: BuildOptions | None = None) -> None:
         """Make the collection for the encoder, unless it is there already.
 
+        Args:
+            embed: what becomes the vector, one of `EMBED_CHOICES`.
+            build: its index and partitions; what is None there may be anything in a collection
+                that is there.
+
         Raises:
-            IndexStoreError: it is there, but made by another encoder or with another `embed`.
+            IndexStoreError: it is there, but made by another encoder or with other settings; or
+                this Milvus has no such kind of index.
         """
-        if self.encoder is None:
-            raise MmragError("Indexing needs an encoder: ImageIndex.open(..., encoder=encoder).")
-        encoder = self.encoder.info
-        if embed not in EMBED_CHOICES:
-            raise MmragError(f"embed must be one of {', '.join(EMBED_CHOICES)}, not {embed!r}.")
+        build = build or BuildOptions()
+        notes = self.notes(embed, build)
         with self.store.write_lock(self.collection):
             if self.exists():
-                held = self.check_encoder()["embed"]
-                if held != embed:
-                    raise IndexStoreError(
-                        f"Collection {self.collection!r} holds embeddings of {held!r}, "
-                        f"not of {embed!r}; index into another collection."
-                    )
-                self.store.call("Completing the collection", self._add_missing_index)
-                return
-            made = {
-                "name": encoder.name,
-                "fingerprint": encoder.fingerprint,
-                "dim": encoder.dim,
-                "precision": encoder.precision,
-                "embed": embed,
-            }
-            self.store.call(
-                f"Making collection {self.collection}",
-                lambda client: client.create_collection(
-                    self.collection,
-                    schema=collection_schema(encoder.dim),
-                    index_params=index_params(client, self.store.is_local, exact=True),
-                    consistency_level="Strong",
-                    properties={_PROPERTY: json.dumps(made)},
-                ),
-            )
+                collections.check_settings(self.collection, self.check_encoder(), notes)
+                physical, _ = collections.describe(self.store, self.collection)
+                held = collections.chosen_kind(self._made()) or default_kind(
+                    self.store.is_local, rows=0
+                )
+                collections.complete(self.store, physical, held)
+            else:
+                kind = build.kind or default_kind(self.store.is_local, rows=0)
+                made = collections.make(self.store, self.collection, notes, kind)
+                collections.switch(self.store, self.collection, made)
+
+    def notes(self, embed: str, build: BuildOptions) -> dict[str, Any]:
+        """What a collection made for the encoder in this way remembers."""
+        if self.encoder is None:
+            raise MmragError("Indexing needs an encoder: ImageIndex.open(..., encoder=encoder).")
+        return collections.notes(self.encoder.info, embed, build)
 
     def add(
         self,
@@ -203,16 +191,33 @@ class ImageIndex:
         embed: str = "image",
         batch_size: int | None = None,
         progress: Callable[[int], Any] | None = None,
+        embedder: Embedder | None = None,
+        build: BuildOptions | None = None,
     ) -> IndexReport:
-        """Bring the collection up to date with `gallery`; see `indexing.index_gallery`."""
-        from mmrag.index.indexing import index_gallery
+        """Bring the collection up to date with `gallery`; see `indexing.index_gallery`.
 
-        return index_gallery(self, gallery, embed=embed, batch_size=batch_size, progress=progress)
+        With `BuildOptions(replace=True)` it is built anew beside the one in use, which goes on
+        answering until the new one is complete; see `replace.replace_collection`.
+        """
+        from mmrag.index.indexing import index_gallery
+        from mmrag.index.replace import replace_collection
+
+        build = build or BuildOptions()
+        work = replace_collection if build.replace else index_gallery
+        return work(
+            self,
+            gallery,
+            embed=embed,
+            batch_size=batch_size,
+            progress=progress,
+            embedder=embedder,
+            build=build,
+        )
 
     def drop(self) -> None:
         """Remove the collection and all its rows."""
         with self.store.write_lock(self.collection):
-            self.store.call("Dropping", lambda client: client.drop_collection(self.collection))
+            collections.drop(self.store, self.collection)
 
     def stored_hashes(self) -> dict[str, str]:
         """image_id to row hash, for all rows."""
@@ -221,21 +226,36 @@ class ImageIndex:
     def rows(self, fields: Sequence[str], filter: str | None = None) -> Iterator[dict[str, Any]]:
         """Rows with the named fields, read in batches; all, or those that fit `filter`.
 
-        `filter` is as for `search`.
+        `filter` is as for `search`. When Milvus goes away and comes back, reading goes on behind
+        the last row that was read.
         """
         what = _what(f"Reading collection {self.collection}", filter)
-        iterator = self._loaded(
-            what,
-            lambda client: client.query_iterator(
-                self.collection, batch_size=1000, filter=filter or "", output_fields=list(fields)
-            ),
-        )
+        # Its own name, not its alias: all rows are of one collection, whatever is switched.
+        name, _ = collections.describe(self.store, self.collection)
+        last = ""
+        reading: tuple[MilvusClient, Any] | None = None
+
+        def next_batch(client: MilvusClient) -> list[dict[str, Any]]:
+            nonlocal reading
+            if reading is None or reading[0] is not client:
+                iterator = client.query_iterator(
+                    name,
+                    batch_size=1000,
+                    filter=after_key(last, filter),
+                    output_fields=["key", *fields],
+                )
+                reading = client, iterator
+            found: list[dict[str, Any]] = reading[1].next()
+            return found
+
         try:
-            while batch := self.store.call(what, lambda _: iterator.next()):
+            while batch := self._loaded(what, next_batch):
+                last = max(row["key"] for row in batch)
                 for row in batch:
                     yield {field: row[field] for field in fields}
         finally:
-            iterator.close()
+            if reading is not None:
+                reading[1].close()
 
     def get(self, image_ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Rows by id; ids that are not there are left out."""
@@ -255,12 +275,14 @@ class ImageIndex:
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
         """Insert rows, or replace those with the same id."""
-        from pymilvus import MilvusClient
-
+        key = self._made().get("partition_key") if rows else None
         for some in _batches(rows):
+            data = [{"key": row_key(row["image_id"]), **row} for row in some]
+            if key is not None:
+                for row in data:
+                    row["partition"] = partition_value(row["metadata"], key)
             with self.store.write_lock(self.collection):
-                data = [{"key": row_key(row["image_id"]), **row} for row in some]
-                request = partial(MilvusClient.upsert, collection_name=self.collection, data=data)
+                request = partial(_put, self.collection, data, key is not None)
                 self.store.call("Writing to Milvus", request)
 
     def delete(self, image_ids: Sequence[str]) -> None:
@@ -277,43 +299,13 @@ class ImageIndex:
                 self.store.call("Deleting from Milvus", request)
 
     def finish(self) -> None:
-        """Flush, and use the index kind that suits the number of rows."""
-
-        def build(client: MilvusClient) -> None:
-            wanted = index_params(client, self.store.is_local, exact=rows <= EXACT_ROWS)
-            client.flush(self.collection)
-            kind = client.describe_index(self.collection, "vector")
-            if kind is None or kind["index_type"] != wanted[0].index_type:
-                if kind is not None:
-                    self._drop_index(client)
-                client.create_index(self.collection, wanted)
-            client.load_collection(self.collection)
-
+        """Flush, and use the chosen index kind, or the one that suits the number of rows."""
         with self.store.write_lock(self.collection):
-            rows = self.info().rows
-            self.store.call("Building the index", build)
-
-    def _drop_index(self, client: MilvusClient) -> None:
-        from pymilvus.exceptions import MilvusException
-
-        for attempt in range(5):
-            try:
-                client.release_collection(self.collection)
-                client.drop_index(self.collection, "vector")
-                return
-            except MilvusException:
-                # Somebody's search has loaded the collection in between.
-                if attempt == 4:
-                    raise
-                time.sleep(0.2)
-
-    def _add_missing_index(self, client: MilvusClient) -> None:
-        """A collection is made in two steps; whoever made it may have been killed between them."""
-        if not client.list_indexes(self.collection):
-            client.create_index(
-                self.collection, index_params(client, self.store.is_local, exact=True)
+            physical, _ = collections.describe(self.store, self.collection)
+            kind = collections.chosen_kind(self._made()) or default_kind(
+                self.store.is_local, self.info().rows
             )
-            client.load_collection(self.collection)
+            collections.build_index(self.store, physical, kind)
 
     def search(
         self, vectors: Vectors, k: int, filter: str | None = None
@@ -327,8 +319,15 @@ class ImageIndex:
 
         Returns:
             For each vector, rows with `STORED_FIELDS` and `score` (cosine).
+
+        Raises:
+            IndexStoreError: Milvus fails or does not understand the filter, or the collection has
+                been replaced by one of another encoder.
         """
         what = _what(f"Searching collection {self.collection}", filter)
+        self._check_now_and_then()
+        if self.options.partition is not None:
+            filter = in_partition(self.options.partition, filter)
         found = self._loaded(
             what,
             lambda client: client.search(
@@ -338,8 +337,8 @@ class ImageIndex:
                 filter=filter or "",
                 output_fields=list(STORED_FIELDS),
                 # A server would hold a "Strong" search back until its next time tick, 0.2 s.
-                consistency_level="Session",
-                search_params=search_params(k),
+                consistency_level=self.options.consistency,
+                search_params=search_params(k, self.options.params),
             ),
         )
         return [
@@ -353,19 +352,45 @@ class ImageIndex:
             for hits in found
         ]
 
+    def _check_now_and_then(self) -> None:
+        """While this index is open, the collection may be replaced by one of another encoder."""
+        if time.monotonic() - self._checked > _CHECK_SECONDS:
+            made = self._again_if_switched(self.check_encoder)
+            if self.options.partition is not None and made.get("partition_key") is None:
+                raise IndexStoreError(
+                    f"Collection {self.collection!r} has no partitions; index it anew with "
+                    "--partition-key KEY --replace."
+                )
+            self._checked = time.monotonic()
+
     def _loaded(self, what: str, request: Callable[[MilvusClient], T]) -> T:
         """A request that needs the collection in memory, where it usually is."""
-        try:
-            return self.store.call(what, request)
-        except IndexStoreError as error:
-            if "load" not in str(error):
-                raise
 
         def load_first(client: MilvusClient) -> T:
             client.load_collection(self.collection)
             return request(client)
 
-        return self.store.call(what, load_first)
+        def send() -> T:
+            try:
+                return self.store.call(what, request)
+            except IndexStoreError as error:
+                if "load" not in str(error):
+                    raise
+            return self.store.call(what, load_first)
+
+        return self._again_if_switched(send)
+
+    def _again_if_switched(self, send: Callable[[], T]) -> T:
+        """A collection that is switched for the first time has no name for some milliseconds."""
+        deadline = time.monotonic() + _SWITCH_SECONDS
+        while True:
+            try:
+                return send()
+            except IndexStoreError as error:
+                gone = getattr(error.__cause__, "code", None) == _NOT_FOUND
+                if not gone or not self._checked or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.02)
 
 
 def list_collections(
@@ -378,12 +403,25 @@ def list_collections(
         found = []
         for name in sorted(names):
             try:
-                found.append(ImageIndex(store, name, None).info())
+                made = collections.describe(store, name)[1] or {}
+                known_as = made.get("collection", name)
+                # Not those that are still being built beside the one in use.
+                if known_as == name or collections.describe(store, known_as)[0] == name:
+                    found.append(ImageIndex(store, known_as, None).info())
             except IndexStoreError:
                 continue
-        return found
+        return sorted(found, key=lambda info: info.name)
     finally:
         store.close()
+
+
+def _put(name: str, data: list[dict[str, Any]], partitioned: bool, client: MilvusClient) -> None:
+    if partitioned:
+        # An upsert of Milvus 2.3 puts rows into any partition, where searches do not find them.
+        client.delete(name, ids=[row["key"] for row in data])
+        client.insert(name, data)
+    else:
+        client.upsert(name, data)
 
 
 def _what(otherwise: str, filter: str | None) -> str:

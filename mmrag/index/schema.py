@@ -1,20 +1,19 @@
-"""What a collection's rows hold, and which index finds them."""
+"""What a collection's rows hold."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pymilvus import CollectionSchema, MilvusClient
-    from pymilvus.milvus_client import IndexParams
+    from pymilvus import CollectionSchema
 
-# Up to this many rows every search looks at all of them, so that results are exact.
-EXACT_ROWS = 20_000
 # Milvus's own limits, in bytes.
 MAX_ID, MAX_PATH, MAX_TEXT, MAX_METADATA = 1024, 4096, 65_535, 65_535
 STORED_FIELDS = ("image_id", "content_hash", "path", "text", "metadata")
-_CELLS = 128
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
 def row_key(image_id: str) -> str:
@@ -25,11 +24,40 @@ def row_key(image_id: str) -> str:
     return hashlib.sha256(image_id.encode()).hexdigest()
 
 
-def collection_schema(dim: int) -> CollectionSchema:
+def partition_value(metadata: Mapping[str, Any], key: str) -> str:
+    """What the field `partition` holds: a text as it is, a number or truth value as JSON.
+
+    Images without that key, or with a list or an object there, share the partition "".
+    """
+    value = metadata.get(key)
+    if isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, int | float) else ""
+
+
+def in_partition(value: str, filter: str | None = None) -> str:
+    """The filter expression for one partition, and for `filter` within it.
+
+    Parameters of expressions (`filter_params`) would need Milvus 2.5; Milvus Lite 3.2 has none.
+    """
+    partition = f'partition == "{value.translate(_ESCAPES)}"'
+    return f"{partition} and ({filter})" if filter else partition
+
+
+def after_key(key: str, filter: str | None = None) -> str:
+    """The filter expression for rows behind that primary key (all, if empty) that fit `filter`."""
+    if not key:
+        return filter or ""
+    behind = f'key > "{key}"'
+    return f"{behind} and ({filter})" if filter else behind
+
+
+def collection_schema(dim: int, partitioned: bool = False) -> CollectionSchema:
     """Key, image id, hashes, path, text, metadata and vector.
 
     `content_hash` is the SHA-256 of the file; `row_hash` tells whether the vector (first half) and
-    the other fields (second half) are still right.
+    the other fields (second half) are still right. `partition`, if wanted, is Milvus's partition
+    key: rows with the same value lie together.
     """
     from pymilvus import DataType, MilvusClient
 
@@ -41,26 +69,9 @@ def collection_schema(dim: int) -> CollectionSchema:
     schema.add_field("path", DataType.VARCHAR, max_length=MAX_PATH)
     schema.add_field("text", DataType.VARCHAR, max_length=MAX_TEXT)
     schema.add_field("metadata", DataType.JSON)
+    if partitioned:
+        schema.add_field(
+            "partition", DataType.VARCHAR, max_length=MAX_METADATA, is_partition_key=True
+        )
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dim)
     return schema
-
-
-def index_params(client: MilvusClient, is_local: bool, exact: bool) -> IndexParams:
-    """The index on `vector` by cosine: exact, or HNSW for collections too large for that."""
-    build: dict[str, Any] = {}
-    if not exact:
-        kind, build = "HNSW", {"M": 16, "efConstruction": 200}
-    elif is_local:
-        # Probing all cells is an exact search too, and in Milvus Lite (which builds 128 of them
-        # whatever it is told) faster than FLAT, which copies all vectors for each query.
-        kind, build = "IVF_FLAT", {"nlist": _CELLS}
-    else:
-        kind = "FLAT"
-    params = client.prepare_index_params()
-    params.add_index("vector", index_type=kind, metric_type="COSINE", params=build)
-    return params
-
-
-def search_params(k: int) -> dict[str, Any]:
-    """For any of the index kinds above."""
-    return {"metric_type": "COSINE", "params": {"nprobe": _CELLS, "ef": max(128, k)}}

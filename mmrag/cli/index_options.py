@@ -1,0 +1,94 @@
+"""Options for how a collection is made and how it is searched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+from mmrag.index.kinds import (
+    CONSISTENCY_LEVELS,
+    BuildOptions,
+    IndexKind,
+    SearchOptions,
+    parse_params,
+)
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def build_options(command: Command) -> Command:
+    """--index-type, --index-param, --partition-key and --replace, as the argument `build`."""
+
+    @click.option(
+        "--index-type",
+        metavar="KIND",
+        help="FLAT, HNSW, IVF_FLAT, IVF_SQ8, AUTOINDEX, or what else your Milvus server has, such "
+        "as IVF_PQ or DISKANN. Default: exact search, and HNSW from 20,000 images on.",
+    )
+    @click.option(
+        "--index-param",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Of the index kind, for example M=16; may be given several times.",
+    )
+    @click.option(
+        "--partition-key",
+        metavar="KEY",
+        help="Keep images with the same value of this metadata key together.",
+    )
+    @click.option(
+        "--replace",
+        is_flag=True,
+        help="Build the collection anew beside the one in use, switch when it is complete.",
+    )
+    @wraps(command)
+    def wrapped(
+        *args: Any,
+        index_type: str | None,
+        index_param: tuple[str, ...],
+        partition_key: str | None,
+        replace: bool,
+        **kwargs: Any,
+    ) -> Any:
+        if index_param and not index_type:
+            raise click.UsageError("--index-param needs --index-type.")
+        kind = IndexKind(index_type, parse_params(index_param)) if index_type else None
+        return command(*args, build=BuildOptions(kind, partition_key, replace), **kwargs)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def search_options(command: Command) -> Command:
+    """--search-param, --consistency and --partition, as the argument `searching`."""
+
+    @click.option(
+        "--search-param",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Of the collection's index, for example ef=64 or nprobe=16.",
+    )
+    @click.option(
+        "--consistency",
+        type=click.Choice(CONSISTENCY_LEVELS, case_sensitive=False),
+        default="Session",
+        show_default=True,
+        help="Strong also sees what others wrote a moment ago, and takes up to 0.2 s longer.",
+    )
+    @click.option(
+        "--partition", metavar="VALUE", help="Only images with this value of the partition key."
+    )
+    @wraps(command)
+    def wrapped(
+        *args: Any,
+        search_param: tuple[str, ...],
+        consistency: str,
+        partition: str | None,
+        **kwargs: Any,
+    ) -> Any:
+        options = SearchOptions(parse_params(search_param), consistency, partition)
+        return command(*args, searching=options, **kwargs)
+
+    return wrapped  # type: ignore[return-value]

@@ -1,0 +1,243 @@
+"""Collections and their names: made, completed, switched and removed.
+
+A collection NAME is an alias of a numbered collection, NAME__1 at first. Building it anew makes
+NAME__2 beside it, and Milvus then moves the alias in one step. Collections of earlier versions
+have no alias; they are used as they are, and get one when they are first replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mmrag.errors import IndexStoreError, MmragError
+from mmrag.index.kinds import BuildOptions, IndexKind, check_kind, index_params
+from mmrag.index.schema import collection_schema
+from mmrag.index.store import MilvusStore
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+    from mmrag.encoders.encoder import EncoderInfo
+
+EMBED_CHOICES = ("image", "text", "both")
+_PROPERTY = "mmrag.encoder"
+
+
+@dataclass(frozen=True)
+class CollectionInfo:
+    """What a collection remembers of how it was made."""
+
+    name: str
+    rows: int
+    encoder: str
+    fingerprint: str
+    dim: int
+    embed: str
+    precision: str
+    index: str = ""
+    partition_key: str | None = None
+
+
+def notes(encoder: EncoderInfo, embed: str, build: BuildOptions) -> dict[str, Any]:
+    """What a collection remembers of how it was made, in its properties.
+
+    Raises:
+        MmragError: `embed` is none of `EMBED_CHOICES`.
+    """
+    if embed not in EMBED_CHOICES:
+        raise MmragError(f"embed must be one of {', '.join(EMBED_CHOICES)}, not {embed!r}.")
+    return {
+        "name": encoder.name,
+        "fingerprint": encoder.fingerprint,
+        "dim": encoder.dim,
+        "precision": encoder.precision,
+        "embed": embed,
+        "index": build.kind and {"name": build.kind.name, "params": dict(build.kind.params)},
+        "partition_key": build.partition_key,
+    }
+
+
+def chosen_kind(notes: dict[str, Any]) -> IndexKind | None:
+    """The index kind that was asked for when the collection was made."""
+    chosen = notes.get("index")
+    return IndexKind(chosen["name"], chosen["params"]) if chosen else None
+
+
+def check_settings(name: str, held: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """IndexStoreError unless a collection with these notes can be brought up to date like that."""
+    if held["embed"] != wanted["embed"]:
+        raise IndexStoreError(
+            f"Collection {name!r} holds embeddings of {held['embed']!r}, "
+            f"not of {wanted['embed']!r}; index into another collection."
+        )
+    for setting, what in (("index", "index"), ("partition_key", "partition key")):
+        if wanted[setting] not in (None, held.get(setting)):
+            raise IndexStoreError(
+                f"Collection {name!r} was made with another {what}; "
+                "replace it (--replace) to change that."
+            )
+
+
+def exists(store: MilvusStore, name: str) -> bool:
+    """Whether there is a collection of that name, or an alias."""
+    return store.call(f"Collection {name}", lambda client: bool(client.has_collection(name)))
+
+
+def describe(store: MilvusStore, name: str) -> tuple[str, dict[str, Any] | None]:
+    """The collection that `name` stands for, and what was noted when it was made.
+
+    Notes are None for collections that others made.
+
+    Raises:
+        IndexStoreError: there is no such collection.
+    """
+    found = store.call(f"Collection {name}", lambda client: client.describe_collection(name))
+    raw = found.get("properties", {}).get(_PROPERTY)
+    return str(found["collection_name"]), json.loads(raw) if raw else None
+
+
+def make(store: MilvusStore, name: str, settings: dict[str, Any], kind: IndexKind) -> str:
+    """A numbered collection for `name`, not yet in use: new, or as an interrupted run left it.
+
+    What other settings left behind is removed.
+
+    Returns:
+        Its own name.
+
+    Raises:
+        IndexStoreError: this Milvus has no index of that kind.
+    """
+    check_kind(kind, store.is_local)
+    noted = {**settings, "collection": name}
+    unused = unused_collections(store, name)
+    same = [found for found in unused if describe(store, found)[1] == noted]
+    for other in unused:
+        if other not in same[:1]:
+            drop(store, other)
+    if same:
+        complete(store, same[0], kind)
+        return same[0]
+    number = 1
+    while exists(store, f"{name}__{number}"):
+        number += 1
+    made = f"{name}__{number}"
+    schema = collection_schema(noted["dim"], noted["partition_key"] is not None)
+
+    def create(client: MilvusClient) -> None:
+        # Repeated when the connection is lost, so it may be there.
+        if not client.has_collection(made):
+            client.create_collection(
+                made,
+                schema=schema,
+                consistency_level="Strong",
+                properties={_PROPERTY: json.dumps(noted)},
+            )
+
+    store.call(f"Making collection {name}", create)
+    try:
+        complete(store, made, kind)
+    except IndexStoreError:
+        drop(store, made)
+        raise
+    return made
+
+
+def complete(store: MilvusStore, name: str, kind: IndexKind) -> None:
+    """Give a collection its index and load it, unless a run that was killed came that far."""
+
+    def request(client: MilvusClient) -> None:
+        if not client.list_indexes(name):
+            client.create_index(name, index_params(client, kind, store.is_local))
+            client.load_collection(name)
+
+    store.call(f"Milvus cannot build an index of kind {kind}", request)
+
+
+def build_index(store: MilvusStore, name: str, kind: IndexKind) -> None:
+    """Flush, and build that kind of index unless it is there."""
+
+    def request(client: MilvusClient) -> None:
+        client.flush(name)
+        held = client.describe_index(name, "vector")
+        if held is None or held["index_type"] != kind.name:
+            if held is not None:
+                _drop_index(client, name)
+            client.create_index(name, index_params(client, kind, store.is_local))
+        client.load_collection(name)
+
+    store.call("Building the index", request)
+
+
+def switch(store: MilvusStore, name: str, made: str) -> str | None:
+    """Let `name` stand for `made` from now on; returns the collection that it stood for.
+
+    Where `name` is an alias that is one step. A collection without one is renamed first, and for
+    some milliseconds there is neither: searches of this package wait for that.
+    """
+    if not exists(store, name):
+        store.call("Naming the collection", lambda client: client.create_alias(made, name))
+        return None
+    old, _ = describe(store, name)
+    if old == made:
+        return None
+    if old != name:
+        store.call("Switching collections", lambda client: client.alter_alias(made, name))
+        return old
+    number = 1
+    while exists(store, f"{name}__{number}"):
+        number += 1
+    aside = f"{name}__{number}"
+    store.call("Switching collections", lambda client: client.rename_collection(name, aside))
+    try:
+        store.call("Switching collections", lambda client: client.create_alias(made, name))
+    except IndexStoreError:
+        store.call("Switching back", lambda client: client.rename_collection(aside, name))
+        raise
+    return aside
+
+
+def unused_collections(store: MilvusStore, name: str) -> list[str]:
+    """Numbered collections of `name` that it does not stand for: left by interrupted runs."""
+    names = store.call("Listing collections", lambda client: client.list_collections())
+    current = describe(store, name)[0] if exists(store, name) else None
+    numbered = [found for found in names if re.fullmatch(re.escape(name) + r"__\d+", found)]
+    return sorted(
+        found
+        for found in numbered
+        if found != current and (describe(store, found)[1] or {}).get("collection") == name
+    )
+
+
+def drop(store: MilvusStore, name: str) -> None:
+    """Remove a collection with all its rows, its alias, and what interrupted runs left of it."""
+    for found in unused_collections(store, name):
+        store.call("Dropping", partial(_drop_one, found))
+    if exists(store, name):
+        current, _ = describe(store, name)
+        if current != name:
+            store.call("Dropping", lambda client: client.drop_alias(name))
+        store.call("Dropping", partial(_drop_one, current))
+
+
+def _drop_one(name: str, client: MilvusClient) -> None:
+    client.drop_collection(name)
+
+
+def _drop_index(client: MilvusClient, name: str) -> None:
+    from pymilvus.exceptions import MilvusException
+
+    for attempt in range(5):
+        try:
+            client.release_collection(name)
+            client.drop_index(name, "vector")
+            return
+        except MilvusException:
+            # Somebody's search has loaded the collection in between.
+            if attempt == 4:
+                raise
+            time.sleep(0.2)

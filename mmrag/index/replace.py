@@ -1,0 +1,90 @@
+"""Build a collection anew beside the one in use, and switch when it is complete."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from mmrag.errors import MmragError
+from mmrag.index import collections
+from mmrag.index.image_index import ImageIndex
+from mmrag.index.indexing import IndexReport, index_gallery
+from mmrag.index.kinds import BuildOptions, default_kind
+from mmrag.index.schema import STORED_FIELDS
+
+if TYPE_CHECKING:
+    from mmrag.gallery import Gallery
+    from mmrag.index.embedding import Embedder
+
+# Searches that had begun when the name was switched are answered by the old collection.
+GRACE_SECONDS = 3.0
+_ROWS = 1000
+
+
+def replace_collection(
+    index: ImageIndex,
+    gallery: Gallery,
+    *,
+    embed: str = "image",
+    batch_size: int | None = None,
+    progress: Callable[[int], Any] | None = None,
+    embedder: Embedder | None = None,
+    build: BuildOptions,
+) -> IndexReport:
+    """Make a new collection hold the gallery's images, let the name stand for it, drop the old one.
+
+    Until then searches are answered by the old collection, and nothing in it is touched. Vectors
+    of the same encoder are copied, so only new and changed pictures are embedded. A run that was
+    interrupted is continued by the next one with the same settings; one with others removes what
+    it left.
+
+    Args:
+        index: `encoder` may be another one than the old collection's.
+        build: how the new collection is made; nothing is taken over from the old one.
+
+    The other arguments, the result and the errors are those of `index_gallery`.
+    """
+    started = time.perf_counter()
+    if not gallery.images:
+        raise MmragError("There are no images to index.")
+    notes = index.notes(embed, build)
+    kind = build.kind or default_kind(index.store.is_local, rows=0)
+    old = collections.describe(index.store, index.collection)[1] if index.exists() else None
+    with index.store.write_lock(index.collection):
+        made = collections.make(index.store, index.collection, notes, kind)
+    beside = ImageIndex(index.store, made, index.encoder, index.options)
+    same = ("fingerprint", "precision", "embed")
+    if old is not None and all(old[name] == notes[name] for name in same):
+        _copy(index, beside)
+    report = index_gallery(
+        beside,
+        gallery,
+        embed=embed,
+        batch_size=batch_size,
+        progress=progress,
+        embedder=embedder,
+        build=build,
+    )
+    if beside.info().rows == 0:
+        raise MmragError(
+            f"No image could be indexed, so {index.collection!r} stays as it is: "
+            f"{report.skipped[0].path}: {report.skipped[0].reason}."
+        )
+    with index.store.write_lock(index.collection):
+        retired = collections.switch(index.store, index.collection, made)
+    if retired is not None:
+        time.sleep(GRACE_SECONDS)
+        collections.drop(index.store, retired)
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def _copy(index: ImageIndex, beside: ImageIndex) -> None:
+    """The rows of one collection into another, except those that are there."""
+    there = beside.stored_hashes()
+    fields = [*STORED_FIELDS, "row_hash", "vector"]
+    missing = (row for row in index.rows(fields) if there.get(row["image_id"]) != row["row_hash"])
+    while some := list(islice(missing, _ROWS)):
+        beside.write(some)
