@@ -51,20 +51,17 @@ def connected(
     # Its core writes to standard error, also of what is no error to whoever ran a command.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    ours = _private_token() if address == "local" else []
+    if address == "local":
+        _private_token()
+    ray = import_ray()
+    started = not ray.is_initialized()
+    if started:
+        _start(ray, address, workers)
     try:
-        ray = import_ray()
-        started = not ray.is_initialized()
-        if started:
-            _start(ray, address, workers)
-        try:
-            yield _share(ray, workers, device)
-        finally:
-            if started:
-                ray.shutdown()
+        yield _share(ray, workers, device)
     finally:
-        for name in ours:
-            os.environ.pop(name, None)
+        if started:
+            ray.shutdown()
 
 
 def import_ray() -> Any:
@@ -97,15 +94,14 @@ def own_error(error: BaseException) -> MmragError:
     )
 
 
-def _private_token() -> list[str]:
+def _private_token() -> None:
     """Let only our own processes use the cluster that we start; Ray would keep a token on disk.
 
-    A cluster of `ray.init` asks for a token unless `RAY_AUTH_MODE` says otherwise.
+    A cluster of `ray.init` asks for a token unless `RAY_AUTH_MODE` says otherwise. Ray reads it
+    once in a process, so it stays.
     """
-    if "RAY_AUTH_MODE" in os.environ or "RAY_AUTH_TOKEN" in os.environ:
-        return []
-    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    return ["RAY_AUTH_TOKEN", "RAY_AUTH_MODE"]
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _start(ray: Any, address: str, workers: int | None) -> None:

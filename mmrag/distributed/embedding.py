@@ -28,8 +28,10 @@ from mmrag.types import GalleryImage
 if TYPE_CHECKING:
     from mmrag.encoders.encoder import Encoder, EncoderInfo
 
-# A block is this many batches: long enough to hide what a block costs, short enough to lose.
+# A block is this many batches: long enough to hide what a block costs, short enough to lose. Few
+# images make smaller ones, so that each worker has this many.
 _BATCHES = 8
+_BLOCKS = 8
 _INPUT = pa.schema(
     [
         ("position", pa.int64()),
@@ -216,14 +218,15 @@ class RayEmbedder:
                 num_cpus=self.cluster.cpus,
                 num_gpus=self.cluster.gpus,
             )
+            # Without holding one back: what has come is written.
             yield from results.iter_batches(
-                batch_size=None, batch_format="pyarrow", prefetch_batches=1
+                batch_size=None, batch_format="pyarrow", prefetch_batches=0
             )
 
     def _block_size(self, images: int) -> int:
-        """Whole batches, and where possible a few blocks for each worker."""
+        """Whole batches, and where possible so many blocks that workers end together."""
         batch = self.task.batch_size
-        batches = math.ceil(images / (4 * self.cluster.workers * batch))
+        batches = math.ceil(images / (_BLOCKS * self.cluster.workers * batch))
         return batch * min(_BATCHES, batches)
 
 

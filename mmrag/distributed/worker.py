@@ -31,7 +31,7 @@ class EncoderSpec:
         """The same with absolute paths where the fields name files or folders that are here."""
         return replace(
             self,
-            name=_absolute(self.name),
+            name=self.name if _has_that_name(self.name) else _absolute(self.name),
             checkpoint=self.checkpoint and _absolute(self.checkpoint),
             text_model=self.text_model and _absolute(self.text_model),
         )
@@ -74,6 +74,13 @@ def describe(spec: EncoderSpec, threads: int) -> tuple[EncoderInfo, int]:
     """The encoder as a worker has it, and the batch size that suits it there."""
     encoder = spec.load(threads)
     return encoder.info, encoder.batch_size
+
+
+def _has_that_name(name: str) -> bool:
+    """Whether `load_encoder` means an encoder by this name, though a folder may be called so."""
+    from mmrag.encoders import PUBLISHED, SHIPPED_DIR
+
+    return name in PUBLISHED or ("/" not in name and (SHIPPED_DIR / name / "config.json").is_file())
 
 
 def _absolute(name: str) -> str:
