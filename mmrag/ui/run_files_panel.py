@@ -31,7 +31,7 @@ from mmrag.uploads import safe_name
 
 def export_panel(runs: list[Run], table: Callable[[], str], charts: Callable[[], bytes]) -> None:
     """Draw the downloads: the table as CSV, the charts, and one run in any format."""
-    with st.expander("Export", icon=":material/download:"):
+    with st.expander("Export", icon=":material/download:", key="export_panel"):
         with st.container(horizontal=True):
             st.download_button(
                 "Table as CSV", table, "runs.csv", "text/csv", on_click="ignore", key="table_csv"
@@ -68,7 +68,7 @@ def _exported(run: Run, kind: str) -> list[tuple[str, bytes]]:
 
 def list_panel(runs: list[Run]) -> None:
     """Draw all runs in a table, and what can be removed."""
-    with st.expander(f"All runs ({len(runs)})", icon=":material/list:"):
+    with st.expander(f"All runs ({len(runs)})", icon=":material/list:", key="all_runs"):
         st.dataframe(
             frames.overview(runs),
             hide_index=True,
@@ -134,14 +134,14 @@ def import_panel(runs: list[Run]) -> None:
     sets = list(known_eval_sets())
     if not sets:
         return
-    with st.expander("Add a run from elsewhere", icon=":material/upload:"):
+    with st.expander("Add a run from elsewhere", icon=":material/upload:", key="add_run"):
         with st.form("import_run", border=False):
             name = st.selectbox("Eval set", sets, key="import_set")
             file = st.file_uploader("TREC run file, or a submission as JSON", key="import_file")
             sent = st.form_submit_button("Add", icon=":material/add:")
         if sent and file is not None:
             _done(partial(_add_run, name, file))
-    with st.expander("Add judgments (qrels)", icon=":material/fact_check:"):
+    with st.expander("Add judgments (qrels)", icon=":material/fact_check:", key="add_judgments"):
         st.caption(
             "They become an eval set of their own, with the same pictures and queries, and the "
             "runs chosen here are scored with them."
@@ -190,7 +190,7 @@ def _add_judgments(name: str, file: UploadedFile, title: str, chosen: list[str])
     with _as_file(file) as path:
         judged, notes = import_qrels(path, resources.eval_set(name), title)
     store = resources.runs()
-    for run_id in chosen:
+    for run_id in sorted(chosen):
         rescore(store.load(run_id), judged, store)
     scored = f"; {len(chosen)} runs are scored with them" if chosen else ""
     return " ".join([f"Added as eval set {judged.name}{scored}.", *notes])

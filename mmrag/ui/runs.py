@@ -50,9 +50,11 @@ def _curves(key: tuple[str, ...], _entries: list[Entry], _eval_set: EvalSet) -> 
 def main() -> None:
     """The page."""
     runs = resources.runs().runs()
+    # Always there, so that what is below keeps its place, and stays open, when the words go.
+    place = st.empty()
     added = st.session_state.pop("added", None)
     if added:
-        with st.container(border=True):
+        with place.container(border=True):
             st.text(added)
     if runs:
         chosen = _choose(runs)
@@ -121,8 +123,9 @@ def _compare(runs: list[Run]) -> None:
         "Mean with 95 % bootstrap interval; Δ against the first run, p by paired randomisation "
         "test, corrected by Holm's method over everything in the table."
     )
-    for note in [*found.notes, *(f"{run.name}: {note}" for run in runs for note in run.notes)]:
-        st.text(note)
+    notes = [*found.notes, *(f"{run.name}: {note}" for run in runs for note in run.notes)]
+    if notes:
+        st.text("\n".join(notes))
     metric = metrics[0]
     eval_set = _eval_set(runs[0])
     curves, categories, cost, queries, ablations = url.tabs("show", TABS)
