@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -76,6 +77,8 @@ class Encoder:
     def __init__(self, model: EmbeddingModel, info: EncoderInfo) -> None:
         self.model = model
         self.info = info
+        # Inputs that fit into a GPU's memory together, once it has been too small for more.
+        self._fit: int | None = None
 
     @property
     def batch_size(self) -> int:
@@ -191,6 +194,34 @@ class Encoder:
                 yield from self._start(batch).vectors()
 
     def _start(self, batch: Sequence[tuple[Item, Prepared]]) -> _Batch[Item]:
+        """Compute a batch; by halves where a GPU's memory is too small for the whole."""
+        import torch
+
+        if self._fit is None or len(batch) <= self._fit:
+            try:
+                return self._compute(batch)
+            except torch.cuda.OutOfMemoryError as error:
+                if len(batch) == 1:
+                    raise MmragError(
+                        f"The memory of {self.info.device} is too small for a single input; "
+                        "use --precision bf16, --device cpu, or stop what else is using it."
+                    ) from error
+            # Here, where the error no longer holds what was computed.
+            torch.cuda.empty_cache()
+            self._fit = len(batch) // 2
+            logging.getLogger(__name__).warning(
+                "The memory of %s is too small for %d inputs at once; going on with %d.",
+                self.info.device,
+                len(batch),
+                self._fit,
+            )
+        # A part may find that it has to be smaller still; where the parts begin stays as it is.
+        fit = self._fit
+        parts = [self._start(batch[start : start + fit]) for start in range(0, len(batch), fit)]
+        array = np.stack([vector for part in parts for _, vector in part.vectors()])
+        return _Batch([item for item, _ in batch], array, None)
+
+    def _compute(self, batch: Sequence[tuple[Item, Prepared]]) -> _Batch[Item]:
         """Compute a batch; on a GPU only send it there, without waiting for it."""
         import torch
 
