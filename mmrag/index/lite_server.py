@@ -38,6 +38,7 @@ import psutil
 
 from mmrag import config
 from mmrag.errors import IndexStoreError
+from mmrag.processes import started_after_boot
 
 _START_TIMEOUT = 60.0
 _POLL = 0.05
@@ -66,7 +67,7 @@ class ServerRecord:
         try:
             process = psutil.Process(self.pid)
             return (
-                abs(process.create_time() - self.created) < 1
+                abs(started_after_boot(process) - self.created) < 1
                 and process.status() != psutil.STATUS_ZOMBIE
             )
         except psutil.Error:
@@ -195,7 +196,7 @@ def serve(store: Path, state: Path, port: int, linger: float) -> None:
         port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     me = psutil.Process()
-    record = {"pid": me.pid, "created": me.create_time(), "port": port}
+    record = {"pid": me.pid, "created": started_after_boot(me), "port": port}
     part = state / "server.json.part"
     part.write_text(json.dumps(record))
     os.replace(part, state / "server.json")

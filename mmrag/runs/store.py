@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from mmrag.errors import MmragError
 from mmrag.evaluation.metrics import Scores
 from mmrag.evaluation.summary import Summary
+from mmrag.processes import started_after_boot
 from mmrag.runs import schema
 from mmrag.runs.database import Database
 from mmrag.runs.run import EvalSetRef, Ranked, Run
@@ -257,7 +258,7 @@ def _scores(data: str) -> Scores:
 
 def _owner() -> str:
     process = psutil.Process()
-    return f"{socket.gethostname()}:{process.pid}:{process.create_time():.2f}"
+    return f"{socket.gethostname()}:{process.pid}:{started_after_boot(process):.2f}"
 
 
 def _is_alive(owner: str | None, touched: str | None) -> bool:
@@ -268,6 +269,6 @@ def _is_alive(owner: str | None, touched: str | None) -> bool:
     if host != socket.gethostname():
         return datetime.now(UTC) - datetime.fromisoformat(touched) < _SILENCE
     try:
-        return f"{psutil.Process(int(pid)).create_time():.2f}" == started
+        return abs(started_after_boot(psutil.Process(int(pid))) - float(started)) < 1
     except psutil.Error:
         return False
