@@ -2,7 +2,13 @@
 
 import sys
 
-from mmrag.cli import run
+from mmrag import interrupt
 
 if __name__ == "__main__":
-    sys.exit(run())
+    interrupt.stop_quickly()
+    from mmrag.cli import run
+
+    status = run()
+    if interrupt.asked():
+        interrupt.leave()
+    sys.exit(status)

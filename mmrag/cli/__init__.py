@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from mmrag import config
+from mmrag import config, interrupt
 from mmrag.errors import MmragError
 
 # Command to the module that defines it, in the order of the help. Modules are imported when their
@@ -32,6 +32,8 @@ COMMANDS = {
     "bench": ("mmrag.cli.bench", "Measure speed, and compare results."),
     "doctor": ("mmrag.cli.doctor", "Say what works on this machine, and what is missing."),
 }
+
+_LONGEST = 2000
 
 
 class _LazyGroup(click.Group):
@@ -78,8 +80,8 @@ def run(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        print("Stopped. What was written is kept; the same command goes on.", file=sys.stderr)
-        return 130
+        interrupt.say_stopped()
+        return interrupt.STATUS
     except MmragError as error:
         return _failed(str(error))
     except BrokenPipeError:
@@ -87,10 +89,17 @@ def run(arguments: list[str] | None = None) -> int:
     except OSError as error:
         # A full disk or a place that cannot be written: the system's own words say which.
         return _failed(f"{error.filename or 'The system'}: {error.strerror or error}.")
+    except Exception:
+        # A library may have made something else of Ctrl-C, such as an import that failed.
+        if not interrupt.asked():
+            raise
+        interrupt.say_stopped()
+        return interrupt.STATUS
 
 
 def _failed(reason: str) -> int:
     from mmrag.cli.options import printable
 
-    print(f"Error: {printable(reason)}", file=sys.stderr)
+    # What it quotes may be endless.
+    print(f"Error: {printable(reason)[:_LONGEST]}", file=sys.stderr)
     return 1
