@@ -6,6 +6,7 @@ import io
 import re
 import zipfile
 from collections.abc import Mapping
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -63,9 +64,12 @@ def trade_off(frame: pd.DataFrame, metric: str) -> alt.LayerChart:
         x=alt.X("p50 ms:Q", title="milliseconds per query (median)", scale=alt.Scale(type="log")),
         color=_by_run(),
     )
+    size: Any = alt.value(260)
+    if frame["USD per query"].any():
+        size = alt.Size("USD per query:Q", title="USD per query", scale=alt.Scale(range=[120, 900]))
     points = base.mark_circle(opacity=0.9).encode(
         y=alt.Y("value:Q", title=metric, scale=alt.Scale(zero=False)),
-        size=alt.Size("USD per query:Q", title="USD per query", scale=alt.Scale(range=[120, 900])),
+        size=size,
         tooltip=[
             "run:N",
             alt.Tooltip("value:Q", format=".3f"),

@@ -118,7 +118,17 @@ def _compare(runs: list[Run]) -> None:
         )
         or found.metrics[:1]
     )
-    st.dataframe(frames.table(found, metrics), hide_index=True, width="stretch")
+    milliseconds = st.column_config.NumberColumn(format="%.1f")
+    st.dataframe(
+        frames.table(found, metrics),
+        hide_index=True,
+        width="stretch",
+        column_config={
+            "p50 ms": milliseconds,
+            "p95 ms": milliseconds,
+            "USD per query": st.column_config.NumberColumn(format="%.5f"),
+        },
+    )
     st.caption(
         "Mean with 95 % bootstrap interval; Δ against the first run, p by paired randomisation "
         "test, corrected by Holm's method over everything in the table."
