@@ -90,8 +90,8 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def run_milvus_server(python: str, data: Path) -> Iterator[str]:
-    port = free_port()
+def run_milvus_server(python: str, data: Path, port: int | None = None) -> Iterator[str]:
+    port = port or free_port()
     code = (
         "import sys, time\n"
         "from milvus import MilvusServer\n"

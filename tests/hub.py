@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -14,6 +16,8 @@ class Hub:
         self.files = files
         self.break_after: int | None = None
         self.corrupt = False
+        # Seconds after every twentieth of a large file.
+        self.pause = 0.0
         self.ranges: list[str | None] = []
         hub = self
 
@@ -51,7 +55,13 @@ class Hub:
                     body = bytes(len(body))
                 if hub.break_after is not None and large:
                     body = body[: hub.break_after]
-                self.wfile.write(body)
+                if not (hub.pause and large):
+                    self.wfile.write(body)
+                    return
+                with contextlib.suppress(ConnectionError):
+                    for at in range(0, len(body), max(1, len(data) // 20)):
+                        self.wfile.write(body[at : at + max(1, len(data) // 20)])
+                        time.sleep(hub.pause)
 
             def log_message(self, *_: object) -> None:
                 pass
