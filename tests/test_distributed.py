@@ -134,6 +134,7 @@ def rows_of(index: ImageIndex) -> tuple[list[dict[str, Any]], np.ndarray]:
 def assert_same_rows(one: ImageIndex, other: ImageIndex) -> None:
     (rows, vectors), (their_rows, their_vectors) = rows_of(one), rows_of(other)
     assert rows == their_rows
+    print(f"largest difference of a component: {np.abs(vectors - their_vectors).max():.1e}")
     # Batches differ, and with them the order in which a matrix product adds up.
     np.testing.assert_allclose(vectors, their_vectors, rtol=0, atol=2e-6)
 
@@ -370,8 +371,6 @@ def test_images_in_a_bucket(
 
         done = embed_to_shards(source, "s3://pictures/vectors")
         assert (done.added, done.embedded) == (35, 35)
-        again = embed_to_shards(source, "s3://pictures/vectors")
-        assert (again.unchanged, again.embedded) == (35, 0)
         loaded = indexing.shard_source("s3://pictures/vectors", "s3://pictures/photos")
         with ImageIndex.open(tmp_path / "store.db", "loaded", loaded.encoder) as index:
             assert add(index, loaded).added == 35
@@ -403,12 +402,12 @@ def test_tars_in_a_bucket(
                 info.size = len(text)
                 archive.addfile(info, io.BytesIO(text))
         bucket.pipe_file(f"pictures/shards/{name}.tar", data.getvalue())
+    root = indexing.open_root("s3://pictures/shards/*.tar")
+    source = source_of(cluster, spec_of(tiny_folder), tiny, folder, root=root)
+    source = replace(source, gallery=indexing.list_images(root, None, indexing.map_tasks()))
     with (
-        indexing.ray_source(
-            "s3://pictures/shards/*.tar", spec_of(tiny_folder), batch_size=2, workers=2
-        ) as source,
         ImageIndex.open(tmp_path / "store.db", "one", tiny) as one,
-        ImageIndex.open(tmp_path / "store.db", "ray", source.encoder) as ray,
+        ImageIndex.open(tmp_path / "store.db", "ray", tiny) as ray,
     ):
         one.add(open_gallery(folder), batch_size=2)
         assert add(ray, source).added == 12
