@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 
 from mmrag import ImageIndex, MmragError, Query, Searcher, list_collections, open_gallery
+from mmrag.embedding_map import read_vectors
 from mmrag.encoders.encoder import Encoder, EncoderInfo
 from mmrag.errors import IndexStoreError
 from mmrag.index.kinds import EXACT_ROWS
 from mmrag.index.store import MilvusStore
+from mmrag.near_duplicates import near_duplicates
 
 from .vectors import assert_exact_and_quick, made_up, rows, unit
 
@@ -126,6 +128,15 @@ def test_copies_of_the_query_do_not_use_up_the_results(index: ImageIndex, folder
     hits = Searcher(index, index.encoder).search(query, 5, exclude_query_image=True).hits
     assert len(hits) == 5
     assert not any("copy" in hit.image_id or hit.image_id == "a/01.png" for hit in hits)
+
+
+def test_near_duplicates_are_found(index: ImageIndex, folder: Path) -> None:
+    (folder / "copy.png").write_bytes((folder / "a" / "01.png").read_bytes())
+    index.add(open_gallery(folder))
+    ids, vectors = read_vectors(index, sorted(row["image_id"] for row in index.rows(["image_id"])))
+    assert len(ids) == 13
+    (pair,) = near_duplicates(vectors, threshold=0.9999).pairs
+    assert {ids[pair[0]], ids[pair[1]]} == {"a/01.png", "copy.png"}
 
 
 def test_another_encoder_is_refused(index: ImageIndex, folder: Path, tiny: Encoder) -> None:

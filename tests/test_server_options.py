@@ -41,7 +41,7 @@ HOSTILE = [
     "x' or 1==1 --",
     '" or partition != "',
     "图é😀",
-    "\x01\x7f",
+    "\x00\x01\x7f",
     "",
     "\\",
     "\\n",
@@ -443,6 +443,57 @@ def test_nothing_readable_replaces_nothing(local: ImageIndex, folder: Path) -> N
     with pytest.raises(MmragError, match=r"No image could be indexed, so .* stays as it is"):
         index.add(open_gallery(folder), build=replacing())
     assert index.info().rows == 12
+
+
+# Bulk loading
+
+
+@pytest.fixture
+def servers_files(milvus_server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in the storage of the server, which keeps its data in local files."""
+    servers = tmp_path_factory.getbasetemp().glob("milvus[0-9]*/data")
+    latest = max(servers, key=lambda data: int(data.parent.name.removeprefix("milvus")))
+    (latest / "import").mkdir(exist_ok=True)
+    return latest / "import"
+
+
+@pytest.mark.usefixtures("short_grace")
+def test_rows_are_loaded_as_files(
+    milvus_server: str, name: str, folder: Path, servers_files: Path, tiny: Encoder
+) -> None:
+    (folder / "m.jsonl").write_text(
+        json.dumps({"image_path": "a/01.png", "description": '图 "x"', "brand": "a\nb"})
+    )
+    gallery = open_gallery(folder, folder / "m.jsonl")
+    build = replacing(partition_key="brand", bulk_storage=str(servers_files))
+    with ImageIndex.open(milvus_server, name, tiny) as index:
+        report = index.add(gallery, build=build)
+        assert (report.added, index.info().rows) == (12, 12)
+        first = physical(index)
+        # Copied from the old collection, then one picture that is new.
+        Image.new("RGB", (30, 30), "red").save(folder / "new.png")
+        gallery = open_gallery(folder, folder / "m.jsonl")
+        report = index.add(gallery, build=build)
+        assert (report.added, report.unchanged, index.info().rows) == (1, 12, 13)
+        assert physical(index) != first
+        row = index.get(["a/01.png"], ["text", "metadata", "vector"])["a/01.png"]
+        assert (row["text"], row["metadata"]) == ('图 "x"', {"brand": "a\nb"})
+        assert np.allclose(row["vector"], tiny.encode([folder / "a" / "01.png"])[0], atol=1e-4)
+        index.options = SearchOptions(partition="a\nb")
+        found = Searcher(index, tiny).search(Query(folder / "a" / "01.png"))
+        assert [hit.image_id for hit in found.hits] == ["a/01.png"]
+        assert list(servers_files.iterdir()) == []
+        index.drop()
+
+
+def test_where_rows_cannot_be_loaded_as_files(
+    local: ImageIndex, folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(MmragError, match="Milvus Lite has no bulk load"):
+        local.add(open_gallery(folder), build=replacing(bulk_storage=str(tmp_path)))
+    assert all_collections(local) == []
+    with pytest.raises(MmragError, match="add --replace"):
+        BuildOptions(bulk_storage="s3://bucket/x")
 
 
 # The command line

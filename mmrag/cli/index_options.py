@@ -20,7 +20,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def build_options(command: Command) -> Command:
-    """--index-type, --index-param, --partition-key and --replace, as the argument `build`."""
+    """--index-type, --partition-key, --replace and what belongs to them, as argument `build`."""
 
     @click.option(
         "--index-type",
@@ -44,6 +44,12 @@ def build_options(command: Command) -> Command:
         is_flag=True,
         help="Build the collection anew beside the one in use, switch when it is complete.",
     )
+    @click.option(
+        "--bulk-storage",
+        metavar="URL",
+        help="With --replace on a server: hand the rows over as files in the storage that the "
+        "server uses itself (s3://BUCKET/FOLDER), for millions of images.",
+    )
     @wraps(command)
     def wrapped(
         *args: Any,
@@ -51,12 +57,17 @@ def build_options(command: Command) -> Command:
         index_param: tuple[str, ...],
         partition_key: str | None,
         replace: bool,
+        bulk_storage: str | None,
         **kwargs: Any,
     ) -> Any:
+        if bulk_storage and not replace:
+            raise click.UsageError("--bulk-storage needs --replace.")
         if index_param and not index_type:
             raise click.UsageError("--index-param needs --index-type.")
         kind = IndexKind(index_type, parse_params(index_param)) if index_type else None
-        return command(*args, build=BuildOptions(kind, partition_key, replace), **kwargs)
+        return command(
+            *args, build=BuildOptions(kind, partition_key, replace, bulk_storage), **kwargs
+        )
 
     return wrapped  # type: ignore[return-value]
 

@@ -101,10 +101,12 @@ def describe(store: MilvusStore, name: str) -> tuple[str, dict[str, Any] | None]
     return str(found["collection_name"]), json.loads(raw) if raw else None
 
 
-def make(store: MilvusStore, name: str, settings: dict[str, Any], kind: IndexKind) -> str:
+def make(
+    store: MilvusStore, name: str, settings: dict[str, Any], kind: IndexKind, empty: bool = False
+) -> str:
     """A numbered collection for `name`, not yet in use: new, or as an interrupted run left it.
 
-    What other settings left behind is removed.
+    What other settings left behind is removed; with `empty` also what the same ones left.
 
     Returns:
         Its own name.
@@ -115,7 +117,7 @@ def make(store: MilvusStore, name: str, settings: dict[str, Any], kind: IndexKin
     check_kind(kind, store.is_local)
     noted = {**settings, "collection": name}
     unused = unused_collections(store, name)
-    same = [found for found in unused if describe(store, found)[1] == noted]
+    same = [] if empty else [found for found in unused if describe(store, found)[1] == noted]
     for other in unused:
         if other not in same[:1]:
             drop(store, other)

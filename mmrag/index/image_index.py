@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from mmrag.encoders.encoder import Encoder, Vectors
     from mmrag.gallery import Gallery
+    from mmrag.index.bulk import BulkLoad
     from mmrag.index.embedding import Embedder
     from mmrag.index.indexing import IndexReport
 
@@ -53,6 +54,7 @@ class ImageIndex:
         self.collection = collection
         self.encoder = encoder
         self.options = options or SearchOptions()
+        self.bulk: BulkLoad | None = None
         self._checked = 0.0
 
     @classmethod
@@ -281,6 +283,9 @@ class ImageIndex:
             if key is not None:
                 for row in data:
                     row["partition"] = partition_value(row["metadata"], key)
+            if self.bulk is not None:
+                self.bulk.add(data)
+                continue
             with self.store.write_lock(self.collection):
                 request = partial(_put, self.collection, data, key is not None)
                 self.store.call("Writing to Milvus", request)
@@ -300,12 +305,19 @@ class ImageIndex:
 
     def finish(self) -> None:
         """Flush, and use the chosen index kind, or the one that suits the number of rows."""
+        self.load_bulk()
         with self.store.write_lock(self.collection):
             physical, _ = collections.describe(self.store, self.collection)
             kind = collections.chosen_kind(self._made()) or default_kind(
                 self.store.is_local, self.info().rows
             )
             collections.build_index(self.store, physical, kind)
+
+    def load_bulk(self) -> None:
+        """Let the server read the rows that were collected for it, if there are any."""
+        if self.bulk is not None:
+            self.bulk.load()
+            self.bulk = None
 
     def search(
         self, vectors: Vectors, k: int, filter: str | None = None

@@ -49,11 +49,23 @@ class BuildOptions:
         partition_key: name of a metadata value; images that share it are kept together, and a
             search for one of them (`SearchOptions.partition`) leaves the rest alone.
         replace: build it anew beside the one in use, then switch.
+        bulk_storage: with `replace`, on a server: the storage that it uses itself; rows get there
+            as files (`bulk.BulkLoad`), for millions of them.
+
+    Raises:
+        MmragError: `bulk_storage` without `replace`.
     """
 
     kind: IndexKind | None = None
     partition_key: str | None = None
     replace: bool = False
+    bulk_storage: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.bulk_storage and not self.replace:
+            raise MmragError(
+                "Bulk loading is for a collection that is built anew: add --replace (replace=True)."
+            )
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mmrag.errors import MmragError
 from mmrag.index import collections
+from mmrag.index.bulk import BulkLoad
 from mmrag.index.image_index import ImageIndex
 from mmrag.index.indexing import IndexReport, index_gallery
 from mmrag.index.kinds import BuildOptions, default_kind
@@ -49,24 +51,32 @@ def replace_collection(
     started = time.perf_counter()
     if not gallery.images:
         raise MmragError("There are no images to index.")
+    if build.bulk_storage and index.store.is_local:
+        raise MmragError("Milvus Lite has no bulk load; leave --bulk-storage out.")
     notes = index.notes(embed, build)
     kind = build.kind or default_kind(index.store.is_local, rows=0)
     old = collections.describe(index.store, index.collection)[1] if index.exists() else None
     with index.store.write_lock(index.collection):
-        made = collections.make(index.store, index.collection, notes, kind)
+        made = collections.make(
+            index.store, index.collection, notes, kind, empty=build.bulk_storage is not None
+        )
     beside = ImageIndex(index.store, made, index.encoder, index.options)
     same = ("fingerprint", "precision", "embed")
-    if old is not None and all(old[name] == notes[name] for name in same):
-        _copy(index, beside)
-    report = index_gallery(
-        beside,
-        gallery,
-        embed=embed,
-        batch_size=batch_size,
-        progress=progress,
-        embedder=embedder,
-        build=build,
-    )
+    copying = old is not None and all(old[name] == notes[name] for name in same)
+    with _bulk_load(beside, build.bulk_storage):
+        if copying:
+            _copy(index, beside)
+            # What it loads must not be there yet, and after this most of it is.
+            beside.load_bulk()
+        report = index_gallery(
+            beside,
+            gallery,
+            embed=embed,
+            batch_size=batch_size,
+            progress=progress,
+            embedder=embedder,
+            build=build,
+        )
     if beside.info().rows == 0:
         raise MmragError(
             f"No image could be indexed, so {index.collection!r} stays as it is: "
@@ -79,6 +89,20 @@ def replace_collection(
         collections.drop(index.store, retired)
     report.seconds = time.perf_counter() - started
     return report
+
+
+@contextmanager
+def _bulk_load(beside: ImageIndex, storage: str | None) -> Iterator[None]:
+    """Rows written to the new collection go there as files, which do not stay behind."""
+    if storage is None:
+        yield
+        return
+    load = BulkLoad(beside.store, beside.collection, storage)
+    beside.bulk = load
+    try:
+        yield
+    finally:
+        load.close()
 
 
 def _copy(index: ImageIndex, beside: ImageIndex) -> None:
