@@ -6,6 +6,7 @@ environment variables win over it.
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -19,12 +20,20 @@ def load_dotenv() -> None:
     if Path(".env").is_file():
         import dotenv
 
-        dotenv.load_dotenv(".env", override=False)
+        try:
+            dotenv.load_dotenv(".env", override=False)
+        # Bytes that are no UTF-8, or a name or value that no environment can hold.
+        except (OSError, ValueError) as error:
+            raise MmragError(f".env cannot be read: {error}; mend it or move it away.") from error
 
 
 def home() -> Path:
     """Where all state is: `MMRAG_HOME`, by default `.mmrag` in the working directory."""
-    return Path(os.environ.get("MMRAG_HOME") or ".mmrag").expanduser().absolute()
+    named = os.environ.get("MMRAG_HOME") or ".mmrag"
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError:
+        raise MmragError(f"MMRAG_HOME names the home of nobody here: {named!r}.") from None
 
 
 def weights_dir() -> Path:
@@ -52,6 +61,11 @@ def default_encoder() -> str | None:
     return os.environ.get("MMRAG_ENCODER") or None
 
 
+def model_proxy() -> str | None:
+    """`MMRAG_PROXY`: a proxy that requests to the vision model go through; none is used without."""
+    return os.environ.get("MMRAG_PROXY") or None
+
+
 def prices_file() -> Path | None:
     """`MMRAG_PRICES`: a table of token prices to use instead of the package's own."""
     named = os.environ.get("MMRAG_PRICES")
@@ -72,9 +86,12 @@ def store_linger() -> float:
     """`MMRAG_STORE_LINGER`: seconds that the local store's server waits for its next user."""
     raw = os.environ.get("MMRAG_STORE_LINGER") or "3"
     try:
-        return max(0.0, float(raw))
+        seconds = float(raw)
     except ValueError:
-        raise MmragError(f"MMRAG_STORE_LINGER must be a number of seconds, not {raw!r}.") from None
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise MmragError(f"MMRAG_STORE_LINGER must be a number of seconds, not {raw!r}.")
+    return max(0.0, seconds)
 
 
 def _positive_int(name: str, default: int) -> int:

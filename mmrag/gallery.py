@@ -43,10 +43,13 @@ def open_gallery(
         MmragError: no such folder or file, a folder that cannot be listed (its images would
             count as vanished), or a metadata file that cannot be read.
     """
-    root = Path(folder)
-    if not root.is_dir():
+    try:
+        root = Path(folder).resolve()
+        there = root.is_dir()
+    except (OSError, ValueError):
+        there = False
+    if not there:
         raise MmragError(f"{folder} is not a folder.")
-    root = root.resolve()
     images, skipped = [], []
     for path in _walk(root):
         relative = path.relative_to(root).as_posix()

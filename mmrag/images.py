@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import struct
+import stat
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,10 @@ warnings.filterwarnings("ignore", message="Corrupt EXIF data", category=UserWarn
 # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size only while its shorter side stays this many
 # times the side that the model wants; tests/test_images.py holds the embeddings to cosine 0.999.
 _DRAFT_MARGIN = 2
+# Modes are converted in strips of so many pixels.
+_STRIP_PIXELS = 1 << 20
+# Scans of a progressive JPEG; and pixels times scans, which take some seconds.
+_USUAL_SCANS, _MAX_SCANS, _MAX_VISITS = 50, 1000, 2_000_000_000
 
 
 def load_image(
@@ -83,56 +87,46 @@ def load_image(
     try:
         if isinstance(source, Image.Image):
             _check_size(source, limit)
-            return _upright_rgb(source)
+            return _rgb(_upright(source, in_place=False))
         with _open(source, limit) as image:
             _check_size(image, limit)
+            _check_scans(image)
             if min_side is not None and image.format in ("JPEG", "MPO"):
                 side = min_side * _DRAFT_MARGIN
                 image.draft(None, (side, side))
             image.load()
-            return _upright_rgb(image)
+            return _rgb(_upright(image, in_place=True))
     except ImageError:
         raise
     except FileNotFoundError:
         raise ImageError("file not found") from None
-    except IsADirectoryError:
-        raise ImageError("is a folder, not a file") from None
     except PermissionError:
         raise ImageError("no permission to read the file") from None
     except UnidentifiedImageError:
         raise ImageError("not an image in a supported format") from None
     except Image.DecompressionBombError:
         raise ImageError(f"more than {limit:,} pixels") from None
-    # Pillow's decoders raise many kinds of error on damaged files; each is a reason to skip.
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        OverflowError,
-        KeyError,
-        TypeError,
-    ) as error:
-        raise ImageError(f"damaged image: {_one_line(error)}") from error
-    except (struct.error, IndexError, AttributeError, RuntimeError, ZeroDivisionError) as error:
-        raise ImageError(f"damaged image: {_one_line(error)}") from error
     except MemoryError:
         raise ImageError("not enough memory to decode it") from None
+    # Pillow's decoders raise many kinds of error on damaged files; each is a reason to skip.
+    except Exception as error:
+        raise ImageError(f"damaged image: {_one_line(error)}") from error
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The file's bytes; errors become `ImageError` with the same words as `load_image`."""
+    """The file's bytes; errors become `ImageError` with the same words as `load_image`.
+
+    A file of more than four bytes for each pixel that `MMRAG_MAX_PIXELS` allows is refused.
+    """
     try:
-        data = Path(path).read_bytes()
+        _check_file(path)
+        return Path(path).read_bytes()
     except FileNotFoundError:
         raise ImageError("file not found") from None
     except PermissionError:
         raise ImageError("no permission to read the file") from None
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ImageError(f"cannot be read: {_one_line(error)}") from error
-    if not data:
-        raise ImageError("file is empty")
-    return data
 
 
 def resize_and_crop(
@@ -170,11 +164,25 @@ def _open(source: str | os.PathLike[str] | bytes, limit: int) -> Image.Image:
         if not source:
             raise ImageError("file is empty")
         return Image.open(io.BytesIO(source), formats=_FORMATS)
-    if Path(source).is_dir():
-        raise ImageError("is a folder, not a file")
-    if Path(source).is_file() and Path(source).stat().st_size == 0:
-        raise ImageError("file is empty")
+    _check_file(source)
     return Image.open(source, formats=_FORMATS)
+
+
+def _check_file(path: str | os.PathLike[str]) -> None:
+    """A pipe would be waited for, a device read without end."""
+    found = Path(path).stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise ImageError("is a folder, not a file")
+    if not stat.S_ISREG(found.st_mode):
+        raise ImageError("is not a file")
+    if not found.st_size:
+        raise ImageError("file is empty")
+    limit = 4 * config.max_pixels()
+    if found.st_size > limit:
+        raise ImageError(
+            f"larger than {limit / 1e6:,.0f} MB (4 bytes a pixel; MMRAG_MAX_PIXELS raises the "
+            "limit)"
+        )
 
 
 def _check_size(image: Image.Image, limit: int) -> None:
@@ -187,53 +195,97 @@ def _check_size(image: Image.Image, limit: int) -> None:
         )
 
 
-def _upright_rgb(image: Image.Image) -> Image.Image:
+def _check_scans(image: Image.Image) -> None:
+    """Every scan of a progressive JPEG is a pass over all pixels, and an empty one costs 100 bytes.
+
+    Cameras and editors write about ten.
+    """
+    file = getattr(image, "fp", None)
+    if not image.info.get("progressive") or file is None:
+        return
+    at, scans, last = file.tell(), 0, b""
+    file.seek(0)
+    while chunk := file.read(1 << 20):
+        # No such pair of bytes occurs in the data of a scan.
+        scans += (last + chunk).count(b"\xff\xda")
+        last = chunk[-1:]
+    file.seek(at)
+    visits = scans * image.width * image.height
+    if scans > _MAX_SCANS or (scans > _USUAL_SCANS and visits > _MAX_VISITS):
+        raise ImageError(f"a progressive JPEG of {scans:,} scans")
+
+
+def _upright(image: Image.Image, *, in_place: bool) -> Image.Image:
     # Nonsense in EXIF must not cost a picture that decodes.
     with contextlib.suppress(Exception):
-        image = ImageOps.exif_transpose(image)
+        if not in_place:
+            return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB, in strips, so that little more than source and result is in memory at once."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image.copy()
-    to_8_bit = _SCALE_TO_8_BIT.get(image.mode)
-    if to_8_bit is not None:
-        return Image.fromarray(to_8_bit(np.asarray(image))).convert("RGB")
+    convert = _converter(image)
+    if image.width * image.height <= _STRIP_PIXELS:
+        return convert(image)
+    result = Image.new("RGB", image.size)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        result.paste(convert(image.crop(box)), box)
+    return result
+
+
+def _converter(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    """What makes RGB of any strip of `image`."""
+    if image.mode.startswith("I;16"):
+        return lambda strip: _from_array(np.asarray(strip).astype(np.uint16) >> 8)
+    if image.mode in ("I", "F"):
+        peak = _peak(image)
+        if image.mode == "I":
+            shift = 8 if peak > 255 else 0
+            return lambda strip: _from_array(np.clip(np.asarray(strip), 0, 65535) >> shift)
+        scale = 255.0 if peak <= 1 else 1.0 if peak <= 255 else 255.0 / peak
+        return lambda strip: _from_array(
+            np.clip(np.rint(_finite(strip).astype(np.float64) * scale), 0, 255)
+        )
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
+        return _onto_white
     if image.mode == "LAB":
         from PIL import ImageCms
 
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-        assert converted is not None
-        return converted
-    return image.convert("RGB")
+        profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        transform = ImageCms.buildTransform(*profiles, "LAB", "RGB")
+        return transform.apply
+    return lambda strip: strip.convert("RGB")
 
 
-def _high_byte(values: npt.NDArray[np.generic]) -> Pixels:
-    return (values.astype(np.uint16) >> 8).astype(np.uint8)
+def _onto_white(strip: Image.Image) -> Image.Image:
+    rgba = strip.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, rgba).convert("RGB")
 
 
-def _from_int32(values: npt.NDArray[np.generic]) -> Pixels:
-    wide = np.clip(values.astype(np.int64), 0, 65535)
-    return (wide >> 8 if wide.max(initial=0) > 255 else wide).astype(np.uint8)
+def _from_array(values: npt.NDArray[Any]) -> Image.Image:
+    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
 
 
-def _from_float(values: npt.NDArray[np.generic]) -> Pixels:
-    finite = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    peak = finite.max(initial=0.0)
-    scale = 255.0 if peak <= 1.0 else 1.0 if peak <= 255.0 else 255.0 / peak
-    return np.clip(np.rint(finite * scale), 0, 255).astype(np.uint8)
+def _finite(strip: Image.Image) -> npt.NDArray[np.float32]:
+    return np.nan_to_num(np.asarray(strip, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
 
 
-_SCALE_TO_8_BIT: dict[str, Callable[[npt.NDArray[np.generic]], Pixels]] = {
-    "I;16": _high_byte,
-    "I;16L": _high_byte,
-    "I;16B": _high_byte,
-    "I;16N": _high_byte,
-    "I": _from_int32,
-    "F": _from_float,
-}
+def _peak(image: Image.Image) -> float:
+    """The largest value of a picture in mode I (at most 65,535) or F (of the finite ones)."""
+    rows = max(1, _STRIP_PIXELS // image.width)
+    peaks = []
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        values = _finite(strip) if image.mode == "F" else np.clip(np.asarray(strip), 0, 65535)
+        peaks.append(float(values.max(initial=0)))
+    return max(peaks)
 
 
 def _one_line(error: BaseException) -> str:

@@ -63,7 +63,9 @@ def main() -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 wrong usage."""
-    logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(levelname)s: %(message)s"))
+    logging.basicConfig(handlers=[handler])
     for noisy in ("httpx", "httpx2", "huggingface_hub", "pymilvus", "transformers"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
@@ -95,6 +97,15 @@ def run(arguments: list[str] | None = None) -> int:
             raise
         interrupt.say_stopped()
         return interrupt.STATUS
+
+
+class _OneLine(logging.Formatter):
+    """A record is one line, whatever is in it: data forges no second one, nor steers a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        from mmrag.cli.options import printable
+
+        return printable(super().format(record))
 
 
 def _failed(reason: str) -> int:

@@ -10,6 +10,7 @@ import click
 
 from mmrag.errors import MmragError
 
+LOCAL = ("localhost", "127.0.0.1", "::1")
 SCRIPT = Path(__file__).parents[2] / "dashboard.py"
 
 
@@ -36,6 +37,9 @@ def dashboard(host: str, port: int, prepare: bool) -> None:
 
         prepare_demo()
     arguments = [f"--server.address={host}", f"--server.port={port}"]
+    if host not in LOCAL:
+        # By what name others reach it is not known here; the password guards it.
+        arguments.append("--server.allowedHosts=*")
     # Streamlit takes this process's place, so Ctrl-C reaches it alone.
     command = [sys.executable, "-m", "streamlit", "run", str(SCRIPT), *arguments]
     os.execv(sys.executable, command)

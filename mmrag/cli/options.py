@@ -97,6 +97,11 @@ def warn_drawings_only(encoder: str, paths: Iterable[str]) -> None:
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     text = json.dumps(_plain(value), ensure_ascii=False, indent=1, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # A file name that is not UTF-8: JSON's own escapes can say it.
+        text = json.dumps(_plain(value), indent=1, allow_nan=False)
     sys.stdout.write(text + "\n")
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+import zipfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,12 +36,15 @@ def read_state_dict(path: str | os.PathLike[str]) -> StateDict:
             from safetensors.torch import load_file
 
             return load_file(path)
+        _check_archive(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors (pickled code), so it is not loaded; "
             "ask its author for a safetensors file or a plain state dict."
         ) from error
+    except CheckpointError:
+        raise
     # torch and safetensors raise many kinds of error on a damaged file.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
@@ -60,8 +64,10 @@ def load_into(module: torch.nn.Module, state: StateDict, what: str) -> None:
     Keys of `state` that the module does not have are ignored.
 
     Raises:
-        CheckpointError: names the missing keys, or the keys whose shapes differ.
+        CheckpointError: names the missing keys, or the keys whose shapes or kinds differ.
     """
+    import torch
+
     own = module.state_dict()
     missing = [key for key in own if key not in state]
     if missing:
@@ -76,6 +82,15 @@ def load_into(module: torch.nn.Module, state: StateDict, what: str) -> None:
     ]
     if wrong:
         raise CheckpointError(f"{what} has {len(wrong)} keys of the wrong shape: {_some(wrong)}.")
+    odd = [
+        key
+        for key, value in own.items()
+        if state[key].layout != torch.strided
+        or state[key].is_quantized
+        or state[key].is_floating_point() != value.is_floating_point()
+    ]
+    if odd:
+        raise CheckpointError(f"{what} has {len(odd)} keys of the wrong kind: {_some(odd)}.")
     # Official files hold half precision; the fingerprint and fp32 want what was meant: float32.
     full = {
         key: state[key].float() if state[key].is_floating_point() else state[key] for key in own
@@ -126,11 +141,55 @@ def read_card(folder: Path) -> dict[str, Any]:
     """What `write_card` wrote; raises CheckpointError for anything else."""
     try:
         card = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder}/config.json cannot be read: {error}") from error
     if not isinstance(card, dict) or card.get("format") != "mmrag-encoder":
         raise CheckpointError(f"{folder} is not an encoder of this project.")
     return card
+
+
+def _check_archive(path: Path) -> None:
+    """torch writes its archives uncompressed: one that would grow when it is read is a bomb."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+    grown = sum(part.file_size for part in parts)
+    if grown > path.stat().st_size or any(part.compress_type for part in parts):
+        raise CheckpointError(
+            f"{path} is compressed to less than it holds ({grown:,} bytes), which no checkpoint "
+            "of torch is; it is not loaded."
+        )
+
+
+def check_sizes(config: Mapping[str, Any], where: object) -> None:
+    """Refuse an architecture that no model has: building it would take all memory.
+
+    Args:
+        config: of Visualized BGE's towers, or open_clip's.
+        where: begins the message.
+
+    Raises:
+        CheckpointError: more than 1,000 layers, or some 10 billion parameters.
+    """
+    numbers: dict[str, float] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            check_sizes(value, where)
+        listed = value if isinstance(value, list | tuple) else [value]
+        found = [abs(number) for number in listed if isinstance(number, int | float)]
+        numbers |= {key: max(found)} if found else {}
+
+    def largest(*parts: str) -> float:
+        return max((n for key, n in numbers.items() if any(p in key for p in parts)), default=0)
+
+    width, layers = largest("width", "embed_dim", "hidden_size", "intermediate"), largest("layers")
+    layers = max(layers, largest("depth"))
+    patches = (largest("image_size", "img_size") / max(1, numbers.get("patch_size", 1))) ** 2
+    tokens = largest("vocab", "context_length", "position") + patches
+    # Written so that NaN is refused too.
+    if not (layers <= 1000 and width * (tokens + 4 * layers * width) <= 1e10):
+        raise CheckpointError(f"{where} describes a model too large to be one.")
 
 
 def _some(names: Iterable[str], most: int = 5) -> str:

@@ -23,6 +23,7 @@ from torchvision.transforms import Normalize
 from mmrag import config as settings
 from mmrag.encoders.attention import QuickSelfAttention
 from mmrag.encoders.checkpoints import (
+    check_sizes,
     load_into,
     read_card,
     read_state_dict,
@@ -165,6 +166,7 @@ def load_open_clip(
         image_weight: see `CLIPModel`.
     """
     if Path(arch).suffix == ".json" and Path(arch).is_file():
+        _check_config_file(Path(arch))
         open_clip.add_model_config(Path(arch))
         arch = Path(arch).stem
     config = open_clip.get_model_config(arch)
@@ -194,7 +196,10 @@ def load_folder(folder: Path, image_weight: float | None = None) -> CLIPModel:
         card = read_card(folder)
         weight = card["image_weight"] if image_weight is None else image_weight
         model = _from_folder(folder, weight)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except MmragError:
+        raise
+    # Nonsense in a configuration or a tokenizer fails in many ways.
+    except Exception as error:
         raise CheckpointError(f"{folder} is not an encoder of this project: {error}") from error
     load_into(model.clip, read_state_dict(folder / "model.safetensors"), str(folder))
     return model
@@ -263,10 +268,21 @@ def _from_folder(folder: Path, image_weight: float) -> CLIPModel:
     return CLIPModel(clip, open_clip.get_tokenizer(name), image_weight, config["model_cfg"])
 
 
+def _check_config_file(path: Path) -> None:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if not all(isinstance(config[key], dict) for key in ("vision_cfg", "text_cfg")):
+            raise ValueError("vision_cfg and text_cfg must be objects")
+        int(config["embed_dim"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is no configuration of open_clip: {error}.") from error
+
+
 def _refuse_code(model_cfg: Mapping[str, Any], where: object) -> None:
     """A configuration must not switch on the tokenizer's loading of Python files."""
     if "trust_remote_code" in json.dumps(model_cfg):
         raise CheckpointError(f"{where} asks to run code of its own (trust_remote_code): refused.")
+    check_sizes(model_cfg, where)
 
 
 def _write_config(

@@ -96,6 +96,9 @@ class Encoder:
         if image is not None:
             rgb = load_image(image, min_side=self.model.image_size)
             pixels = self.model.preprocess(rgb)
+        if text is not None:
+            # Arguments of a command may hold bytes that are no UTF-8, which no tokenizer takes.
+            text = text.encode("utf-8", "replace").decode()
         return Prepared(pixels, text)
 
     def encode(

@@ -17,6 +17,7 @@ import torch
 
 from mmrag.encoders.checkpoints import (
     StateDict,
+    check_sizes,
     load_into,
     read_card,
     read_state_dict,
@@ -66,7 +67,8 @@ def load_official(name: str, checkpoint: str, text_model: str) -> VisualizedBGE:
         text = json.loads((Path(text_model) / "config.json").read_text(encoding="utf-8"))
         config = BertConfig.of(text)
         tokenizer = _tokenizer(Path(text_model))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    # A damaged tokenizer fails in many ways.
+    except Exception as error:
         raise CheckpointError(
             f"No text model at {text_model!r} (its config.json and tokenizer are needed: {error}); "
             f"`python -m mmrag download {name}` brings it."
@@ -82,7 +84,10 @@ def load_folder(folder: Path) -> VisualizedBGE:
     try:
         card = read_card(folder)
         model = _build(card["vision"], BertConfig.of(card["text"]), _tokenizer(folder))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except MmragError:
+        raise
+    # Nonsense in a configuration or a tokenizer fails in many ways.
+    except Exception as error:
         raise CheckpointError(f"{folder} is not an encoder of this project: {error}") from error
     load_into(model, read_state_dict(folder / "model.safetensors"), str(folder))
     return model
@@ -143,14 +148,23 @@ def _build(
     vision: Mapping[str, Any], text: BertConfig, tokenizer: PreTrainedTokenizerBase
 ) -> VisualizedBGE:
     """The architecture; the towers' parameters are placeholders, which loaded ones replace."""
+    check_sizes({**vision, **asdict(text)}, "the configuration")
     changes = _changes(vision)
     if vision["timm"] not in _TOWERS:
         raise MmragError(f"Vision tower {vision['timm']!r} is not one of {list(_TOWERS)}.")
+    eva = replace(_TOWERS[vision["timm"]], **changes)
+    _check_heads(eva.embed_dim, eva.num_heads, eva.depth)
+    _check_heads(text.hidden_size, text.num_attention_heads, text.num_hidden_layers)
     with torch.device("meta"):
-        towers = EvaTower(replace(_TOWERS[vision["timm"]], **changes)), BertTower(text)
+        towers = EvaTower(eva), BertTower(text)
     model = VisualizedBGE(*towers, tokenizer)
     model.architecture = {"vision": dict(vision), "text": asdict(text)}
     return model
+
+
+def _check_heads(width: int, heads: int, layers: int) -> None:
+    if not all(isinstance(n, int) and n > 0 for n in (width, heads, layers)) or width % heads:
+        raise MmragError(f"{layers!r} layers of {heads!r} heads and width {width!r} are no model.")
 
 
 def _changes(vision: Mapping[str, Any]) -> dict[str, Any]:

@@ -147,6 +147,13 @@ class EvalSet:
         skipped = [Skipped(i.image_id, absent[i.path]) for i in self.images if i.path in absent]
         return Gallery(present, skipped)
 
+    def present(self, image_ids: Iterable[str]) -> dict[str, GalleryImage]:
+        """Images by id, of those that can be shown: their files are there, below `image_root`."""
+        wanted = set(image_ids)
+        images = [image for image in self.images if image.image_id in wanted]
+        absent = absent_files(str(self.image_root), (image.path for image in images))
+        return {image.image_id: image for image in images if image.path not in absent}
+
     def missing(self) -> list[Skipped]:
         """Every picture of gallery and queries that cannot be used, by path, with the reason."""
         paths = [image.path for image in self.images]

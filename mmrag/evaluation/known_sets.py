@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from mmrag import config
+from mmrag.errors import MmragError
 
 SHIPPED_SETS = Path(__file__).parents[2] / "eval_sets"
 CATALOGUE = SHIPPED_SETS / "catalogue"
@@ -21,7 +22,14 @@ def known_eval_sets() -> dict[str, Path]:
     places = [SHIPPED_SETS, config.home() / "eval_sets", *(Path(name) for name in named if name)]
     found: dict[str, Path] = {}
     for place in places:
-        for head in [place / "eval_set.json", *sorted(place.glob("*/eval_set.json"))]:
-            if head.is_file():
-                found.setdefault(head.parent.name, head.parent)
+        try:
+            heads = [place / "eval_set.json", *sorted(place.glob("*/eval_set.json"))]
+            there = [head.parent for head in heads if head.is_file()]
+        except OSError as error:
+            raise MmragError(
+                f"The folder {place} of eval sets (MMRAG_EVAL_SETS) cannot be read: "
+                f"{error.strerror or error}."
+            ) from error
+        for folder in there:
+            found.setdefault(folder.name, folder)
     return found

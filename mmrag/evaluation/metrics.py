@@ -22,6 +22,8 @@ Grades = npt.NDArray[np.int32]
 
 LOWER_IS_BETTER = ("hard_negative_rate",)
 _OWN = re.compile(r"(hit_rate|mAP|R_subset|R_target|hard_negative_rate)@([1-9][0-9]*)")
+_HUGE = re.compile(r"\d{7}")
+_LONGEST = 100
 _UNJUDGED = -(2**31)
 
 
@@ -50,7 +52,7 @@ def higher_is_better(metric: str) -> bool:
 def cutoff(metric: str) -> int | None:
     """The k of "metric@k"; None for a metric of the whole ranking."""
     _, at, number = metric.rpartition("@")
-    return int(number) if at and number.isdigit() else None
+    return int(number) if at and number.isdecimal() else None
 
 
 def default_metrics(eval_set: EvalSet, k: int = 50) -> list[str]:
@@ -74,6 +76,9 @@ def canonical(metric: str) -> str:
     Raises:
         MmragError: no such metric.
     """
+    # A name may come from a file: an endless one is not parsed, and a cut-off takes memory.
+    if len(metric) > _LONGEST or _HUGE.search(metric):
+        raise MmragError(f"Unknown metric {metric[:_LONGEST]!r}: cut-offs have up to six digits.")
     return metric if _OWN.fullmatch(metric) else str(_ir_measure(metric))
 
 
@@ -111,6 +116,7 @@ def score_rankings(
     own = {name: match for name in names if (match := _OWN.fullmatch(name))}
     values = _from_ir_measures([n for n in names if n not in own], scored, ranked, judged)
     depth = max([int(match[2]) for match in own.values()], default=1)
+    depth = min(depth, max(map(len, ranked), default=1)) or 1
     grades = _grade_matrix(ranked, judged, depth)
     for name, match in own.items():
         k = int(match[2])
@@ -252,12 +258,14 @@ def _ir_measure(name: str) -> Any:
 
     try:
         measure = ir_measures.parse_measure(name)
-    except (NameError, ValueError, SyntaxError, TypeError) as error:
+        supported = ir_measures.DefaultPipeline.supports(measure)  # type: ignore[no-untyped-call]
+    # A name may come from a file, and the parser is Python's own.
+    except Exception as error:
         raise MmragError(
             f"Unknown metric {name!r}; use for example hit_rate@10, nDCG@10, R@50, AP@10, RR, "
             "mAP@10, R_subset@1 or hard_negative_rate@10."
         ) from error
-    if not ir_measures.DefaultPipeline.supports(measure):  # type: ignore[no-untyped-call]
+    if not supported:
         raise MmragError(f"The metric {name!r} needs a scorer that is not installed.")
     return measure
 

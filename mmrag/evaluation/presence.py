@@ -42,8 +42,11 @@ def absent_files(root: str, paths: Iterable[str]) -> dict[str, str]:
 
 def _folder_problem(root: str, folder: str) -> str | None:
     real = os.path.realpath(folder)
-    if not Path(real).is_dir():
-        return NOT_FOUND
+    try:
+        if not Path(real).is_dir():
+            return NOT_FOUND
+    except OSError as error:  # a name that is too long, for one
+        return f"cannot be read: {error.strerror or error}"
     return None if _is_below(root, real) else LEAVES_ROOT
 
 

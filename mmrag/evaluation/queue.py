@@ -6,6 +6,7 @@ import itertools
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -117,8 +118,10 @@ class JobQueue:
             except MmragError as error:
                 self._finish(job_id, "failed", error=str(error))
             # The worker must outlive any job.
-            except Exception as error:
-                logging.getLogger(__name__).exception("An evaluation failed")
+            except Exception as error:  # noqa: BLE001
+                # Escaped: what it quotes may come from data.
+                trace = "".join(traceback.format_exception(error))
+                logging.getLogger(__name__).error("A job failed: %s", ascii(trace))
                 self._finish(job_id, "failed", error=f"{type(error).__name__}: {error}")
 
     def _is_cancelled(self, job_id: int) -> bool:

@@ -127,7 +127,12 @@ class MilvusStore:
 
 def _without_credentials(uri: str) -> tuple[str, str | None]:
     """`http://user:password@host` as (`http://host`, `user:password`); the URI gets shown."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        raise IndexStoreError(
+            "The address of Milvus must be like http://host:19530; check --uri (MMRAG_URI)."
+        ) from None
     credentials, at, host = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=host)), unquote(credentials) if at else None
 

@@ -39,9 +39,15 @@ class Database:
     def __init__(self, url: str | os.PathLike[str] | None = None) -> None:
         self.url = _parse(os.fspath(url) if url is not None else config.runs_url())
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = self._make_engine()
-        with self.errors("cannot be opened"):
-            self._make_tables()
+        try:
+            with self.errors("cannot be opened"):
+                self.engine = self._make_engine()
+                self._make_tables()
+            return
+        # The drivers fail in their own ways on what a URL asks of them.
+        except (ValueError, TypeError, OverflowError) as error:
+            reason = self._without_password(" ".join(str(error).split())[:300])
+        raise MmragError(f"The run store {self.shown} cannot be opened: {reason.rstrip('.')}.")
 
     @property
     def shown(self) -> str:
@@ -59,7 +65,8 @@ class Database:
         """Turn the driver's errors into one `MmragError` sentence without a password in it."""
         try:
             yield
-        except SQLAlchemyError as error:
+        # A name of bytes that are no UTF-8 is no name in a database.
+        except (SQLAlchemyError, UnicodeEncodeError) as error:
             cause = getattr(error, "orig", None) or error
             reason = self._without_password(" ".join(str(cause).split())[:300])
             where = f"The run store {self.shown} {what}: {reason.rstrip('.')}."

@@ -215,10 +215,16 @@ def _columns(run: Run) -> dict[str, Any]:
         for one in fields(run)
         if one.name not in (*_COLUMNS, *_ELSEWHERE)
     }
+    try:
+        written = orjson.dumps(header, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+        run.name.encode()
+    # A name or path that is not UTF-8.
+    except (TypeError, UnicodeEncodeError) as error:
+        raise MmragError(f"The run {run.name!r} cannot be stored: {error}.") from error
     return {
         **{name: getattr(run, name) for name in _COLUMNS},
         "eval_set": run.eval_set.name,
-        "header": orjson.dumps(header, option=orjson.OPT_SERIALIZE_NUMPY).decode(),
+        "header": written,
     }
 
 

@@ -34,17 +34,21 @@ class TrainingState:
         """Put the state into model and optimiser; returns losses and the metrics before."""
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
+            key = state["key"]
         # A damaged file shows itself in many ways.
         except Exception as error:
             raise CheckpointError(f"{self.path} is damaged; remove it to start anew.") from error
-        if state["key"] != self._key:
+        if key != self._key:
             raise MmragError(
                 f"{self.path.parent} holds an unfinished training with other settings; "
                 "finish it with those, or remove the folder."
             )
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        return list(state["losses"]), state["before"]
+        try:
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            return list(state["losses"]), state["before"]
+        except Exception as error:
+            raise CheckpointError(f"{self.path} is damaged; remove it to start anew.") from error
 
     def save(
         self,
@@ -56,16 +60,22 @@ class TrainingState:
         """Write the state; a write that is killed leaves the one before."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_name(STATE_FILE + ".part")
-        torch.save(
-            {
-                "key": self._key,
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "losses": losses,
-                "before": before,
-            },
-            part,
-        )
+        held = {
+            "key": self._key,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "losses": losses,
+            "before": before,
+        }
+        try:
+            torch.save(held, part)
+        # torch's own writer does not pass on what the system says.
+        except RuntimeError as error:
+            part.unlink(missing_ok=True)
+            raise MmragError(
+                f"{self.path} cannot be written, most likely for want of space; make room and run "
+                "this again. The state that was saved before is kept."
+            ) from error
         os.replace(part, self.path)
 
     def remove(self) -> None:

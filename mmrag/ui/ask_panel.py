@@ -68,7 +68,10 @@ def _answer(title: str, question: str, result: SearchResult, images: int) -> Non
             del kept[next(iter(kept))]
     place.text(answer.answer or "(no answer)")
     if answer.problem:
-        st.warning(answer.problem.replace("*", r"\*"), icon=":material/info:")
+        with st.container(border=True):
+            st.markdown(":material/info: **The answer is not whole**")
+            # As text: it may quote the model, whose Markdown could fetch pictures from anywhere.
+            st.text(answer.problem)
     used = [hit for hit in hits if hit.image_id in answer.image_ids]
     if used:
         with st.container(horizontal=True):

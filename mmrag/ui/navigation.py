@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hmac
 import os
+import threading
+import time
 from pathlib import Path
 
 import streamlit as st
 
 _HERE = Path(__file__).parent
+WRONG_PASSWORD_SECONDS = 1.0
 
 PAGES = {
     "search": ("Search", ":material/image_search:"),
@@ -54,7 +57,7 @@ def _sign_in() -> None:
         with st.form("sign_in"):
             given = st.text_input("Password", type="password")
             if st.form_submit_button("Sign in", type="primary"):
-                if hmac.compare_digest(given.encode(), password.encode()):
+                if _is_password(given, password):
                     st.session_state.signed_in = True
                     st.rerun()
                 st.error("That is not the password.")
@@ -63,6 +66,20 @@ def _sign_in() -> None:
         st.title("mmrag")
         st.button("Sign in", type="primary", on_click=st.login)
         st.stop()
+
+
+@st.cache_resource(show_spinner=False)
+def _attempts() -> threading.Lock:
+    """Held while a password is looked at: all visitors together have one try a second."""
+    return threading.Lock()
+
+
+def _is_password(given: str, password: str) -> bool:
+    with _attempts():
+        if hmac.compare_digest(os.fsencode(given), os.fsencode(password)):
+            return True
+        time.sleep(WRONG_PASSWORD_SECONDS)
+        return False
 
 
 def _oidc_configured() -> bool:

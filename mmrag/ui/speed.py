@@ -34,7 +34,7 @@ def main() -> None:
             "(a quarter of an hour) and keeps the result under bench/results."
         )
         return
-    st.caption("Kept results: " + " · ".join(titles))
+    st.text("Kept results: " + " · ".join(titles))
     latest = frame.sort_values("datetime").drop_duplicates(
         ["machine", "group", "name"], keep="last"
     )

@@ -7,13 +7,16 @@ The settings are the OpenAI client's own environment variables: `OPENAI_API_KEY`
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
+from mmrag import config
 from mmrag.errors import ModelServerError
 
 if TYPE_CHECKING:
@@ -42,37 +45,65 @@ class Endpoint:
         """A client that waits `timeout` seconds and repeats a failed request `retries` times."""
         import openai
 
-        if self.azure_version is not None:
-            return openai.AzureOpenAI(
-                azure_endpoint=self.url,
+        with self._clear_errors():
+            http = openai.DefaultHttpxClient(**_routes())
+            if self.azure_version is not None:
+                return openai.AzureOpenAI(
+                    azure_endpoint=self.url,
+                    api_key=self.key,
+                    api_version=self.azure_version,
+                    timeout=timeout,
+                    max_retries=retries,
+                    http_client=http,
+                )
+            return openai.OpenAI(
+                base_url=self.url,
                 api_key=self.key,
-                api_version=self.azure_version,
                 timeout=timeout,
                 max_retries=retries,
+                http_client=http,
             )
-        return openai.OpenAI(
-            base_url=self.url, api_key=self.key, timeout=timeout, max_retries=retries
-        )
 
     def async_client(self, timeout: float, retries: int) -> openai.AsyncOpenAI:
         """`client` for one event loop."""
         import openai
 
-        if self.azure_version is not None:
-            return openai.AsyncAzureOpenAI(
-                azure_endpoint=self.url,
+        with self._clear_errors():
+            http = openai.DefaultAsyncHttpxClient(**_routes())
+            if self.azure_version is not None:
+                return openai.AsyncAzureOpenAI(
+                    azure_endpoint=self.url,
+                    api_key=self.key,
+                    api_version=self.azure_version,
+                    timeout=timeout,
+                    max_retries=retries,
+                    http_client=http,
+                )
+            return openai.AsyncOpenAI(
+                base_url=self.url,
                 api_key=self.key,
-                api_version=self.azure_version,
                 timeout=timeout,
                 max_retries=retries,
+                http_client=http,
             )
-        return openai.AsyncOpenAI(
-            base_url=self.url, api_key=self.key, timeout=timeout, max_retries=retries
-        )
+
+    @contextlib.contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        """An address that the HTTP library cannot use is said in a sentence."""
+        try:
+            yield
+        # The libraries' own errors, of which a cause could hold the key.
+        except Exception as error:  # noqa: BLE001
+            reason = self.redact(" ".join(str(error).split())[:200]).rstrip(".")
+            problem = f"{self.address} cannot be asked: {reason}. Check OPENAI_BASE_URL"
+        else:
+            return
+        raise ModelServerError(f"{problem} and MMRAG_PROXY.")
 
     def redact(self, text: str) -> str:
         """`text` without any key, the configured ones and what looks like one."""
-        secrets = {self.key, urlsplit(self.url).password or ""}
+        proxy = config.model_proxy()
+        secrets = {self.key, *_passwords(self.url), *(_passwords(proxy) if proxy else ())}
         for name, value in os.environ.items():
             if name.startswith(("OPENAI_", "AZURE_OPENAI_")) and name.endswith(
                 ("KEY", "TOKEN", "SECRET")
@@ -147,6 +178,28 @@ def find_endpoint() -> Endpoint:
     return Endpoint(_shown(url or _OPENAI, "OPENAI_BASE_URL"), key, url or _OPENAI)
 
 
+def _routes() -> dict[str, Any]:
+    """Requests go to the configured address and nowhere else.
+
+    A redirect is not followed: a picture and a key would go with it. Proxies that the environment
+    names for everything are not used; `MMRAG_PROXY` names one for this.
+    """
+    proxy = config.model_proxy()
+    if proxy:
+        return {"follow_redirects": False, "proxy": proxy}
+    direct = dict.fromkeys(("all://", "http://", "https://"))
+    return {"follow_redirects": False, "mounts": direct}
+
+
+def _passwords(url: str) -> set[str]:
+    """The password in a URL, as it is written and as it is meant."""
+    try:
+        written = urlsplit(url).password or ""
+    except ValueError:
+        return set()
+    return {written, unquote(written)}
+
+
 def transport_error() -> type[Exception]:
     """The base error of the HTTP library that the installed openai stands on."""
     import openai
@@ -170,8 +223,10 @@ def _shown(url: str, variable: str) -> str:
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
-        if parts.scheme in ("http", "https") and parts.hostname:
-            return f"{parts.scheme}://{parts.hostname}{port}{parts.path.rstrip('/')}"
+        plain = url.isprintable() and not re.search(r"\s", url)
+        if plain and parts.scheme in ("http", "https") and parts.hostname:
+            host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+            return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
     except ValueError:
         pass
     raise ModelServerError(f"{variable} must be a URL such as http://localhost:11434/v1.")

@@ -19,6 +19,7 @@ from mmrag.errors import MmragError
 TABLE = Path(__file__).parent / "prices.json"
 _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 _MILLION = 1_000_000
+_LARGEST = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,11 @@ def _read(path: Path) -> dict[str, Price]:
     try:
         models = json.loads(path.read_text(encoding="utf-8"))["models"]
         return {name: _price(record) for name, record in models.items()}
+    except RecursionError:
+        raise MmragError(f"The price table {path} is nested too deeply.") from None
     except OSError as error:
         raise MmragError(f"The price table {path} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise MmragError(
             f"The price table {path} is not as {TABLE.name} in {TABLE.parent}: {error!r}."
         ) from error
@@ -88,6 +91,7 @@ def _price(record: dict[str, Any]) -> Price:
         tile=int(image.get("tile", 170)),
         patch=None if patch is None else float(patch),
     )
-    if not all(math.isfinite(v) and v >= 0 for v in (price.input, price.output)):
-        raise ValueError("a price must be zero or more")
+    numbers = (price.input, price.output, price.cached_input, price.base, price.tile, price.patch)
+    if not all(value is None or 0 <= value <= _LARGEST for value in numbers):
+        raise ValueError(f"a price and a count of tokens must be 0 to {_LARGEST:,}")
     return price

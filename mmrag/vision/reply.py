@@ -30,19 +30,21 @@ class StreamReading:
 
     def add(self, chunk: Any) -> str:
         """Take a chunk; returns its piece of text."""
+        # The client checks no types: a server may send anything in any place.
         self.usage = getattr(chunk, "usage", None) or self.usage
-        if not getattr(chunk, "choices", None):
+        choices = getattr(chunk, "choices", None)
+        if not isinstance(choices, list) or not choices:
             return ""
-        choice = chunk.choices[0]
-        self.finish = choice.finish_reason or self.finish
-        self.refusal += getattr(choice.delta, "refusal", None) or ""
-        piece = getattr(choice.delta, "content", None) or ""
+        delta = getattr(choices[0], "delta", None)
+        self.finish = _text(getattr(choices[0], "finish_reason", None)) or self.finish
+        self.refusal += _text(getattr(delta, "refusal", None))
+        piece = _text(getattr(delta, "content", None))
         self.pieces.append(piece)
-        return str(piece)
+        return piece
 
     def reply(self) -> Reply:
         """What the chunks so far amount to."""
-        usage = self.usage.model_dump() if self.usage is not None else {}
+        usage = self.usage.model_dump() if hasattr(self.usage, "model_dump") else self.usage
         return Reply("".join(self.pieces), self.refusal or None, self.finish, *_tokens(usage))
 
 
@@ -68,6 +70,10 @@ def read_reply(body: str) -> Reply:
         str(choice.get("finish_reason") or ""),
         *_tokens(answer.get("usage")),
     )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _tokens(usage: Any) -> tuple[int | None, int | None, int]:

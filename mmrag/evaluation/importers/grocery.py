@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mmrag.errors import EvalSetError
 from mmrag.evaluation.eval_set import EvalQuery, EvalSet, Qrels
+from mmrag.evaluation.records import inside
 from mmrag.types import GalleryImage
 
 
@@ -45,7 +46,7 @@ def import_set(
     """
     root = (source if (source / "classes.csv").is_file() else source / "dataset").resolve()
     products = _read_products(root)
-    photos = _read_split(root, split)
+    photos = _read_split(root, split, products)
     by_product: dict[int, list[str]] = defaultdict(list)
     for path, product in photos:
         by_product[product].append(path)
@@ -73,7 +74,7 @@ def import_set(
         wrong: list[str] | None = None,
     ) -> None:
         query_id = f"{category}-{len(queries):05d}"
-        picture = str(root / image) if image else None
+        picture = _below(root, image) if image else None
         queries.append(EvalQuery(query_id, picture, text, category))
         qrels[query_id] = {**dict.fromkeys(right, 1), **dict.fromkeys(wrong or [], 0)}
 
@@ -109,20 +110,37 @@ def _read_products(root: Path) -> dict[int, _Product]:
         with (root / "classes.csv").open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.reader(file))[1:]
         for name, number, group, _, picture, description in rows:
-            text = (root / description.lstrip("/")).read_text(encoding="utf-8-sig").strip()
+            words = Path(_below(root, description))
+            if not words.resolve().is_relative_to(root):
+                raise ValueError(f"{description} is a link that leads out of it")
+            text = words.read_text(encoding="utf-8-sig").strip()
+            _below(root, picture)
             products[int(number)] = _Product(_words(name), _words(group), picture.lstrip("/"), text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise EvalSetError(f"{root} is not the Grocery Store Dataset: {error}") from error
     return products
 
 
-def _read_split(root: Path, split: str) -> list[tuple[str, int]]:
+def _read_split(root: Path, split: str, products: dict[int, _Product]) -> list[tuple[str, int]]:
     try:
         lines = (root / f"{split}.txt").read_text(encoding="utf-8").splitlines()
         rows = [line.split(",") for line in lines if line.strip()]
-        return [(path.strip(), int(product)) for path, product, *_ in rows]
+        photos = [(path.strip(), int(product)) for path, product, *_ in rows]
+        for path, product in photos:
+            _below(root, path)
+            if product not in products:
+                raise ValueError(f"{path} is of product {product}, which classes.csv lacks")
+        return photos
     except (OSError, ValueError) as error:
         raise EvalSetError(f"{root}/{split}.txt cannot be read: {error}") from error
+
+
+def _below(root: Path, name: str) -> str:
+    """The absolute path that a list names; ValueError when it leaves `root`."""
+    path = inside(str(root), name.lstrip("/"))
+    if path is None:
+        raise ValueError(f"{name!r} leaves it")
+    return path
 
 
 def _words(name: str) -> str:
