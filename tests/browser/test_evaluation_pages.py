@@ -114,6 +114,8 @@ def test_judgments_are_added_and_charts_are_taken_away(page: Page, evaluated: Da
     page.get_by_label("Name of the judgments").fill("second")
     page.get_by_role("button", name="Add judgments").click()
     expect(page.get_by_text("Added as eval set catalogue-second")).to_be_visible()
+    # The list below is drawn after these words.
+    settled(page)
     page.get_by_text(re.compile(r"All runs \(\d+\)")).click()
     page.get_by_label("Remove what was uploaded").click()
     page.get_by_role("option", name="Judgments catalogue-second").click()
