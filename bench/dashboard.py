@@ -1,6 +1,6 @@
 """How quick the dashboard is, and how it bears many visitors; the library too.
 
-    python -m bench.dashboard --short          # a minute or two, to see that it works
+    python -m bench.dashboard --short          # a few minutes, to see that it works
     python -m bench.dashboard --out load.json  # half an hour; leave the machine alone meanwhile
 
 It starts a dashboard of its own with a state folder of its own, and prints two tables: what one
