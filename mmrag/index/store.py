@@ -129,10 +129,13 @@ def _without_credentials(uri: str) -> tuple[str, str | None]:
     """`http://user:password@host` as (`http://host`, `user:password`); the URI gets shown."""
     try:
         parts = urlsplit(uri)
+        known = bool(parts.scheme and parts.hostname)
     except ValueError:
+        known = False
+    if not known:
         raise IndexStoreError(
             "The address of Milvus must be like http://host:19530; check --uri (MMRAG_URI)."
-        ) from None
+        )
     credentials, at, host = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=host)), unquote(credentials) if at else None
 

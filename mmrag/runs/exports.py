@@ -156,9 +156,11 @@ def _csv(run: Run) -> str:
 
 def spreadsheet_cell(value: Any) -> Any:
     """The value; a text that a spreadsheet would take for a formula gets an apostrophe in front."""
-    if isinstance(value, str) and _FORMULA.match(value):
-        return "'" + value
-    return value
+    if not isinstance(value, str):
+        return value
+    # Some readers begin a new row at a lone carriage return, which the writer does not quote.
+    value = value.replace("\r\n", "\n").replace("\r", "\n")
+    return "'" + value if _FORMULA.match(value) else value
 
 
 def _parquet(run: Run) -> bytes:
