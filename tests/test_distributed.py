@@ -238,7 +238,10 @@ def wide_encoder() -> Encoder:
 
 
 def test_memory_stays_bounded(cluster: Cluster, folder: Path) -> None:
-    """Four times the images, 400 MB of vectors: this process grows by a fraction of that."""
+    """Four times the images, 300 MB more of vectors: this process grows by a fraction of that.
+
+    What it shares with Ray's object store is left out; that has a fixed size.
+    """
     gallery = open_gallery(folder)
     source = source_of(cluster, WideSpec("wide"), wide_encoder(), folder)
     me, peaks = psutil.Process(), []
@@ -247,12 +250,13 @@ def test_memory_stays_bounded(cluster: Cluster, folder: Path) -> None:
         peak = seen = 0
         for _, vector in source.embedder(images, {}):
             assert len(vector) == _Wide.dim
-            peak, seen = max(peak, me.memory_info().rss), seen + 1
+            memory, seen = me.memory_info(), seen + 1
+            peak = max(peak, memory.rss - memory.shared)
         assert seen == n
         peaks.append(peak)
     growth = (peaks[1] - peaks[0]) / 2**20
     print(f"peak of the driver: {peaks[0] / 2**20:.0f} MB, {growth:+.0f} MB for 300 MB more")
-    assert growth < 100
+    assert growth < 60
 
 
 def test_workers_say_what_is_wrong(
