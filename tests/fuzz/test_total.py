@@ -1,0 +1,19 @@
+"""Comes last: how many cases the other files of this folder ran."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from . import cases
+
+
+def test_ten_thousand_cases_were_run(request: pytest.FixtureRequest) -> None:
+    """Only meant for a run of the whole folder."""
+    files = {path.name for path in Path(__file__).parent.glob("test_*.py")} - {"test_total.py"}
+    if files - cases.ran.keys() or request.config.getoption("keyword"):
+        pytest.skip("not all of tests/fuzz ran")
+    assert cases.ran.total() >= cases.LEAST_CASES, dict(cases.ran)
+    assert cases.outcomes["refused"] > 1000
+    assert cases.outcomes["read"] > 1000
