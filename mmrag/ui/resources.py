@@ -6,6 +6,7 @@ results live in their session only.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import threading
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from mmrag.rerank.reranker import Reranker
 
 MODELS_KEPT = 3
+# Libraries complain at the end about objects that were passed over until then.
+atexit.register(gc.unfreeze)
 
 
 @st.cache_resource(max_entries=MODELS_KEPT, show_spinner="Loading the encoder …")
