@@ -48,7 +48,7 @@ def test_indexing_on_a_full_disk(
         path.rename(path.with_suffix(".png"))
     assert wait_until(lambda: not servers(store))
     disk.fill(leave=4096)
-    one_line(mmrag(*command, *where), "disk", "space")
+    one_line(mmrag(*command, *where), "No space left on device")
     assert wait_until(lambda: not servers(store))
     disk.make_room()
     with ImageIndex.open(store, encoder=tiny) as index:
