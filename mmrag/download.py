@@ -104,17 +104,19 @@ def _fetch(
                     total=size, initial=done, unit="B", unit_scale=True, desc=name
                 )
                 # In the pieces that arrive: a larger buffer would be lost with the connection.
-                for chunk in reply.iter_bytes():
-                    out.write(chunk)
-                    done += len(chunk)
+                try:
+                    for chunk in reply.iter_bytes():
+                        out.write(chunk)
+                        done += len(chunk)
+                        if bar:
+                            bar.update(len(chunk))
+                finally:
                     if bar:
-                        bar.update(len(chunk))
-                if bar:
-                    bar.close()
+                        bar.close()
     except (httpx.HTTPError, OSError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
         raise CheckpointError(
-            f"{name} broke off after {done:,} bytes ({type(error).__name__}); "
-            "run it again to go on."
+            f"{name} broke off after {done:,} bytes ({reason}); run it again to go on."
         ) from error
     if size is not None and done != size:
         raise CheckpointError(
