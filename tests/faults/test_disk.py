@@ -135,7 +135,7 @@ def test_exports_to_a_full_disk(disk: Disk, colours: EvalSet, tiny_folder: Path)
         ("index {pictures} --encoder {encoder}", "The store"),
         ("search --text red --encoder {encoder}", "The store"),
         ("evaluate {set} --encoder {encoder}", "Read-only file system"),
-        ("runs", "The run store"),
+        ("runs", "Read-only file system"),
         ("train {set} --encoder new:visualized-bge-tiny --out {disk}/out", "Read-only file system"),
         ("download visualized-bge-base", "Read-only file system"),
         ("eval-set import grocery {set} {disk}/set", ""),
