@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.visitors import Visitor, resident_mb, search_at_once
+from bench.visitors import Visitor, resident_mb, run, search_at_once
 from mmrag.evaluation.eval_set import EvalSet
 from mmrag.evaluation.known_sets import CATALOGUE
 from tests.dashboard_server import Dashboard
@@ -51,7 +51,6 @@ def test_sessions_that_come_and_go_leave_little_behind(
 
 def test_the_measurement_sees_what_goes_wrong(dashboard: Dashboard) -> None:
     """So that a load without errors means something."""
-    import asyncio
 
     async def visit() -> tuple[list[str], int]:
         async with Visitor(dashboard.url) as visitor:
@@ -59,6 +58,6 @@ def test_the_measurement_sees_what_goes_wrong(dashboard: Dashboard) -> None:
             bad = await visitor.visit(like="nowhere:nothing")
         return bad.errors, good.pictures
 
-    errors, pictures = asyncio.run(visit())
+    errors, pictures = run(visit())
     assert errors == ["That did not work"]
     assert pictures == 18

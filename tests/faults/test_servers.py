@@ -39,7 +39,10 @@ class Milvus:
         self.uri = self.start()
 
     def start(self) -> str:
-        return self.running.enter_context(run_milvus_server(self.python, self.folder, self.port))
+        uri = self.running.enter_context(run_milvus_server(self.python, self.folder, self.port))
+        # After a restart it may take this old version half a minute more until it answers.
+        assert wait_until(lambda: answers(uri), 120)
+        return uri
 
     def stop(self) -> None:
         self.running.close()
@@ -47,6 +50,12 @@ class Milvus:
     def restart(self) -> None:
         self.stop()
         self.start()
+
+
+def answers(uri: str) -> bool:
+    """Whether Milvus does, as seen by a new process."""
+    code = "import sys, pymilvus; pymilvus.MilvusClient(sys.argv[1], timeout=5).list_collections()"
+    return subprocess.run([sys.executable, "-c", code, uri], capture_output=True).returncode == 0
 
 
 @pytest.fixture(scope="module")
