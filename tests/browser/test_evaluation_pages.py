@@ -117,7 +117,12 @@ def test_judgments_are_added_and_charts_are_taken_away(page: Page, evaluated: Da
     # The list below is drawn after these words.
     settled(page)
     page.get_by_text(re.compile(r"All runs \(\d+\)")).click()
-    page.get_by_label("Remove what was uploaded").click()
+    settled(page)
+    field = page.get_by_label("Remove what was uploaded")
+    # A list that is open closes when the page scrolls.
+    field.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    field.click()
     page.get_by_role("option", name="Judgments catalogue-second").click()
     settled(page)
     page.get_by_role("button", name="Remove", exact=True).click()
