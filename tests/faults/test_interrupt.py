@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from mmrag import EvalSet
 from mmrag.cli import COMMANDS
 
-from ..conftest import ROOT, free_port, mmrag
+from ..conftest import ROOT, free_port, mmrag, wait_until
 from ..hub import Hub
 from ..vision_server import VisionServer
 from .conftest import draw
@@ -187,8 +188,16 @@ def test_bench() -> None:
 
 def test_dashboard() -> None:
     """Streamlit has taken the command's place; stopping it is how it is left."""
-    command = Interrupted("dashboard", "--no-prepare", "--port", str(free_port()))
-    wait_for_words("URL", "stdout")(command)
+    port = free_port()
+    command = Interrupted("dashboard", "--no-prepare", "--port", str(port))
+
+    def serves() -> bool:
+        try:
+            return httpx.get(f"http://localhost:{port}/_stcore/health").is_success
+        except httpx.TransportError:
+            return False
+
+    assert wait_until(serves, 60)
     seconds, written = command.press()
     assert "Traceback" not in written
     assert seconds < 2
