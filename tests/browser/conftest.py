@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -44,6 +45,13 @@ def dashboard(
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    with open_browser() as running:
+        yield running
+
+
+@contextlib.contextmanager
+def open_browser() -> Iterator[Browser]:
+    """Chromium; while it is open, this thread counts as one with a running event loop."""
     if not CHROMIUM:
         pytest.skip("there is no Chromium; `apt-get install chromium`, or MMRAG_TEST_CHROMIUM")
     with sync_playwright() as playwright:

@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page, expect
 from mmrag import ImageIndex, RunStore, load_encoder, open_gallery
 from mmrag.ui.navigation import WRONG_PASSWORD_SECONDS
 
-from ..browser.conftest import browser, settled  # noqa: F401
+from ..browser.conftest import open_browser, settled
 from ..dashboard_server import Dashboard, start_dashboard, stop
 from ..vision_server import Scene, VisionServer
 from .test_text import HOSTILE, made_run, made_set
@@ -78,8 +78,14 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, server: VisionServer) -> I
         assert canary.encode() not in stored
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as running:
+        yield running
+
+
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:  # noqa: F811
+def page(browser: Browser) -> Iterator[Page]:
     """A new visitor; all that the server sends is kept, and all that leaves for elsewhere."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     opened = context.new_page()
@@ -279,7 +285,7 @@ def test_a_models_words_are_no_markdown(
 def test_another_visitor_sees_nothing_of_the_first(
     guarded: Dashboard,
     page: Page,
-    browser: Browser,  # noqa: F811
+    browser: Browser,
 ) -> None:
     sign_in(page, f"{guarded.url}/search?source=own&text={SECRET_TEXT}")
     settled(page)
