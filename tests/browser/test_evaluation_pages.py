@@ -39,6 +39,8 @@ def test_an_evaluation_runs_to_its_end_and_its_run_is_shown(
     queries.press("Enter")
     settled(page)
     page.get_by_role("button", name="Start").click()
+    page.wait_for_timeout(500)
+    settled(page)
     # It goes on while the page is left and opened again.
     page.goto(dashboard.url)
     open_page(page, dashboard, "evaluate")
