@@ -156,11 +156,6 @@ def read_across(index: ImageIndex, disturb: Callable[[], Any]) -> None:
         assert np.array_equal(np.float32(row["vector"]), vectors[int(row["image_id"])])
 
 
-def test_rows_are_read_across_a_restart(milvus: Milvus) -> None:
-    with ImageIndex.open(milvus.uri, "read", made_up(16)) as index:
-        read_across(index, milvus.restart)
-
-
 def test_rows_are_read_across_a_crash_of_the_local_server(tmp_path: Path) -> None:
     store = tmp_path / "gallery.db"
     with ImageIndex.open(store, "read", made_up(16)) as index:
