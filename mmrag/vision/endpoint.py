@@ -46,46 +46,24 @@ class Endpoint:
         import openai
 
         with self._clear_errors():
+            kind = openai.OpenAI if self.azure_version is None else openai.AzureOpenAI
             http = openai.DefaultHttpxClient(**_routes())
-            if self.azure_version is not None:
-                return openai.AzureOpenAI(
-                    azure_endpoint=self.url,
-                    api_key=self.key,
-                    api_version=self.azure_version,
-                    timeout=timeout,
-                    max_retries=retries,
-                    http_client=http,
-                )
-            return openai.OpenAI(
-                base_url=self.url,
-                api_key=self.key,
-                timeout=timeout,
-                max_retries=retries,
-                http_client=http,
-            )
+            return kind(**self._settings(timeout, retries), http_client=http)
 
     def async_client(self, timeout: float, retries: int) -> openai.AsyncOpenAI:
         """`client` for one event loop."""
         import openai
 
         with self._clear_errors():
+            kind = openai.AsyncOpenAI if self.azure_version is None else openai.AsyncAzureOpenAI
             http = openai.DefaultAsyncHttpxClient(**_routes())
-            if self.azure_version is not None:
-                return openai.AsyncAzureOpenAI(
-                    azure_endpoint=self.url,
-                    api_key=self.key,
-                    api_version=self.azure_version,
-                    timeout=timeout,
-                    max_retries=retries,
-                    http_client=http,
-                )
-            return openai.AsyncOpenAI(
-                base_url=self.url,
-                api_key=self.key,
-                timeout=timeout,
-                max_retries=retries,
-                http_client=http,
-            )
+            return kind(**self._settings(timeout, retries), http_client=http)
+
+    def _settings(self, timeout: float, retries: int) -> dict[str, Any]:
+        settings = {"api_key": self.key, "timeout": timeout, "max_retries": retries}
+        if self.azure_version is None:
+            return {**settings, "base_url": self.url}
+        return {**settings, "azure_endpoint": self.url, "api_version": self.azure_version}
 
     @contextlib.contextmanager
     def _clear_errors(self) -> Iterator[None]:
