@@ -18,6 +18,8 @@ from PIL import Image
 
 from mmrag.encoders.encoder import Encoder
 
+from .vision_server import KEY, VisionServer
+
 ROOT = Path(__file__).resolve().parents[1]
 PARITY = Path(__file__).parent / "parity"
 GROCERY = Path(
@@ -131,6 +133,16 @@ def milvus_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return str(tmp_path / "gallery.db")
     uri: str = request.getfixturevalue("milvus_server")
     return uri
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[VisionServer]:
+    """A stand-in for the vision model, which the environment names."""
+    with VisionServer(key=KEY) as running:
+        monkeypatch.setenv("OPENAI_BASE_URL", running.url)
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        monkeypatch.delenv("AZURE_OPENAI_ENDPOINT", raising=False)
+        yield running
 
 
 def make_checkpoint(kind: str, folder: Path) -> Path:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,18 +19,7 @@ from mmrag.vision.model import VisionModel
 
 from .conftest import ROOT, mmrag
 from .vision_fixtures import QUERY, colours, nearest_first, paint, result_of
-from .vision_server import Scene, VisionServer
-
-KEY = "sk-test-0123456789abcdef"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[VisionServer]:
-    with VisionServer(key=KEY) as running:
-        monkeypatch.setenv("OPENAI_BASE_URL", running.url)
-        monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        monkeypatch.delenv("AZURE_OPENAI_ENDPOINT", raising=False)
-        yield running
+from .vision_server import KEY, Scene, VisionServer
 
 
 @pytest.fixture

@@ -46,9 +46,8 @@ from mmrag.vision.model import VisionModel
 
 from .conftest import ROOT, mmrag, wait_until
 from .test_importers import FORMATS, imported
-from .vision_server import Scene, VisionServer
+from .vision_server import KEY, Scene, VisionServer
 
-KEY = "sk-test-0123456789abcdef"
 COLOURS = ["red", "orange", "gold", "green", "teal", "blue", "purple", "pink", "brown", "black"]
 
 
@@ -104,15 +103,6 @@ def index(colours: EvalSet, tiny: Encoder, tmp_path: Path) -> Iterator[ImageInde
 @pytest.fixture
 def searcher(index: ImageIndex, tiny: Encoder) -> Searcher:
     return Searcher(index, tiny)
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[VisionServer]:
-    with VisionServer(key=KEY) as running:
-        monkeypatch.setenv("OPENAI_BASE_URL", running.url)
-        monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        monkeypatch.delenv("AZURE_OPENAI_ENDPOINT", raising=False)
-        yield running
 
 
 def outcome(run: Run) -> Any:

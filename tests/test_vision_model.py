@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import sqlite3
 import traceback
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,19 +24,9 @@ from mmrag.vision.prices import TABLE, find_price
 from mmrag.vision.prompt import Picture, Prompt
 
 from .vision_fixtures import colours, ids, nearest_first, paint, result_of
-from .vision_server import Scene, VisionServer
+from .vision_server import KEY, Scene, VisionServer
 
-KEY = "sk-test-0123456789abcdef"
 RETRIEVED = [f"{i:02}.png" for i in range(6)]
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[VisionServer]:
-    with VisionServer(key=KEY) as running:
-        monkeypatch.setenv("OPENAI_BASE_URL", running.url)
-        monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        monkeypatch.delenv("AZURE_OPENAI_ENDPOINT", raising=False)
-        yield running
 
 
 @pytest.fixture

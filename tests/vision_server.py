@@ -19,6 +19,9 @@ from typing import Any
 
 from .vision_eyes import CannotSee, Seen, answer, look, rank
 
+# What the fixture `server` wants of those who ask it, and tests look for where no key may be.
+KEY = "sk-test-0123456789abcdef"
+
 
 @dataclass
 class Scene:

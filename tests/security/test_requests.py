@@ -16,9 +16,7 @@ from mmrag.types import SearchResult
 from mmrag.vision.model import VisionModel
 
 from ..vision_fixtures import colours, ids, result_of
-from ..vision_server import Scene, VisionServer
-
-KEY = "sk-canary-0123456789"
+from ..vision_server import KEY, Scene, VisionServer
 
 
 class Listener:
@@ -52,15 +50,6 @@ def elsewhere() -> Iterator[Listener]:
     yield listener
     listener.http.shutdown()
     listener.http.server_close()
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[VisionServer]:
-    with VisionServer(key=KEY) as running:
-        monkeypatch.setenv("OPENAI_BASE_URL", running.url)
-        monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        monkeypatch.delenv("AZURE_OPENAI_ENDPOINT", raising=False)
-        yield running
 
 
 @pytest.fixture
