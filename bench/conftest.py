@@ -54,12 +54,15 @@ def devices() -> list[str]:
 def _precisions(device: str, wanted: list[str] | None) -> list[str]:
     import torch
 
-    from mmrag.encoders.device import multiplies_bf16
+    from mmrag.encoders.device import multiplies_bf16, multiplies_int8
 
     possible = ["fp32"]
     if multiplies_bf16(torch.device(device)):
         possible.append("bf16")
-    possible.append("int8" if device == "cpu" else "fp16")
+    if multiplies_int8(torch.device(device)):
+        possible.append("int8")
+    if device != "cpu":
+        possible.append("fp16")
     return [precision for precision in possible if not wanted or precision in wanted]
 
 

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mmrag import EvalSet, ImageIndex, Query, Searcher, load_encoder, result_grid, save_grid
 from mmrag.benchmarks.models import default_encoders, open_bench_encoder
+from mmrag.encoders.device import multiplies_int8
 from mmrag.encoders.encoder import Encoder
 
 from .conftest import CATALOGUE, devices
@@ -204,6 +206,8 @@ def test_quality(precision: str, small: str, catalogue: EvalSet, benchmark: Any)
 
     if small != "demo":
         pytest.skip("untrained weights have no quality to lose")
+    if precision == "int8" and not multiplies_int8(torch.device("cpu")):
+        pytest.skip("this CPU does not multiply int8")
     reference = load_encoder(small, device="cpu", precision="fp32")
     lowered = load_encoder(small, device="cpu", precision=precision)
     outcome = benchmark.pedantic(compare_precisions, (reference, lowered, catalogue), rounds=1)

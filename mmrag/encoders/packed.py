@@ -5,6 +5,8 @@ Both go through oneDNN, which torch carries. Only for inference: the layers have
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import nn
 
@@ -92,6 +94,11 @@ def pack_linear_layers(module: nn.Module, layer: type[PackedLinear] | type[Int8L
             pack_linear_layers(child, layer)
 
 
+@cache
 def can_pack() -> bool:
-    """Whether this torch has the operators that `PackedLinear` needs."""
-    return hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    """Whether this torch and this CPU have what `PackedLinear` needs; found out by trying."""
+    try:
+        PackedLinear(nn.Linear(8, 8, dtype=torch.bfloat16))(torch.zeros(1, 8, dtype=torch.bfloat16))
+    except (AttributeError, RuntimeError):
+        return False
+    return True
