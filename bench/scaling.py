@@ -1,9 +1,7 @@
 """How indexing grows with the gallery: time, memory, disk, search latency by number of images.
 
-    python -m eval_sets.make_catalogue a --seed 7 --split train --images 20000
-    python -m eval_sets.make_catalogue b --seed 8 --split train --images 12000 --variety 12
-    python -m eval_sets.make_catalogue c --seed 11 --split train --images 68000 --queries 100
-    python -m bench.scaling a/images b/images c/images
+    python -m eval_sets.make_catalogue drawn --seed 11 --split train --images 100000 --queries 100
+    python -m bench.scaling drawn/images
 
 Each size is indexed by a process of its own into a fresh local store; sizes run one after the
 other, the smallest first. The figures go to `docs/scaling.json` and, as a log-log plot, to

@@ -6,7 +6,7 @@ from mmrag import evaluate, load_reranker
 from mmrag.evaluation.eval_set import EvalSet
 from mmrag.search import Searcher
 
-from .test_evaluate import colours, index, searcher, server  # noqa: F401
+from .test_evaluate import colours, index, searcher  # noqa: F401
 from .vision_server import VisionServer
 
 

@@ -16,6 +16,7 @@ import PIL
 from eval_sets.make_catalogue.attributes import Combo, is_seen
 from eval_sets.make_catalogue.queries import COMPOSED, Asked, Item, make_gallery, make_queries
 from eval_sets.make_catalogue.scene import encoded, render
+from mmrag.encoders.device import keep_freed_memory
 
 VERSION = "1.0"
 FOLDERS = ("images", "query_images", "qrels")
@@ -119,7 +120,7 @@ def write_set(
             _draw(job)
     else:
         # Spawned, because a forked process inherits the locks of threads it does not have.
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        with multiprocessing.get_context("spawn").Pool(workers, keep_freed_memory) as pool:
             for _ in pool.imap_unordered(_draw, jobs, chunksize=32):
                 pass
     command = f"python -m eval_sets.make_catalogue OUT --seed {seed} --split {split}"
