@@ -87,6 +87,41 @@ def test_tables_say_means_intervals_and_differences(entries: list[Entry]) -> Non
     assert np.isfinite(overview["p95 ms"]).all()
 
 
+def test_runs_are_narrowed_by_what_they_are_and_by_words() -> None:
+    def listed(run_id: str, name: str, **fields: object) -> Run:
+        ref = EvalSetRef(str(fields.pop("eval_set", "mugs")), "", "1", "hash")
+        state = str(fields.pop("state", "complete"))
+        return Run(run_id, name, ref, state, "2026-01-02T03:04:05+00:00", **fields)  # type: ignore[arg-type]
+
+    plain = listed("1", "Clip", config={"encoder": {"name": "clip"}, "reranker": None})
+    reranked = listed(
+        "2",
+        "clip + gpt-4o",
+        config={"encoder": {"name": "clip"}, "reranker": {"name": "openai:gpt-4o"}},
+        state="stopped: budget",
+        notes=["2 of 9 queries were not reached."],
+    )
+    uploaded = listed("3", "<b>theirs</b>", config={"imported": "x.trec"}, eval_set="Apples")
+    tuned = listed("4", "tuned", config={"encoder": {"name": "/home/me/tuned"}})
+    assert frames.facets([tuned])["encoder"] == ["tuned"]
+    runs = [plain, reranked, uploaded]
+    assert frames.facets(runs) == {
+        "eval set": ["Apples", "mugs"],
+        "encoder": ["clip", "not known"],
+        "reranker": ["none", "not known", "openai:gpt-4o"],
+        "state": ["complete", "stopped: budget"],
+    }
+    assert frames.narrow(runs, dict.fromkeys(frames.FACETS), "  ") == runs
+    assert frames.narrow(runs, {"eval set": "mugs", "reranker": "none"}) == [plain]
+    assert frames.narrow(runs, {"encoder": "clip", "state": "stopped: budget"}) == [reranked]
+    assert frames.narrow(runs, {"reranker": "not known"}) == [uploaded]
+    assert frames.narrow(runs, words="CLIP") == [plain, reranked]
+    assert frames.narrow(runs, words="reached gpt") == [reranked]
+    assert frames.narrow(runs, words="<b>") == [uploaded]
+    assert frames.narrow(runs, {"state": "running"}) == []
+    assert frames.facets([])["state"] == []
+
+
 def test_p_values_are_worded() -> None:
     assert frames.p_value(0.0001) == "p < 0.001"
     assert frames.p_value(0.0421) == "p = 0.042"

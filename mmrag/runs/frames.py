@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,55 @@ from mmrag.runs.exports import spreadsheet_cell
 from mmrag.runs.run import Run
 
 DEPTH = 50
+FACETS = ("eval set", "encoder", "reranker", "state")
+# Of a run that came in as a file.
+_UNKNOWN = "not known"
+
+
+def facets(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """What runs can be narrowed to: each of `FACETS` with its values in alphabetical order."""
+    values = [_facets(run) for run in runs]
+    return {name: sorted({one[name] for one in values}, key=str.casefold) for name in FACETS}
+
+
+def narrow(
+    runs: Sequence[Run], chosen: Mapping[str, str | None] | None = None, words: str = ""
+) -> list[Run]:
+    """The runs that fit, in their order.
+
+    Args:
+        runs: all of them.
+        chosen: facet to the value it must have; None for any.
+        words: each must be in the run's id, its name or its notes, in any case.
+    """
+    wanted = {name: value for name, value in (chosen or {}).items() if value is not None}
+    found = words.casefold().split()
+    return [
+        run
+        for run in runs
+        if wanted.items() <= _facets(run).items() and all(word in _text(run) for word in found)
+    ]
+
+
+def _facets(run: Run) -> dict[str, str]:
+    encoder = _short((run.config.get("encoder") or {}).get("name") or _UNKNOWN)
+    reranker = _short((run.config.get("reranker") or {}).get("name") or "none")
+    return {
+        "eval set": run.eval_set.name,
+        "encoder": encoder,
+        "reranker": reranker if encoder != _UNKNOWN else _UNKNOWN,
+        "state": run.state,
+    }
+
+
+def _short(name: str) -> str:
+    """A model's name without where its folder is: "encoder:/home/me/tuned" is "encoder:tuned"."""
+    kind, colon, rest = name.rpartition(":")
+    return kind + colon + Path(rest).name if Path(rest).is_absolute() else name
+
+
+def _text(run: Run) -> str:
+    return "\n".join([run.run_id, run.name, *run.notes]).casefold()
 
 
 def overview(runs: Sequence[Run]) -> pd.DataFrame:

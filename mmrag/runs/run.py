@@ -154,6 +154,16 @@ class Run:
             )
 
 
+@dataclass(frozen=True)
+class UnderWay:
+    """A run that a process is making: `done` queries of its `total_queries` at a main stage."""
+
+    run: Run
+    stage: str
+    done: int
+    on_this_machine: bool
+
+
 def percentiles(
     ranked: Mapping[str, Ranked], more: Mapping[str, Ranked] | None = None
 ) -> dict[str, dict[str, float]]:

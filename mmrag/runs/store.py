@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import orjson
-import psutil
 import sqlalchemy as sa
 
 from mmrag.errors import MmragError
 from mmrag.evaluation.metrics import Scores
 from mmrag.evaluation.summary import Summary
-from mmrag.processes import started_after_boot
 from mmrag.runs import schema
 from mmrag.runs.database import Database
-from mmrag.runs.run import EvalSetRef, Ranked, Run
+from mmrag.runs.owner import is_alive, is_on_this_machine, is_this_process, this_process
+from mmrag.runs.run import RERANKED, RETRIEVAL, EvalSetRef, Ranked, Run, UnderWay
 from mmrag.types import Usage
 
 _COLUMNS = ("run_id", "name", "state", "created")
 _ELSEWHERE = ("rankings", "scores")
-# A process on another host that has written nothing for so long is taken for dead.
-_SILENCE = timedelta(minutes=10)
 
 
 class RunStore:
@@ -75,6 +71,17 @@ class RunStore:
             query = query.where(schema.runs.c.eval_set == eval_set)
         with self.database.begin("cannot be read") as connection:
             return [_run(row) for row in connection.execute(query.limit(limit)).mappings()]
+
+    def under_way_elsewhere(self) -> list[UnderWay]:
+        """Runs that other processes are making at this moment, newest first."""
+        c = schema.runs.c
+        query = sa.select(schema.runs).where(c.state == "running").order_by(c.created.desc())
+        with self.database.begin("cannot be read") as connection:
+            return [
+                _under_way(row, connection)
+                for row in connection.execute(query).mappings().all()
+                if is_alive(row["owner"], row["touched"]) and not is_this_process(row["owner"])
+            ]
 
     def find(self, reference: str) -> str:
         """The id of a run named by its id, the beginning of it, its name, or "latest".
@@ -127,7 +134,7 @@ class RunStore:
 
     def start(self, run: Run, resume_key: str | None = None) -> None:
         """Store a new run that this process makes."""
-        row = _columns(run) | {"resume_key": resume_key, "owner": _owner(), "touched": now()}
+        row = _columns(run) | {"resume_key": resume_key, "owner": this_process(), "touched": now()}
         with self.database.begin("cannot be written") as connection:
             connection.execute(schema.runs.insert(), row)
 
@@ -137,13 +144,13 @@ class RunStore:
         query = sa.select(schema.runs).where(c.resume_key == resume_key, c.state != "complete")
         with self.database.begin("cannot be read") as connection:
             for row in connection.execute(query.order_by(c.created.desc())).mappings():
-                if row["state"] == "running" and _is_alive(row["owner"], row["touched"]):
+                if row["state"] == "running" and is_alive(row["owner"], row["touched"]):
                     continue
                 mine = sa.update(schema.runs).where(
                     c.run_id == row["run_id"], c.owner == row["owner"], c.state == row["state"]
                 )
                 done = connection.execute(
-                    mine.values(owner=_owner(), touched=now(), state="running")
+                    mine.values(owner=this_process(), touched=now(), state="running")
                 )
                 if done.rowcount == 1:
                     run = _run(row)
@@ -234,9 +241,17 @@ def _run(row: sa.RowMapping) -> Run:
     header["usage"] = Usage(**header["usage"])
     header["summaries"] = {k: Summary.from_json(v) for k, v in header["summaries"].items()}
     run = Run(**{name: row[name] for name in _COLUMNS}, **header)
-    if run.state == "running" and not _is_alive(row["owner"], row["touched"]):
+    if run.state == "running" and not is_alive(row["owner"], row["touched"]):
         run.state = "interrupted"
     return run
+
+
+def _under_way(row: sa.RowMapping, connection: sa.Connection) -> UnderWay:
+    c = schema.rankings.c
+    query = sa.select(c.stage, sa.func.count()).where(c.run_id == row["run_id"]).group_by(c.stage)
+    finished = {str(stage): int(n) for stage, n in connection.execute(query)}
+    stage = RERANKED if RERANKED in finished else RETRIEVAL
+    return UnderWay(_run(row), stage, finished.get(stage, 0), is_on_this_machine(row["owner"]))
 
 
 def _ranked(row: Any) -> Ranked:
@@ -260,21 +275,3 @@ def _scores(data: str) -> Scores:
     held["values"] = {name: np.array(v, np.float64) for name, v in held["values"].items()}
     held["aspects"] = [tuple(one) for one in held["aspects"]]
     return Scores(**held)
-
-
-def _owner() -> str:
-    process = psutil.Process()
-    return f"{socket.gethostname()}:{process.pid}:{started_after_boot(process):.2f}"
-
-
-def _is_alive(owner: str | None, touched: str | None) -> bool:
-    """Whether the process that makes a run is still there; on another host, whether it writes."""
-    if not owner or not touched:
-        return False
-    host, pid, started = owner.rsplit(":", 2)
-    if host != socket.gethostname():
-        return datetime.now(UTC) - datetime.fromisoformat(touched) < _SILENCE
-    try:
-        return abs(started_after_boot(psutil.Process(int(pid))) - float(started)) < 1
-    except psutil.Error:
-        return False

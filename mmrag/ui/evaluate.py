@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import streamlit as st
 
+from mmrag.errors import MmragError
 from mmrag.evaluation.ablations import Ablations
 from mmrag.evaluation.estimate import estimate
 from mmrag.evaluation.known_sets import known_eval_sets
 from mmrag.evaluation.queue import Job
+from mmrag.evaluation.stages import Progress
+from mmrag.runs.run import UnderWay
 from mmrag.runs.store import RunStore
 from mmrag.ui import resources
-from mmrag.ui.evaluation_jobs import Plan, queue, submit
+from mmrag.ui.evaluation_jobs import Plan, queue, submit, under_way_elsewhere
 from mmrag.ui.navigation import show_error
 
 ABLATIONS = {
@@ -127,20 +130,37 @@ def _jobs() -> None:
     if _is_busy() != st.session_state.queue_busy:
         # How often a fragment runs is decided where the page draws it.
         st.rerun()
-    jobs = queue().jobs()
-    if not jobs:
+    jobs, others = queue().jobs(), _others()
+    if not jobs and not others:
         st.caption("Nothing is running. Evaluations go on when you leave this page.")
+    for other in others:
+        with st.container(border=True):
+            _show_other(other)
     for job in jobs:
         with st.container(border=True):
             _show(job)
+
+
+def _others() -> list[UnderWay]:
+    try:
+        return under_way_elsewhere()
+    except MmragError as error:
+        show_error(error)
+        return []
+
+
+def _show_other(other: UnderWay) -> None:
+    where = "in another process" if other.on_this_machine else "on another machine"
+    st.text(f"{other.run.eval_set.name}: {other.run.name}")
+    st.caption(f"{STATES['running']} {where}")
+    _bar(Progress(other.stage, other.done, other.run.total_queries))
 
 
 def _show(job: Job) -> None:
     st.text(job.title)
     st.caption(STATES[job.state])
     if job.state == "running" and job.progress is not None:
-        done, total = job.progress.done, max(1, job.progress.total)
-        st.progress(min(1.0, done / total), text=_words(job))
+        _bar(job.progress, job.remaining_seconds())
     if job.error:
         show_error(RuntimeError(job.error))
     if not job.is_over:
@@ -157,11 +177,11 @@ def _show(job: Job) -> None:
         )
 
 
-def _words(job: Job) -> str:
-    assert job.progress is not None
-    words = f"{job.progress.stage}: {job.progress.done:,} of {job.progress.total:,}"
-    remaining = job.remaining_seconds()
-    return words if remaining is None else f"{words}, {remaining:.0f} s left"
+def _bar(progress: Progress, remaining: float | None = None) -> None:
+    words = f"{progress.stage}: {progress.done:,} of {progress.total:,}"
+    if remaining is not None:
+        words = f"{words}, {remaining:.0f} s left"
+    st.progress(min(1.0, progress.done / max(1, progress.total)), text=words)
 
 
 main()

@@ -10,7 +10,8 @@ import streamlit as st
 from mmrag.evaluation.ablations import Ablations
 from mmrag.evaluation.queue import JobQueue, Work
 from mmrag.evaluation.stages import Progress
-from mmrag.ui import resources
+from mmrag.runs.run import UnderWay
+from mmrag.ui import patient, resources
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,12 @@ def queue() -> JobQueue:
     return JobQueue()
 
 
+@st.cache_data(ttl=1, show_spinner=False)
+def under_way_elsewhere() -> list[UnderWay]:
+    """What other processes evaluate now; looked up once a second for all visitors."""
+    return resources.runs().under_way_elsewhere()
+
+
 def submit(plan: Plan) -> int:
     """Put a plan into the queue; returns the job's number."""
     return queue().submit(plan.title(), _work(plan))
@@ -46,13 +53,12 @@ def _work(plan: Plan) -> Work:
     def work(on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> str:
         from mmrag.evaluation.evaluate import evaluate
         from mmrag.evaluation.gallery_index import index_eval_set
-        from mmrag.rerank import load_reranker
         from mmrag.search import Searcher
         from mmrag.vision.budget import Budget
         from mmrag.vision.model import VisionModel
 
         eval_set = resources.eval_set(plan.eval_set)
-        encoder = resources.encoder(plan.encoder)
+        encoder = patient.encoder(plan.encoder)
         done = 0
 
         def indexed(n: int) -> None:
@@ -64,7 +70,7 @@ def _work(plan: Plan) -> Work:
         name = plan.reranker.name
         reranker = None
         if name:
-            reranker = load_reranker(name, presentation=plan.reranker.presentation, max_cost=budget)
+            reranker = patient.reranker(name, plan.reranker.presentation, budget)
         index, _ = index_eval_set(eval_set, encoder, resources.uri(), progress=indexed)
         with index:
             run = evaluate(

@@ -10,6 +10,7 @@ from mmrag.errors import ImageError
 from mmrag.thumbnails import thumbnail
 from mmrag.types import GalleryImage
 from mmrag.ui import resources
+from mmrag.ui.tables import guarded
 
 LARGE = 1024
 
@@ -51,7 +52,7 @@ def describe(image: GalleryImage) -> None:
     st.text(image.image_id)
     if image.metadata:
         rows = [{"key": key, "value": str(value)} for key, value in image.metadata.items()]
-        st.dataframe(rows, hide_index=True, width="stretch")
+        st.dataframe(guarded(rows), hide_index=True, width="stretch")
 
 
 def search_link(image: GalleryImage, collection: str) -> None:

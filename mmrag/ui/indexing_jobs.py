@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from mmrag.encoders.encoder import Encoder
 from mmrag.errors import Cancelled
 from mmrag.evaluation.queue import JobQueue, Work
 from mmrag.evaluation.stages import Progress
 from mmrag.index.indexing import IndexReport
-from mmrag.ui import gallery_data, resources
-from mmrag.ui.turns import Turns
-
-if TYPE_CHECKING:
-    import torch
-    from PIL import Image
-
-    from mmrag.encoders.encoder import EmbeddingModel
-    from mmrag.images import Pixels
+from mmrag.ui import gallery_data, patient, resources
 
 _REPORTS_KEPT = 50
 
@@ -91,7 +81,7 @@ def _work(plan: IndexingPlan) -> Work:
         gallery = open_gallery(plan.folder, plan.metadata)
         total = len(gallery.images)
         on_progress(Progress("loading the encoder", 0, total))
-        encoder = resources.encoder(plan.encoder)
+        encoder = patient.encoder(plan.encoder)
         done = 0
 
         def advance(n: int) -> None:
@@ -101,9 +91,8 @@ def _work(plan: IndexingPlan) -> Work:
             if should_stop():
                 raise Cancelled("Stopped; what was indexed is kept.")
 
-        patient = Encoder(_TakesTurns(encoder.model, resources.model_turns()), encoder.info)
         try:
-            with ImageIndex.open(resources.uri(), plan.collection, patient) as index:
+            with ImageIndex.open(resources.uri(), plan.collection, encoder) as index:
                 try:
                     report = index.add(gallery, embed=plan.embed, progress=advance)
                 except Cancelled:
@@ -120,23 +109,3 @@ def _work(plan: IndexingPlan) -> Work:
         return key
 
     return work
-
-
-class _TakesTurns:
-    """A model that computes one batch at a time, so that searches come in between."""
-
-    def __init__(self, model: EmbeddingModel, turns: Turns) -> None:
-        self.dim = model.dim
-        self.image_size = model.image_size
-        self._model = model
-        self._turns = turns
-
-    def preprocess(self, image: Image.Image) -> Pixels:
-        return self._model.preprocess(image)
-
-    def parameters(self) -> Iterator[torch.nn.Parameter]:
-        return self._model.parameters()
-
-    def embed(self, pixels: torch.Tensor | None, texts: Sequence[str] | None) -> torch.Tensor:
-        with self._turns.turn():
-            return self._model.embed(pixels, texts)

@@ -15,6 +15,7 @@ from mmrag.index.image_index import EMBED_CHOICES, CollectionInfo
 from mmrag.ui import gallery_data, indexing_jobs, resources
 from mmrag.ui.indexing_jobs import IndexingPlan, Outcome
 from mmrag.ui.navigation import show_error
+from mmrag.ui.tables import guarded
 from mmrag.uploads import (
     MAX_FILE_BYTES,
     MAX_FILES,
@@ -57,17 +58,19 @@ def indexing_panel(found: dict[str, CollectionInfo], chosen: CollectionInfo | No
 
 def _table(found: dict[str, CollectionInfo]) -> None:
     st.dataframe(
-        [
-            {
-                "collection": info.name,
-                "images": info.rows,
-                "encoder": info.encoder,
-                "dimensions": info.dim,
-                "embedded": EMBEDS.get(info.embed, info.embed),
-                "vectors": vectors_bytes(info),
-            }
-            for info in found.values()
-        ],
+        guarded(
+            [
+                {
+                    "collection": info.name,
+                    "images": info.rows,
+                    "encoder": info.encoder,
+                    "dimensions": info.dim,
+                    "embedded": EMBEDS.get(info.embed, info.embed),
+                    "vectors": vectors_bytes(info),
+                }
+                for info in found.values()
+            ]
+        ),
         hide_index=True,
         width="stretch",
         column_config={
@@ -257,7 +260,7 @@ def _report(outcome: Outcome, number: int) -> None:
         )
     if report.skipped:
         st.dataframe(
-            [{"skipped": one.path, "reason": one.reason} for one in report.skipped],
+            guarded([{"skipped": one.path, "reason": one.reason} for one in report.skipped]),
             hide_index=True,
             width="stretch",
         )

@@ -26,6 +26,7 @@ from mmrag.runs.judgments import (
 from mmrag.runs.run import Run
 from mmrag.ui import resources
 from mmrag.ui.navigation import show_error
+from mmrag.ui.tables import guarded
 from mmrag.uploads import safe_name
 
 
@@ -67,22 +68,9 @@ def _exported(run: Run, kind: str) -> list[tuple[str, bytes]]:
 
 
 def list_panel(runs: list[Run]) -> None:
-    """Draw all runs in a table, and what can be removed."""
+    """Draw all runs in a table that can be narrowed, and what can be removed."""
     with st.expander(f"All runs ({len(runs)})", icon=":material/list:", key="all_runs"):
-        st.dataframe(
-            frames.overview(runs),
-            hide_index=True,
-            width="stretch",
-            column_config={
-                "created": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
-                "value": st.column_config.ProgressColumn(format="%.3f", min_value=0, max_value=1),
-                "low": st.column_config.NumberColumn(format="%.3f"),
-                "high": st.column_config.NumberColumn(format="%.3f"),
-                "p50 ms": st.column_config.NumberColumn(format="%.1f"),
-                "p95 ms": st.column_config.NumberColumn(format="%.1f"),
-                "cost USD": st.column_config.NumberColumn(format="%.4f"),
-            },
-        )
+        _table(runs)
         removable = {
             f"run/{run.run_id}": f"{run.name} · {run.eval_set.name} · {run.run_id}"
             for run in runs
@@ -102,6 +90,58 @@ def list_panel(runs: list[Run]) -> None:
             )
             if st.button("Remove", icon=":material/delete:", disabled=doomed is None) and doomed:
                 _remove_dialog(doomed, removable[doomed], runs)
+
+
+@st.fragment
+def _table(runs: list[Run]) -> None:
+    chosen, words = _filters(frames.facets(runs))
+    found = frames.narrow(runs, chosen, words)
+    if not found:
+        st.info("No run fits. Choose less, or fewer words.", icon=":material/search_off:")
+        return
+    if len(found) < len(runs):
+        st.caption(f"{len(found):,} of {len(runs):,}")
+    st.dataframe(
+        guarded(frames.overview(found)),
+        hide_index=True,
+        width="stretch",
+        column_config={
+            "created": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+            "value": st.column_config.ProgressColumn(format="%.3f", min_value=0, max_value=1),
+            "low": st.column_config.NumberColumn(format="%.3f"),
+            "high": st.column_config.NumberColumn(format="%.3f"),
+            "p50 ms": st.column_config.NumberColumn(format="%.1f"),
+            "p95 ms": st.column_config.NumberColumn(format="%.1f"),
+            "cost USD": st.column_config.NumberColumn(format="%.4f"),
+        },
+    )
+
+
+def _filters(facets: dict[str, list[str]]) -> tuple[dict[str, str | None], str]:
+    """Draw them in a row; returns what each facet is narrowed to, and the words."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        words = st.text_input(
+            "Find",
+            key="list_find",
+            bind="query-params",
+            icon=":material/search:",
+            placeholder="words in names and notes",
+            max_chars=200,
+            width=260,
+        )
+        chosen = {
+            name: st.selectbox(
+                name.capitalize(),
+                values,
+                index=None,
+                placeholder="any",
+                key=f"list_{name.replace(' ', '_')}",
+                bind="query-params",
+                width=150,
+            )
+            for name, values in facets.items()
+        }
+    return chosen, words or ""
 
 
 @st.dialog("Remove for good?")
@@ -156,7 +196,10 @@ def import_panel(runs: list[Run]) -> None:
         with st.form("import_qrels", border=False):
             file = st.file_uploader("TREC or BEIR qrels file", key="qrels_file")
             title = st.text_input(
-                "Name of the judgments", placeholder="second-assessor", max_chars=60
+                "Name of the judgments",
+                placeholder="second-assessor",
+                max_chars=60,
+                key="judgments_name",
             )
             chosen = st.multiselect(
                 "Runs to score with them",

@@ -20,6 +20,7 @@ from mmrag.ui import resources, run_charts, url
 from mmrag.ui.navigation import show_error
 from mmrag.ui.queries_panel import queries_panel
 from mmrag.ui.run_files_panel import export_panel, import_panel, list_panel
+from mmrag.ui.tables import guarded
 
 SHOWN_METRICS = 3
 TABS = {
@@ -120,7 +121,7 @@ def _compare(runs: list[Run]) -> None:
     )
     milliseconds = st.column_config.NumberColumn(format="%.1f")
     st.dataframe(
-        frames.table(found, metrics),
+        guarded(frames.table(found, metrics)),
         hide_index=True,
         width="stretch",
         column_config={

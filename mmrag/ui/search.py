@@ -16,6 +16,7 @@ from mmrag.ui.navigation import show_error
 from mmrag.ui.query_panel import ChosenQuery, apply_pending, choose_query
 from mmrag.ui.reproduce import Recipe, command_line, python_code
 from mmrag.ui.setup import ensure_something_to_search
+from mmrag.ui.tables import guarded
 from mmrag.ui.tiles import as_csv, as_json
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _image_dialog(hit: Hit) -> None:
     st.text(hit.image_id)
     if hit.metadata:
         rows = [{"key": key, "value": str(value)} for key, value in hit.metadata.items()]
-        st.dataframe(rows, hide_index=True, width="stretch")
+        st.dataframe(guarded(rows), hide_index=True, width="stretch")
     if data is not None and st.button("More like this", icon=":material/filter_center_focus:"):
         st.session_state.next_picture = Path(hit.path).read_bytes()
         st.rerun()

@@ -13,6 +13,7 @@ import streamlit as st
 from mmrag.benchmarks.results import BenchFile, list_results, results_frame
 from mmrag.errors import MmragError
 from mmrag.ui.navigation import show_error
+from mmrag.ui.tables import guarded
 
 QUICK = ["--quick", "--encoder", "demo", "--only", "encode or query", "--json"]
 LIMIT_SECONDS = 900
@@ -83,7 +84,7 @@ def _measure_here() -> None:
                 for row in rows
             ]
         )
-        st.dataframe(shown, hide_index=True, width="stretch")
+        st.dataframe(guarded(shown), hide_index=True, width="stretch")
 
 
 def _run_quick() -> list[dict[str, object]]:
@@ -127,7 +128,7 @@ def _encoding(latest: pd.DataFrame) -> None:
     columns = ["machine", "encoder", "device", "precision", "batch_size", "value", "unit"]
     extra = [c for c in ("limit_share", "times_tutorial", "peak_memory_mb") if c in rows]
     st.dataframe(
-        rows[[c for c in columns if c in rows] + extra],
+        guarded(rows[[c for c in columns if c in rows] + extra]),
         hide_index=True,
         width="stretch",
         column_config={
@@ -169,7 +170,7 @@ def _cost(latest: pd.DataFrame) -> None:
         }
     ).sort_values("USD for a million")
     st.dataframe(
-        shown,
+        guarded(shown),
         hide_index=True,
         width="stretch",
         column_config={
@@ -229,7 +230,7 @@ def _history(frame: pd.DataFrame) -> None:
 
 
 def _plain(rows: pd.DataFrame) -> None:
-    st.dataframe(rows.dropna(axis=1, how="all"), hide_index=True, width="stretch")
+    st.dataframe(guarded(rows.dropna(axis=1, how="all")), hide_index=True, width="stretch")
 
 
 def _share(value: object) -> str:

@@ -16,6 +16,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -30,6 +31,7 @@ from mmrag.runs.importing import import_run
 from mmrag.runs.run import Ranked, Run
 from mmrag.runs.trec import trec_lines
 from mmrag.types import GalleryImage, Hit, SearchResult
+from mmrag.ui.tables import guarded
 from mmrag.ui.tiles import as_csv, as_json
 
 HOSTILE = [
@@ -159,6 +161,22 @@ def test_tables_hold_no_formula(hostile: Run, format: str) -> None:
     for cell in cells:
         number = re.fullmatch(r"-?[0-9.e-]+", cell)
         assert number or not re.match(r"[\s\"]*[=+\-@＝]|[\t\r\n]", cell), cell
+
+
+def test_tables_on_the_pages_hold_no_formula() -> None:
+    """Their toolbar offers what they were given as CSV."""
+    formulas = ["=1+1", "+A1", "-1+1", "@SUM(A1)", "\t=1", " =1", '"=1', "＝1", "+1 (p = 1)+A1"]
+    harmless = ["a mug", "", "-5", "+0.021 (p = 0.004)", "-0.1 (p < 0.001)", "1-2"]
+    shown = guarded([{"text": text, "number": -1.5} for text in formulas + harmless])
+    assert shown["text"].tolist() == [*(f"'{one}" for one in formulas), *harmless]
+    assert shown["number"].dtype == float
+    times = pd.DataFrame({"when": [pd.Timestamp("2025-01-01")], "none": [None], "flag": [True]})
+    pd.testing.assert_frame_equal(guarded(times), times)
+    assert guarded([]).empty
+    for page in (Path(__file__).parents[2] / "mmrag" / "ui").glob("*.py"):
+        source = page.read_text()
+        ways = re.findall(r"\bst\.(?:dataframe|data_editor|table)\(\s*(\w+\()?", source)
+        assert set(ways) <= {"guarded("}, page.name
 
 
 def test_sql_is_never_made_of_text(hostile: Run, tmp_path: Path) -> None:

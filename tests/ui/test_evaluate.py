@@ -2,22 +2,71 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from mmrag import config
+from mmrag.encoders.encoder import Encoder
 from mmrag.errors import MmragError
+from mmrag.evaluation.ablations import Ablations
 from mmrag.evaluation.eval_set import EvalSet
-from mmrag.ui import resources
-from mmrag.ui.evaluation_jobs import queue
-from tests.conftest import wait_until
+from mmrag.rerank import load_reranker
+from mmrag.rerank.reranker import Reranker
+from mmrag.runs.run import EvalSetRef, Run
+from mmrag.runs.store import now
+from mmrag.types import Hit, Query, SearchResult
+from mmrag.ui import patient, resources
+from mmrag.ui.evaluation_jobs import Plan, queue, submit
+from mmrag.vision.budget import Budget
+from tests.conftest import ROOT, wait_until
 
 from .pages import captions, click, open_page, run, texts
 
 
 def labels(page: AppTest) -> list[str]:
     return [button.label for button in page.button]
+
+
+# An evaluation in a process of its own, which waits in the middle of it.
+ELSEWHERE = """
+import sys
+from mmrag.runs.run import EvalSetRef, Ranked, Run
+from mmrag.runs.store import RunStore, now
+
+with RunStore() as store:
+    ref = EvalSetRef("*their* set", "/nowhere", "1", "labels", queries=900)
+    store.start(Run("theirs", "<b>theirs</b>", ref, "running", now(), config={"queries": 1200}))
+    store.write("theirs", "retrieval", [Ranked(str(i), [], []) for i in range(1200)])
+    store.write("theirs", "reranked", [Ranked(str(i), [], []) for i in range(300)])
+    print("written", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def evaluating_elsewhere() -> Iterator[None]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", ELSEWHERE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert process.stdout
+    try:
+        assert process.stdout.readline() == b"written\n"
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def plan(reranker: str = "none") -> Plan:
+    choice = resources.reranker_choices()[reranker]
+    return Plan("mugs", "tiny", choice, 10, 5, None, Ablations(), None)
 
 
 def wait_for_jobs() -> None:
@@ -109,3 +158,92 @@ def test_the_queue_is_looked_at_often_only_while_something_runs(mugs: EvalSet) -
     run(page)
     assert page.session_state["queue_busy"] is False
     assert "It *did* not work." in texts(page)
+
+
+def test_what_another_process_evaluates_stands_in_the_queue(mugs: EvalSet) -> None:
+    with evaluating_elsewhere():
+        page = open_page("evaluate")
+        assert "*their* set: <b>theirs</b>" in texts(page)
+        assert "running in another process" in captions(page)
+        assert "Nothing is running" not in captions(page)
+        assert "Cancel" not in labels(page)
+        (bar,) = page.get("progress")
+        assert (bar.proto.value, bar.proto.text) == (25, "reranked: 300 of 1,200")
+    assert resources.runs().runs()[0].state == "interrupted", "it was killed"
+    st.cache_data.clear()
+    assert "Nothing is running" in captions(open_page("evaluate"))
+
+
+def test_only_what_others_make_counts_as_theirs(mugs: EvalSet) -> None:
+    ref = EvalSetRef("mugs", "/nowhere", "1", "labels")
+    resources.runs().start(Run("mine", "mine", ref, "running", now()))
+    assert resources.runs().under_way_elsewhere() == []
+    with evaluating_elsewhere():
+        (theirs,) = resources.runs().under_way_elsewhere()
+    assert (theirs.run.run_id, theirs.stage, theirs.done) == ("theirs", "reranked", 300)
+    assert theirs.on_this_machine
+
+
+def test_a_run_store_that_does_not_answer_is_a_sentence(mugs: EvalSet) -> None:
+    page = open_page("evaluate")
+    page.multiselect(key="encoders").set_value([])
+    st.cache_data.clear()
+    resources.runs().database.engine.dispose()
+    (config.home() / "runs.db").write_bytes(b"this is no database" * 100)
+    assert "runs.db cannot be read" in texts(run(page))
+
+
+@pytest.mark.parametrize("reranker", ["none", "encoder:tiny"])
+def test_a_search_comes_in_between_the_batches_of_an_evaluation(
+    mugs: EvalSet, reranker: str
+) -> None:
+    turns = resources.model_turns()
+    searching, leave = threading.Event(), threading.Event()
+
+    def search() -> None:
+        with turns.turn():
+            searching.set()
+            assert leave.wait(60)
+
+    visitor = threading.Thread(target=search)
+    with turns.turn():
+        number = submit(plan(reranker))
+        assert wait_until(lambda: turns.waiting == 1, 60), "the evaluation waits for its turn"
+        visitor.start()
+        assert wait_until(lambda: turns.waiting == 2)
+    assert searching.wait(60)
+    assert wait_until(lambda: turns.waiting == 1, 60), "its next batch waits too"
+    assert not queue().wait(number, 0.5).is_over
+    leave.set()
+    visitor.join(60)
+    assert queue().wait(number, 60).state == "done"
+
+
+def test_a_reranker_that_computes_here_takes_turns_query_by_query(
+    mugs: EvalSet, tiny: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str, **_: object) -> Reranker:
+        return load_reranker("encoder:tiny", encoder=tiny)
+
+    monkeypatch.setattr("mmrag.rerank.load_reranker", load)
+    reranker = patient.reranker("bge-reranker", "grid", Budget(None))
+    hits = [
+        Hit(rank, one.image_id, one.path, 0.0, rank, "", {})
+        for rank, one in enumerate(mugs.images[:3], start=1)
+    ]
+    results = [SearchResult(Query(image=one.path), hits, {}) for one in mugs.images[:2]]
+    turns = resources.model_turns()
+    seen: list[int] = []
+
+    def rerank() -> None:
+        outcomes = reranker.rerank_many(results, lambda position, _: seen.append(position))
+        seen.extend(outcome.hits[0].rank for outcome in outcomes)
+
+    thread = threading.Thread(target=rerank)
+    with turns.turn():
+        thread.start()
+        assert wait_until(lambda: turns.waiting == 1)
+        assert seen == []
+    thread.join(60)
+    assert seen == [0, 1, 1, 1]
+    assert reranker.configuration == {"name": "encoder:tiny", "depth": None}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from mmrag import ImageIndex, Searcher, evaluate
 from mmrag.encoders.encoder import Encoder
@@ -90,6 +91,31 @@ def test_a_run_is_uploaded_compared_and_removed(mugs: EvalSet, reranked: Run) ->
     assert len(resources.runs().runs()) == 2, "it asks first"
 
 
+def test_all_runs_are_narrowed_to_what_is_looked_for(mugs: EvalSet, reranked: Run) -> None:
+    upload(mugs, "**other**.trec", trec(mugs, 0))
+
+    def listed(page: AppTest) -> list[str]:
+        frames = [one.value for one in run(page).dataframe]
+        return next((list(one["name"]) for one in frames if "p95 ms" in one and "name" in one), [])
+
+    page = open_page("runs")
+    assert listed(page) == ["elsewhere", reranked.name]
+    assert page.selectbox(key="list_reranker").options == ["encoder:tiny", "not known"]
+    page.selectbox(key="list_encoder").select_index(1)
+    assert listed(page) == [reranked.name]
+    assert "1 of 2" in captions(page)
+    page.text_input(key="list_find").set_value("Elsewhere")
+    assert listed(page) == []
+    assert "No run fits" in page.info[0].value
+    page.selectbox(key="list_encoder").set_value(None)
+    assert listed(page) == ["elsewhere"]
+    page.text_input(key="list_find").set_value("")
+    page.selectbox(key="list_eval_set").set_value("mugs")
+    page.selectbox(key="list_state").set_value("complete")
+    assert len(listed(page)) == 2
+    assert listed(open_page("runs", list_find="elsewhere", list_state="gone")) == ["elsewhere"]
+
+
 def test_a_wrong_file_is_a_sentence_with_its_own_name(mugs: EvalSet) -> None:
     page = upload(mugs, "bad.trec", b"this is no run")
     assert "bad.trec, line 1: expected query" in texts(page)
@@ -103,7 +129,7 @@ def test_judgments_are_uploaded_scored_and_removed(mugs: EvalSet, reranked: Run)
     page.file_uploader(key="qrels_file").upload("wrong.qrels", wrong, "text/plain")
     click(page, "Add judgments")
     assert "Give the judgments a name" in texts(page)
-    page.text_input[0].set_value("second")
+    page.text_input(key="judgments_name").set_value("second")
     click(page, "Add judgments")
     assert "wrong.qrels: query 'q0' judges 'nowhere.png'" in texts(page)
     qrels = "".join(f"q{i} 0 {mugs.images[11].image_id} 1\n" for i in range(6)).encode()

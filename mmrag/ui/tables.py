@@ -1,0 +1,31 @@
+"""Tables on the pages, whose toolbar offers them as CSV."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+# "-5", "+0.021 (p = 0.004)": what begins with a sign and yet is only a number.
+_NUMBER = re.compile(r"[+-]?\d[\d.]*([eE][+-]?\d+)?( \(p ([<=] [\d.]+|unknown)\))?")
+
+
+def guarded(rows: pd.DataFrame | Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """The rows as every table here is given them: no text in them is a formula.
+
+    Streamlit writes what it was given into its CSV. A text that a spreadsheet would take for a
+    formula gets an apostrophe in front, on the page too; all others stay as they are.
+    """
+    shown = pd.DataFrame(rows).copy()
+    for name in shown.select_dtypes(exclude=["number", "bool", "datetime", "datetimetz"]):
+        shown[name] = shown[name].map(_cell)
+    return shown
+
+
+def _cell(value: object) -> object:
+    from mmrag.runs.exports import spreadsheet_cell
+
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return value
+    return spreadsheet_cell(value)
