@@ -5,10 +5,16 @@ import sys
 from mmrag import interrupt
 
 if __name__ == "__main__":
-    interrupt.stop_quickly()
+    interrupt.stop_at_once()
     from mmrag.cli import run
 
-    status = run()
+    try:
+        interrupt.stop_quickly()
+        status = run()
+    except KeyboardInterrupt:
+        # Pressed before `run` could take it.
+        status = interrupt.STATUS
     if interrupt.asked():
         interrupt.leave()
+    interrupt.stop_at_once()
     sys.exit(status)

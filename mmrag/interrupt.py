@@ -7,6 +7,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -24,14 +26,33 @@ def stop_quickly() -> None:
     Python tells of a signal only between two of its own instructions, and a database, a model or
     an import can keep it from those for long. So a thread learns of it at the same time.
     """
-    # Not where it is ignored, as for a command in the background of a shell without job control.
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    if _is_ignored():
         return
     told, tell = os.pipe()
     os.set_blocking(tell, False)
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(told,), name="mmrag-interrupt", daemon=True).start()
+    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+    signal.signal(signal.SIGINT, _interrupt)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Ctrl-C waits until the block has ended, or for a program that takes this process's place.
+
+    That program starts with Ctrl-C held back and says with `stop_at_once` that it is ready for it.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def stop_at_once() -> None:
+    """From now on Ctrl-C ends the process: there is nothing under way that has to be kept."""
+    if not _is_ignored():
+        signal.signal(signal.SIGINT, lambda *_: leave())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def asked() -> bool:
@@ -50,6 +71,11 @@ def leave() -> NoReturn:
     say_stopped()
     sys.stdout.flush()
     os._exit(STATUS)
+
+
+def _is_ignored() -> bool:
+    """As for a command in the background of a shell without job control."""
+    return signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

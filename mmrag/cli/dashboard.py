@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from mmrag import interrupt
 from mmrag.errors import MmragError
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -41,5 +42,6 @@ def dashboard(host: str, port: int, prepare: bool) -> None:
         # By what name others reach it is not known here; the password guards it.
         arguments.append("--server.allowedHosts=*")
     # Streamlit takes this process's place, so Ctrl-C reaches it alone.
-    command = [sys.executable, "-m", "streamlit", "run", str(SCRIPT), *arguments]
-    os.execv(sys.executable, command)
+    command = [sys.executable, "-m", "mmrag.cli.serve", "run", str(SCRIPT), *arguments]
+    with interrupt.held_back():
+        os.execv(sys.executable, command)

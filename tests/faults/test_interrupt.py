@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from mmrag import EvalSet
@@ -201,6 +202,24 @@ def test_dashboard() -> None:
     seconds, written = command.press()
     assert "Traceback" not in written
     assert seconds < 2
+
+
+@pytest.mark.parametrize("seconds", [0, 0.1, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0])
+def test_dashboard_while_it_starts(seconds: float) -> None:
+    """From the moment on in which Streamlit takes the command's place."""
+    command = Interrupted("dashboard", "--no-prepare", "--port", str(free_port()))
+    process = psutil.Process(command.process.pid)
+    assert wait_until(lambda: "mmrag.cli.serve" in process.cmdline(), 60)
+    time.sleep(seconds)
+    took, written = command.press()
+    assert "Traceback" not in written, written
+    if command.process.returncode:
+        assert command.process.returncode == 130, written
+        assert written.count(SENTENCE) == 1, written
+    else:
+        # It served by then.
+        assert "Stopping..." in written
+    assert took < 2
 
 
 QUICK_COMMANDS = {
