@@ -42,7 +42,12 @@ ESCAPES = ["../x.png", "/etc/passwd", "sub/../../x.png", "link.png", "linked/x.p
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("set")
-    outside = tmp_path_factory.mktemp("outside")
+    make_good(root, tmp_path_factory.mktemp("outside"))
+    return root
+
+
+def make_good(root: Path, outside: Path) -> None:
+    """A whole eval set; some of its pictures are links that lead out of it."""
     Image.new("RGB", (3, 3)).save(outside / "x.png")
     for name in ("a.png", "sub/b.png", "c.png"):
         (root / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +56,6 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "pictures" / "linked").symlink_to(outside)
     (root / "qrels").mkdir()
     write(root, {})
-    return root
 
 
 def lines(records: Any) -> str:
@@ -93,12 +97,16 @@ def test_spoiled_values(good: Path, file: str) -> None:
         spoiled = spoil_value(data.draw, value)
         text = json.dumps(spoiled) if file == "eval_set.json" else lines(spoiled)
         write(good, {file: text.encode()})
-        with case(__file__):
-            use(good)
-        with case(__file__):
-            validate(good)
+        check(good)
 
     run()
+
+
+def check(root: Path) -> None:
+    with case(__file__):
+        use(root)
+    with case(__file__):
+        validate(root)
 
 
 @fuzz(300)
@@ -128,6 +136,10 @@ def test_paths_stay_below_the_image_root(good: Path, image: str, query: str, roo
     )
 )  # fmt: skip
 def test_names_of_metrics(metric: str) -> None:
+    name_metric(metric)
+
+
+def name_metric(metric: str) -> None:
     with case(__file__):
         assert canonical(metric)
 
@@ -158,13 +170,17 @@ def test_spoiled_run_files(good: Path, tmp_path: Path, store: RunStore, name: st
         else:
             content = spoil_bytes(data.draw, content)
         (tmp_path / name).write_bytes(content)
-        with case(__file__):
-            done = import_run(tmp_path / name, eval_set, store)
-            known = {image.image_id for image in eval_set.images}
-            for ranked in done.rankings["retrieval"].values():
-                assert set(ranked.image_ids) <= known
+        import_one(tmp_path / name, eval_set, store)
 
     run()
+
+
+def import_one(path: Path, eval_set: EvalSet, store: RunStore) -> None:
+    with case(__file__):
+        done = import_run(path, eval_set, store)
+        known = {image.image_id for image in eval_set.images}
+        for ranked in done.rankings["retrieval"].values():
+            assert set(ranked.image_ids) <= known
 
 
 @fuzz(60)

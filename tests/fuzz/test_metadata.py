@@ -31,10 +31,14 @@ RECORDS = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("gallery")
+    make_gallery(root)
+    return root
+
+
+def make_gallery(root: Path) -> None:
     for name in ("a/1.png", "b.png"):
         (root / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (3, 3)).save(root / name)
-    return root
 
 
 def as_csv(records: list[dict[str, object]]) -> bytes:

@@ -109,7 +109,10 @@ def spoiled(draw: Any, whole: dict[str, Any]) -> bytes:
 @fuzz(800)
 @given(st.data())
 def test_completions_are_read_or_are_none(data: st.DataObject) -> None:
-    body = spoiled(data.draw, REPLY).decode("utf-8", "replace")
+    read_completion(spoiled(data.draw, REPLY).decode("utf-8", "replace"))
+
+
+def read_completion(body: str) -> None:
     with case(__file__):
         try:
             reply = read_reply(body)
@@ -128,6 +131,10 @@ def test_completions_are_read_or_are_none(data: st.DataObject) -> None:
     st.integers(1, 25),
 )  # fmt: skip
 def test_rankings_are_permutations(text: str, n: int) -> None:
+    rank(text, n)
+
+
+def rank(text: str, n: int) -> None:
     with case(__file__):
         ranking = read_ranking(text, n)
         assert sorted(ranking.order) == list(range(n))

@@ -47,6 +47,10 @@ PATHS = st.sampled_from(
      "/db?connect_timeout=x", "/db?timeout=x", "?mode=ro&uri=true", "/nonexistent/x.db"]
 ) | st.text(max_size=20)  # fmt: skip
 URLS = st.builds(lambda *parts: "".join(parts), SCHEMES, HOSTS, PATHS)
+ENV = (
+    b"# settings\nMMRAG_URI=http://localhost:19530\nexport MMRAG_TOKEN='a b'\n"
+    b'MMRAG_ENCODER="demo"\nMMRAG_HOME=${HOME}/x\n'
+)
 
 
 def variable(text: str) -> str:
@@ -58,11 +62,11 @@ def variable(text: str) -> str:
 def test_env_files(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.getbasetemp() / "env"
     folder.mkdir(exist_ok=True)
-    whole = (
-        b"# settings\nMMRAG_URI=http://localhost:19530\nexport MMRAG_TOKEN='a b'\n"
-        b'MMRAG_ENCODER="demo"\nMMRAG_HOME=${HOME}/x\n'
-    )
-    (folder / ".env").write_bytes(spoil_bytes(data.draw, whole))
+    load_env(folder, spoil_bytes(data.draw, ENV))
+
+
+def load_env(folder: Path, content: bytes) -> None:
+    (folder / ".env").write_bytes(content)
     before, there = dict(os.environ), Path.cwd()
     os.chdir(folder)
     try:
@@ -99,6 +103,16 @@ def test_environment_variables(name: str, read: Any) -> None:
     run()
 
 
+def use_prices() -> None:
+    with case(__file__):
+        price = find_price("gpt-4o")
+        if price is not None:
+            most = price.cost(Prompt("rules", ("text",), 10).most_tokens(price), 10)
+            assert 0 <= most < float("inf")
+            assert price.image_tokens(512, 512) >= 0
+            Budget(1.0).reserve(most)
+
+
 def test_price_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = TABLE.read_bytes()
     path = tmp_path / "prices.json"
@@ -118,13 +132,7 @@ def test_price_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             path.write_text(content)
         else:
             path.write_bytes(spoil_bytes(data.draw, whole))
-        with case(__file__):
-            price = find_price("gpt-4o")
-            if price is not None:
-                most = price.cost(Prompt("rules", ("text",), 10).most_tokens(price), 10)
-                assert 0 <= most < float("inf")
-                assert price.image_tokens(512, 512) >= 0
-                Budget(1.0).reserve(most)
+        use_prices()
 
     run()
     path.write_text('{"models":' * 100_000)
