@@ -13,7 +13,7 @@ from .vision_server import VisionServer
 def test_a_second_evaluation_sends_no_request(
     colours: EvalSet,  # noqa: F811
     searcher: Searcher,  # noqa: F811
-    server: VisionServer,  # noqa: F811
+    server: VisionServer,
 ) -> None:
     runs = []
     for _ in range(2):
