@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrag.encoders.device import resolve_device, resolve_precision
-from mmrag.errors import CheckpointError
+from mmrag.errors import CheckpointError, MmragError
 from mmrag.rerank.reorder import by_score
 from mmrag.types import SearchResult
 
@@ -27,6 +27,7 @@ class CrossEncoderReranker:
 
     Raises:
         CheckpointError: the model is not here and cannot be fetched, or is none.
+        MmragError: FlagEmbedding cannot be imported.
     """
 
     def __init__(
@@ -88,8 +89,13 @@ class CrossEncoderReranker:
 
 
 def _load(model: str, device: str, half: bool) -> Any:
-    from FlagEmbedding import FlagReranker
-
+    try:
+        from FlagEmbedding import FlagReranker
+    except ImportError as error:
+        raise MmragError(
+            f"FlagEmbedding does not work with what is installed here ({error}); "
+            "`pip install -r requirements.txt` brings what does."
+        ) from error
     if Path(model).exists() and not (Path(model) / "config.json").is_file():
         raise CheckpointError(f"{model} is not a model's folder: it has no config.json.")
     try:
