@@ -220,7 +220,7 @@ def test_too_large_fields_are_skipped(index: ImageIndex, folder: Path) -> None:
 
 
 def test_search_is_exact_and_quick(milvus_server: str) -> None:
-    """5,000 vectors of dimension 768: the true neighbours, in at most 10 ms (median)."""
+    """5,000 vectors of dimension 768: the true neighbours, from the index."""
     assert_exact_and_quick(milvus_server)
 
 

@@ -169,5 +169,5 @@ def test_a_place_that_cannot_be_written() -> None:
 
 
 def test_search_is_exact_and_quick(tmp_path: Path) -> None:
-    """5,000 vectors of dimension 768: the true neighbours, in at most 10 ms (median)."""
+    """5,000 vectors of dimension 768: the true neighbours, from the index."""
     assert_exact_and_quick(str(tmp_path / "gallery.db"))
