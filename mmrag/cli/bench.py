@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -80,10 +82,11 @@ def _run(
     command += ["--quick"] if quick else []
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "result.json"
-        done = subprocess.run(
-            [*command, f"--benchmark-json={out}"], cwd=_ROOT, stdout=sys.stderr, check=False
-        )
-        if done.returncode != 0 or not out.is_file() or not out.stat().st_size:
+        if (
+            _suite([*command, f"--benchmark-json={out}"]) != 0
+            or not out.is_file()
+            or not out.stat().st_size
+        ):
             raise MmragError("The bench suite did not finish; its messages are above.")
         result = read_results(out)
         saved = None
@@ -111,6 +114,17 @@ def _run(
     _table([_cells(row) for row in result.rows], _HEAD)
     if saved:
         click.echo(f"Saved: {saved}")
+
+
+def _suite(command: Sequence[str]) -> int:
+    """Run pytest. Ctrl-C ends it from here: while it loads it would show a stack trace."""
+    suite = subprocess.Popen(command, cwd=_ROOT, stdout=sys.stderr, start_new_session=True)
+    try:
+        return suite.wait()
+    except KeyboardInterrupt:
+        os.killpg(suite.pid, signal.SIGTERM)
+        suite.wait()
+        raise
 
 
 @bench.command()
