@@ -11,8 +11,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 # Read by torch's OpenMP library when torch is first imported. Threads that wait actively take the
-# cores from those that decode images (bench/NOTES.md).
+# cores from those that decode images; those that sleep at once are late (bench/NOTES.md).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
     from mmrag.encoders import list_encoders, load_encoder

@@ -26,6 +26,26 @@ GROCERY = Path(
     os.environ.get("MMRAG_TEST_GROCERY", ROOT.parent / "shared" / "datasets" / "grocery-store")
 )
 
+# In the background of a shell without job control Ctrl-C is ignored, and by all that is started.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What stays together with `-n 2 --dist loadgroup`, which runs two groups at a time.
+
+    A group is a file, all of tests/fuzz, whose cases are counted, or all files that need a Milvus
+    server, of which a machine runs one.
+    """
+    fixtures = {"milvus", "milvus_server", "milvus_uri"}
+    with_milvus = {item.path for item in items if fixtures & {*getattr(item, "fixturenames", ())}}
+    for item in items:
+        group = "milvus" if item.path in with_milvus else item.path.stem
+        if item.path.parent.name == "fuzz":
+            group = "fuzz"
+        item.add_marker(pytest.mark.xdist_group(group))
+
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:

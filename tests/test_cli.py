@@ -179,8 +179,6 @@ def test_interrupt_keeps_what_is_done(grocery: Path, tiny_folder: Path) -> None:
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
-        # Tests in the background of a shell without job control inherit that it is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     while "/3017" not in process.stderr.read(1000):

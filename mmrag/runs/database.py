@@ -102,11 +102,14 @@ class Database:
         return engine
 
     def _make_tables(self) -> None:
-        try:
-            schema.tables.create_all(self.engine)
-        except (OperationalError, ProgrammingError, IntegrityError):
-            # Somebody else may have made them at the same moment; then they are there now.
-            schema.tables.create_all(self.engine)
+        for left in reversed(range(1 + len(schema.tables.tables))):
+            try:
+                schema.tables.create_all(self.engine)
+                break
+            except (OperationalError, ProgrammingError, IntegrityError):
+                # Somebody else may be making them at the same moment, one after the other.
+                if not left:
+                    raise
         with self.engine.begin() as connection:
             query = sa.select(schema.meta.c.value).where(schema.meta.c.key == "schema")
             version = connection.execute(query).scalar()

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -31,8 +32,10 @@ def rng() -> random.Random:
     return random.Random(seed)
 
 
-@pytest.fixture(scope="session")
-def forks() -> ForkServerContext:
+@pytest.fixture
+def forks(monkeypatch: pytest.MonkeyPatch) -> ForkServerContext:
+    # Each process would first run the script of this one, which a test of a page makes that page's.
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pytest", "tests.faults.jobs"])
     return context

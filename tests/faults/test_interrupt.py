@@ -41,8 +41,6 @@ class Interrupted:
             env={**os.environ, **(env or {})},
             # A process group of its own, all of which gets the signal, as from a terminal.
             start_new_session=True,
-            # Tests in the background of a shell without job control inherit that it is ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def press(self) -> tuple[float, str]:
