@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 # cores from those that decode images; those that sleep at once are late (bench/NOTES.md).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+# oneDNN keeps code for each shape it has met, 1,024 of them by default: hundreds of megabytes.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 if TYPE_CHECKING:
     from mmrag.encoders import list_encoders, load_encoder

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -169,6 +170,20 @@ def test_a_killed_run_is_taken_over_and_a_live_one_is_not(store: RunStore) -> No
     assert (taken.run_id, taken.state) == ("killed", "running")
     assert store.read("killed", RETRIEVAL)["q"].image_ids == ["a"]
     assert store.resume("key") is None
+
+
+def test_a_new_store_is_opened_by_many_at_once(tmp_path: Path) -> None:
+    """Each makes the tables that it finds missing, while others make them."""
+    together = threading.Barrier(8)
+
+    def open_store(name: str) -> int:
+        together.wait()
+        with RunStore(str(tmp_path / name)) as opened:
+            return len(opened.runs())
+
+    with ThreadPoolExecutor(8) as threads:
+        for turn in range(20):
+            assert list(threads.map(open_store, [f"{turn}.db"] * 8)) == [0] * 8
 
 
 def test_many_threads_write_at_once(store: RunStore) -> None:

@@ -18,6 +18,7 @@ from mmrag.thumbnails import data_url
 from mmrag.ui import gallery_data, resources, url
 from mmrag.ui.image_dialog import describe, search_link
 from mmrag.ui.navigation import show_error
+from mmrag.ui.tables import guarded
 
 METHODS = {"pca": "PCA", "umap": "UMAP"}
 NOTHING = "nothing"
@@ -100,7 +101,7 @@ def _chart(drawn: gallery_data.Map, colour: str, key: str) -> int | None:
         "size": alt.condition(picked, alt.value(160), alt.value(28), empty=False),
         "opacity": alt.condition(picked, alt.value(1.0), alt.value(0.7), empty=False),
     }
-    data = _points(drawn, colour)
+    data = guarded(_points(drawn, colour))
     if colour != NOTHING:
         order = list(dict.fromkeys(data.sort_values("order")["value"]))
         encoding["color"] = alt.Color(

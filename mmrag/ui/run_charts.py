@@ -11,6 +11,8 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from mmrag.ui.tables import guarded
+
 _GREEN, _RED = "#2a9d70", "#d1495b"
 _WIDTH = 720
 # As in `.streamlit/config.toml`, for charts that leave the page.
@@ -22,7 +24,7 @@ _LEGEND = alt.Legend(orient="top", symbolOpacity=1, labelLimit=400)
 
 def hit_rates(frame: pd.DataFrame) -> alt.LayerChart:
     """Hit rate over k with its band; takes `frames.curves`."""
-    lines = alt.Chart(frame).encode(
+    lines = alt.Chart(guarded(frame)).encode(
         x=alt.X(
             "k:Q",
             title="k, results looked at",
@@ -43,7 +45,7 @@ def hit_rates(frame: pd.DataFrame) -> alt.LayerChart:
 
 def category_bars(frame: pd.DataFrame, metric: str) -> alt.LayerChart:
     """A metric by category with whiskers; takes `frames.categories`."""
-    base = alt.Chart(frame).encode(
+    base = alt.Chart(guarded(frame)).encode(
         y=alt.Y("category:N", title=None, sort=None),
         yOffset=alt.YOffset("run:N", sort=None),
         color=_by_run(),
@@ -60,7 +62,7 @@ def category_bars(frame: pd.DataFrame, metric: str) -> alt.LayerChart:
 
 def trade_off(frame: pd.DataFrame, metric: str) -> alt.LayerChart:
     """A metric against latency, cost as size; takes `frames.trade_off`."""
-    base = alt.Chart(frame).encode(
+    base = alt.Chart(guarded(frame)).encode(
         x=alt.X("p50 ms:Q", title="milliseconds per query (median)", scale=alt.Scale(type="log")),
         color=_by_run(),
     )
@@ -85,7 +87,7 @@ def query_changes(frame: pd.DataFrame, metric: str) -> alt.Chart:
     """What each query gained or lost; takes `frames.query_differences`, without the unchanged."""
     placed = frame.reset_index(drop=True).assign(place=lambda f: f.index)
     return (
-        alt.Chart(placed)
+        alt.Chart(guarded(placed))
         .mark_bar()
         .encode(
             x=alt.X("place:O", title="queries, by change", axis=None),

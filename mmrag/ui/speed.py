@@ -113,7 +113,7 @@ def _encoding(latest: pd.DataFrame) -> None:
     rows = rows[(rows["source"] == source) | (rows["group"] == "tutorial")]
     rows["how"] = rows.apply(_how, axis=1)
     chart = (
-        alt.Chart(rows)
+        alt.Chart(guarded(rows))
         .mark_bar(cornerRadiusEnd=3)
         .encode(
             y=alt.Y("how:N", title=None, sort="-x"),
@@ -190,7 +190,7 @@ def _search(latest: pd.DataFrame) -> None:
     if numbers:
         size = numbers[0]
         chart = (
-            alt.Chart(rows)
+            alt.Chart(guarded(rows))
             .mark_line(point=True)
             .encode(
                 x=alt.X(f"{size}:Q", title="images", scale=alt.Scale(type="log")),
@@ -216,7 +216,7 @@ def _history(frame: pd.DataFrame) -> None:
     name = st.selectbox("Benchmark", names, key="benchmark", bind="query-params")
     rows = frame[frame["name"] == name]
     chart = (
-        alt.Chart(rows)
+        alt.Chart(guarded(rows))
         .mark_line(point=True)
         .encode(
             x=alt.X("datetime:T", title=None),

@@ -1,4 +1,4 @@
-"""Tables on the pages, whose toolbar offers them as CSV."""
+"""Tables and charts on the pages, whose toolbar offers their data as CSV."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NUMBER = re.compile(r"[+-]?\d[\d.]*([eE][+-]?\d+)?( \(p ([<=] [\d.]+|unknown)\)
 
 
 def guarded(rows: pd.DataFrame | Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    """The rows as every table here is given them: no text in them is a formula.
+    """The rows as every table and chart here is given them: no text in them is a formula.
 
     Streamlit writes what it was given into its CSV. A text that a spreadsheet would take for a
     formula gets an apostrophe in front, on the page too; all others stay as they are.

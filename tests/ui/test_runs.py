@@ -181,6 +181,23 @@ def test_a_table_holds_no_formulas() -> None:
     assert frames.as_csv(table) == "run,value\n'=1+1,-0.5\nplain,1.0\n"
 
 
+def test_charts_hold_no_formulas() -> None:
+    """Their toolbar shows what they were given, as a table with a CSV."""
+    row = {"run": "=1+1", "category": "@b", "query": "-c", "k": 1, "hit rate": 0.5, "value": 0.5}
+    row |= {"low": 0.4, "high": 0.6, "p50 ms": 3.0, "USD per query": 0.0, "change": -0.5}
+    frame = pd.DataFrame([row])
+    for chart in (
+        run_charts.hit_rates(frame),
+        run_charts.category_bars(frame, "mrr"),
+        run_charts.trade_off(frame, "mrr"),
+        run_charts.query_changes(frame, "mrr"),
+    ):
+        ((shown,),) = json.loads(chart.to_json())["datasets"].values()
+        texts_of = {key: shown[key] for key in ("run", "category", "query")}
+        assert texts_of == {"run": "'=1+1", "category": "'@b", "query": "'-c"}
+        assert shown["change"] == -0.5
+
+
 def test_an_export_of_what_is_gone_is_a_sentence(
     mugs: EvalSet, reranked: Run, tmp_path: Path
 ) -> None:
