@@ -60,11 +60,10 @@ class EvaTower(nn.Module):
         return x[:, 1:]
 
     def specialise(self, fused: bool) -> None:
-        """Exchange the attention for the one that cannot be trained; see `attend` for `fused`."""
+        """Exchange layers for such as cannot be trained; see `attend` for `fused`."""
         for block in self.blocks:
             assert isinstance(block, _EvaBlock)
-            assert isinstance(block.attn, EvaAttention)
-            block.attn = QuickEvaAttention(block.attn, fused)
+            block.specialise(fused)
 
 
 class _EvaBlock(nn.Module):
@@ -86,9 +85,17 @@ class _EvaBlock(nn.Module):
     def forward(self, x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
         x = x + self.attn(self.norm1(x), rotation)
         normed = self.norm2(x)
-        gated = F.silu(self.mlp["fc1_g"](normed)) * self.mlp["fc1_x"](normed)
-        grown: torch.Tensor = self.mlp["fc2"](self.mlp["norm"](gated))
+        if "fc1" in self.mlp:
+            gate, value = self.mlp["fc1"](normed).chunk(2, -1)
+        else:
+            gate, value = self.mlp["fc1_g"](normed), self.mlp["fc1_x"](normed)
+        grown: torch.Tensor = self.mlp["fc2"](self.mlp["norm"](F.silu(gate) * value))
         return x + grown
+
+    def specialise(self, fused: bool) -> None:
+        assert isinstance(self.attn, EvaAttention)
+        self.attn = QuickEvaAttention(self.attn, fused)
+        self.mlp["fc1"] = _side_by_side(self.mlp.pop("fc1_g"), self.mlp.pop("fc1_x"))
 
 
 def _rotation(side: int, dim: int, reference: tuple[int, int]) -> Rotation:
@@ -191,6 +198,14 @@ class BertTower(nn.Module):
         # Only the first token is read, so only that one goes through the last layer.
         return self._layer(last, hidden[:, :1], hidden, mask, fused)[:, 0]
 
+    def specialise(self) -> None:
+        """Exchange layers for such as cannot be trained."""
+        every: Any = self.encoder["layer"]
+        # The last layer's query is for other positions than its key and value.
+        for layer in every[:-1]:
+            own = layer["attention"]["self"]
+            own["qkv"] = _side_by_side(*(own.pop(name) for name in ("query", "key", "value")))
+
     def _layer(
         self,
         layer: Any,
@@ -205,7 +220,10 @@ class BertTower(nn.Module):
             return x.view(*x.shape[:2], self.config.num_attention_heads, -1).transpose(1, 2)
 
         own, output = layer["attention"]["self"], layer["attention"]["output"]
-        query, key, value = own["query"](queries), own["key"](hidden), own["value"](hidden)
+        if "qkv" in own:
+            query, key, value = own["qkv"](hidden).chunk(3, -1)
+        else:
+            query, key, value = own["query"](queries), own["key"](hidden), own["value"](hidden)
         context = attend(split(query), split(key), split(value), mask, fused)
         attended = output["LayerNorm"](output["dense"](context) + queries)
         grown = layer["output"]["dense"](F.gelu(layer["intermediate"]["dense"](attended)))
@@ -216,6 +234,14 @@ class BertTower(nn.Module):
 def _embedding(rows: int, dim: int) -> nn.Embedding:
     """Without drawing its weights, for which torch would load its compiler, taking seconds."""
     return nn.Embedding(rows, dim, _weight=torch.empty(rows, dim))
+
+
+def _side_by_side(*layers: nn.Linear) -> nn.Linear:
+    """One product for several of the same input: int8 quantises that once."""
+    joined = nn.Linear(layers[0].in_features, sum(layer.out_features for layer in layers))
+    joined.weight = nn.Parameter(torch.cat([layer.weight for layer in layers]).detach())
+    joined.bias = nn.Parameter(torch.cat([layer.bias for layer in layers]).detach())
+    return joined
 
 
 def _bert_layer(config: BertConfig) -> nn.ModuleDict:

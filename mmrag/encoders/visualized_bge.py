@@ -103,6 +103,7 @@ class VisualizedBGE(nn.Module):
         """
         self._fused = fused
         self.vision.specialise(fused)
+        self.text.specialise()
 
     def _tokenize(
         self, texts: Sequence[str], room: int
