@@ -66,10 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add = parser.add_argument
     add("--images", type=float, nargs="+", default=[1e6, 1e8, 1e9])
-    add("--rate", type=float, default=2.3, help="images/s of one core or GPU (%(default)s)")
+    add("--rate", type=float, default=2.6, help="images/s of one core or GPU (%(default)s)")
     add("--workers", type=int, default=64, help="cores or GPUs at work (%(default)s)")
     add("--dim", type=int, default=768, help="dimensions (%(default)s)")
-    add("--row-bytes", type=float, default=600, help="of a row beside its vector (%(default)s)")
+    add("--row-bytes", type=float, default=880, help="of a row beside its vector (%(default)s)")
     add("--machine-gb", type=float, default=64, help="memory of a query machine (%(default)s)")
     add("--core-hour", type=float, default=0.04, help="price of a core or GPU hour (%(default)s)")
     add("--memory-month", type=float, default=3.0, help="price of a GB of memory (%(default)s)")

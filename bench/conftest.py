@@ -83,9 +83,12 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("MMRAG_HOME", str(home))
 
 
-@pytest.fixture(scope="session")
-def server_uri(request: pytest.FixtureRequest) -> Iterator[str | None]:
-    """A Milvus server: --uri, MMRAG_URI, or one started from the package that tests use."""
+@pytest.fixture
+def server_uri(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A Milvus server: --uri, MMRAG_URI, or one of its own, from the package that tests use.
+
+    A fresh one for each benchmark, so that its memory is that of one collection.
+    """
     uri = request.config.getoption("uri") or os.environ.get("MMRAG_URI")
     if uri and "://" in uri:
         yield uri
@@ -96,7 +99,7 @@ def server_uri(request: pytest.FixtureRequest) -> Iterator[str | None]:
         with run_milvus_server(os.environ["MMRAG_TEST_MILVUS"], folder) as started:
             yield started
     else:
-        yield None
+        pytest.skip("no Milvus server: --uri, MMRAG_URI or MMRAG_TEST_MILVUS name one")
 
 
 def pytest_benchmark_update_machine_info(

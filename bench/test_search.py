@@ -15,21 +15,23 @@ import pytest
 from mmrag import ImageIndex
 from mmrag.encoders.encoder import Encoder, EncoderInfo
 from mmrag.index.kinds import BuildOptions, IndexKind, SearchOptions, default_kind
+from tests.conftest import wait_until
 
 DIM, K, QUERIES = 768, 10, 100
 SIZES = (1_000, 10_000, 100_000)
 _IVF = SearchOptions({"nprobe": 32})
-# Quantised kinds keep 1 byte a dimension (SQ8) or 96 bytes a vector (PQ, with 8 bits each).
+# Quantised kinds keep 1 byte a dimension. IVF_PQ is not here: Milvus 2.3.5 had not built its index
+# (nlist 512, m 96, nbits 8) of the large collection on two cores after ten minutes.
 KINDS = {
     "exact": (None, None),
     "HNSW": (IndexKind("HNSW", {"M": 16, "efConstruction": 200}), SearchOptions({"ef": 128})),
     "HNSW_SQ": (IndexKind("HNSW_SQ", {"M": 16, "efConstruction": 200}), SearchOptions({"ef": 128})),
     "IVF_SQ8": (IndexKind("IVF_SQ8", {"nlist": 512}), _IVF),
-    "IVF_PQ": (IndexKind("IVF_PQ", {"nlist": 512, "m": 96, "nbits": 8}), _IVF),
 }
-MISSING = {("lite", "IVF_PQ"), ("server", "HNSW_SQ")}
+MISSING = {("server", "HNSW_SQ")}
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.benchmark(group="search")
 @pytest.mark.parametrize("where", ["lite", "server"])
 @pytest.mark.parametrize("kind", KINDS)
@@ -41,10 +43,8 @@ def test_search(
     benchmark: Any,
     tmp_path: Path,
     quick: bool,
-    server_uri: str | None,
+    request: pytest.FixtureRequest,
 ) -> None:
-    if where == "server" and server_uri is None:
-        pytest.skip("no Milvus server: --uri, MMRAG_URI or MMRAG_TEST_MILVUS name one")
     if (where, kind) in MISSING:
         pytest.skip("this Milvus has no such kind")
     if quick and size > SIZES[0]:
@@ -55,13 +55,17 @@ def test_search(
     if chosen is None:
         chosen = default_kind(where == "lite", 0)
     vectors, queries = _clustered(size)
-    uri = str(tmp_path / "store.db") if where == "lite" else server_uri
+    uri = str(tmp_path / "store.db")
+    if where == "server":
+        uri = request.getfixturevalue("server_uri")
     info = EncoderInfo("made-up", DIM, 1, "bench", "", "", "cpu", "fp32", 0)
     made_up = Encoder(None, info)  # type: ignore[arg-type]
     name = f"bench_{kind}_{size}"
     with ImageIndex.open(uri, name, made_up, options=options) as index:
         if index.exists():
             index.drop()
+        # The local store's server of the benchmark before stays a few seconds.
+        assert wait_until(lambda: len(_servers()) <= 1)
         before = _server_mb()
         started = time.perf_counter()
         index.create("image", BuildOptions(chosen))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,20 @@ def test_parts_of_one_commit_are_saved_together(tmp_path: Path) -> None:
     together = {b["fullname"]: b["stats"] for b in json.loads(merged(new, old))["benchmarks"]}
     assert together == {"a": 1, "b": 3, "c": 4}
     assert json.loads(merged(new, tmp_path / "absent")) == json.loads(new.read_text())
+
+
+def test_what_was_measured_is_saved_when_another_benchmark_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def suite(command: Sequence[str]) -> int:
+        made_file(Path(command[-1].removeprefix("--benchmark-json=")), "2026-01-01T10:00:00", 2.0)
+        return 1
+
+    monkeypatch.setattr("mmrag.cli.bench._suite", suite)
+    monkeypatch.setattr("mmrag.benchmarks.results.RESULTS", tmp_path)
+    assert run(["bench", "--save"]) == 1
+    assert "Some benchmarks failed, and are not in the result" in capsys.readouterr().err
+    assert len(list_results(tmp_path)[0].rows) == 2
 
 
 def test_noise_is_no_regression(tmp_path: Path) -> None:

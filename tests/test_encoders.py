@@ -18,6 +18,7 @@ from PIL import Image
 
 from mmrag import list_encoders, load_encoder
 from mmrag.benchmarks.models import open_bench_encoder
+from mmrag.encoders.attention import attend
 from mmrag.encoders.device import multiplies_int8, resolve_device, resolve_precision
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import CheckpointError, ImageError, MmragError
@@ -87,6 +88,16 @@ def test_int8_is_near_and_kept_apart(base: Encoder, base_checkpoint: Path) -> No
         assert cosines.min() > 0.98
     assert small.info.precision == "int8"
     assert small.info.fingerprint != base.info.fingerprint
+
+
+@pytest.mark.parametrize("tokens", [5, 300])
+def test_attention_in_two_products_is_that_of_one_kernel(tokens: int) -> None:
+    """Inputs of many tokens go one by one."""
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 4, tokens, 8)
+    for queries in (query, query[:, :, :1]):
+        fused = attend(queries, key, value)
+        assert torch.allclose(attend(queries, key, value, fused=False), fused, atol=1e-6)
 
 
 @pytest.mark.parametrize("fused", [True, False])

@@ -82,11 +82,8 @@ def _run(
     command += ["--quick"] if quick else []
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "result.json"
-        if (
-            _suite([*command, f"--benchmark-json={out}"]) != 0
-            or not out.is_file()
-            or not out.stat().st_size
-        ):
+        whole = _suite([*command, f"--benchmark-json={out}"]) == 0
+        if not out.is_file() or not out.stat().st_size:
             raise MmragError("The bench suite did not finish; its messages are above.")
         result = read_results(out)
         saved = None
@@ -106,6 +103,7 @@ def _run(
                 "rows": rows,
             }
         )
+        _raise_unless(whole)
         return
     machine = result.machine
     click.echo(
@@ -114,6 +112,12 @@ def _run(
     _table([_cells(row) for row in result.rows], _HEAD)
     if saved:
         click.echo(f"Saved: {saved}")
+    _raise_unless(whole)
+
+
+def _raise_unless(whole: bool) -> None:
+    if not whole:
+        raise MmragError("Some benchmarks failed, and are not in the result; see above.")
 
 
 def _suite(command: Sequence[str]) -> int:
