@@ -95,7 +95,8 @@ class _EvaBlock(nn.Module):
     def specialise(self, fused: bool) -> None:
         assert isinstance(self.attn, EvaAttention)
         self.attn = QuickEvaAttention(self.attn, fused)
-        self.mlp["fc1"] = _side_by_side(self.mlp.pop("fc1_g"), self.mlp.pop("fc1_x"))
+        mlp: Any = self.mlp
+        mlp["fc1"] = _side_by_side(mlp.pop("fc1_g"), mlp.pop("fc1_x"))
 
 
 def _rotation(side: int, dim: int, reference: tuple[int, int]) -> Rotation:

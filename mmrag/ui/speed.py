@@ -112,19 +112,22 @@ def _encoding(latest: pd.DataFrame) -> None:
     )
     rows = rows[(rows["source"] == source) | (rows["group"] == "tutorial")]
     rows["how"] = rows.apply(_how, axis=1)
-    chart = (
-        alt.Chart(guarded(rows))
-        .mark_bar(cornerRadiusEnd=3)
-        .encode(
-            y=alt.Y("how:N", title=None, sort="-x"),
-            x=alt.X("value:Q", title="per second"),
-            color=alt.Color("device:N", title="device", legend=alt.Legend(orient="top")),
-            row=alt.Row("encoder:N", title=None),
-            tooltip=["encoder:N", "how:N", alt.Tooltip("value:Q", format=".2f"), "unit:N"],
+    several = rows["device"].nunique() > 1
+    for encoder, own in rows.groupby("encoder"):
+        st.text(str(encoder))
+        chart = (
+            alt.Chart(guarded(own))
+            .mark_bar(cornerRadiusEnd=3)
+            .encode(
+                y=alt.Y("how:N", title=None, sort="-x", axis=alt.Axis(labelLimit=190)),
+                x=alt.X("value:Q", title="per second"),
+                color=alt.Color(
+                    "device:N", title=None, legend=alt.Legend(orient="top") if several else None
+                ),
+                tooltip=["encoder:N", "how:N", alt.Tooltip("value:Q", format=".2f"), "unit:N"],
+            )
         )
-        .resolve_scale(x="independent", y="independent")
-    )
-    st.altair_chart(chart, width="stretch")
+        st.altair_chart(chart, width="stretch")
     columns = ["machine", "encoder", "device", "precision", "batch_size", "value", "unit"]
     extra = [c for c in ("limit_share", "times_tutorial", "peak_memory_mb") if c in rows]
     st.dataframe(
