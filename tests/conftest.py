@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     fixtures = {"milvus", "milvus_server", "milvus_uri"}
     with_milvus = {item.path for item in items if fixtures & {*getattr(item, "fixturenames", ())}}
     for item in items:
-        group = "milvus" if item.path in with_milvus else item.path.stem
+        group = "milvus" if item.path in with_milvus else item.nodeid.partition("::")[0]
         if item.path.parent.name == "fuzz":
             group = "fuzz"
         item.add_marker(pytest.mark.xdist_group(group))

@@ -123,9 +123,10 @@ def test_parts_of_one_commit_are_saved_together(tmp_path: Path) -> None:
     rows = {"old": [("a", 1), ("b", 2)], "new": [("b", 3), ("c", 4)]}
     for path in (old, new):
         listed = [{"fullname": name, "stats": value} for name, value in rows[path.stem]]
-        path.write_text(json.dumps({"benchmarks": listed}))
-    together = {b["fullname"]: b["stats"] for b in json.loads(merged(new, old))["benchmarks"]}
-    assert together == {"a": 1, "b": 3, "c": 4}
+        path.write_text(json.dumps({"benchmarks": listed, "datetime": path.stem}))
+    together = json.loads(merged(new, old))
+    assert {b["fullname"]: b["stats"] for b in together["benchmarks"]} == {"a": 1, "b": 3, "c": 4}
+    assert together["datetime"] == "old"
     assert json.loads(merged(new, tmp_path / "absent")) == json.loads(new.read_text())
 
 

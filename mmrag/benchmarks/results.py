@@ -114,8 +114,12 @@ def merged(new: Path, old: Path) -> str:
     content = json.loads(new.read_text(encoding="utf-8"))
     if old.is_file():
         again = {one["fullname"] for one in content["benchmarks"]}
-        before = json.loads(old.read_text(encoding="utf-8"))["benchmarks"]
-        content["benchmarks"] += [one for one in before if one["fullname"] not in again]
+        before = json.loads(old.read_text(encoding="utf-8"))
+        content["benchmarks"] += [
+            one for one in before["benchmarks"] if one["fullname"] not in again
+        ]
+        # A part that is measured later makes its commit no newer.
+        content["datetime"] = before["datetime"]
     return json.dumps(content, indent=1) + "\n"
 
 

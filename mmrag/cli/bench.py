@@ -103,19 +103,14 @@ def _run(
                 "rows": rows,
             }
         )
-        _raise_unless(whole)
-        return
-    machine = result.machine
-    click.echo(
-        printable(", ".join([*machine["gpus"], machine["cpu"], f"{machine['cores']} cores"]))
-    )
-    _table([_cells(row) for row in result.rows], _HEAD)
-    if saved:
-        click.echo(f"Saved: {saved}")
-    _raise_unless(whole)
-
-
-def _raise_unless(whole: bool) -> None:
+    else:
+        machine = result.machine
+        click.echo(
+            printable(", ".join([*machine["gpus"], machine["cpu"], f"{machine['cores']} cores"]))
+        )
+        _table([_cells(row) for row in result.rows], _HEAD)
+        if saved:
+            click.echo(f"Saved: {saved}")
     if not whole:
         raise MmragError("Some benchmarks failed, and are not in the result; see above.")
 

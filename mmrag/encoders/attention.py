@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -61,6 +63,19 @@ def _attend_one_by_one(query: torch.Tensor, key: torch.Tensor, value: torch.Tens
     return contexts.flatten(2)
 
 
+def side_by_side(weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor]) -> nn.Linear:
+    """One product for several of the same input, which int8 then quantises once.
+
+    Args:
+        weights: (out, in) of each layer.
+        biases: (out,) of each layer.
+    """
+    weight, bias = torch.cat([*weights]).detach(), torch.cat([*biases]).detach()
+    joined = nn.Linear(weight.shape[1], weight.shape[0])
+    joined.weight, joined.bias = nn.Parameter(weight), nn.Parameter(bias)
+    return joined
+
+
 class EvaAttention(nn.Module):
     """The attention of an EVA-02-CLIP block, with timm's names of parameters."""
 
@@ -115,11 +130,10 @@ class QuickEvaAttention(nn.Module):
             by_head = channels.view(self.heads, dim, *channels.shape[1:])
             return by_head[:, order].flatten(0, 1)
 
-        self.qkv = nn.Linear(query.in_features, 3 * query.out_features)
-        weights = [halves(query.weight), halves(key.weight), value.weight]
-        biases = [halves(query.bias), torch.zeros_like(query.bias), value.bias]
-        self.qkv.weight = nn.Parameter(torch.cat(weights).detach())
-        self.qkv.bias = nn.Parameter(torch.cat(biases).detach())
+        self.qkv = side_by_side(
+            [halves(query.weight), halves(key.weight), value.weight],
+            [halves(query.bias), torch.zeros_like(query.bias), value.bias],
+        )
         self.norm, self.proj = attention.norm, attention.proj
 
     def forward(self, x: torch.Tensor, rotation: Rotation) -> torch.Tensor:

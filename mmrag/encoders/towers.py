@@ -7,7 +7,7 @@ seconds, which a command line has not; they are used where fresh weights are dra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mmrag.encoders.attention import EvaAttention, QuickEvaAttention, Rotation, attend
+from mmrag.encoders.attention import EvaAttention, QuickEvaAttention, Rotation, attend, side_by_side
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,7 @@ class _EvaBlock(nn.Module):
     def specialise(self, fused: bool) -> None:
         assert isinstance(self.attn, EvaAttention)
         self.attn = QuickEvaAttention(self.attn, fused)
-        mlp: Any = self.mlp
-        mlp["fc1"] = _side_by_side(mlp.pop("fc1_g"), mlp.pop("fc1_x"))
+        _join(self.mlp, ("fc1_g", "fc1_x"), "fc1")
 
 
 def _rotation(side: int, dim: int, reference: tuple[int, int]) -> Rotation:
@@ -204,8 +203,7 @@ class BertTower(nn.Module):
         every: Any = self.encoder["layer"]
         # The last layer's query is for other positions than its key and value.
         for layer in every[:-1]:
-            own = layer["attention"]["self"]
-            own["qkv"] = _side_by_side(*(own.pop(name) for name in ("query", "key", "value")))
+            _join(layer["attention"]["self"], ("query", "key", "value"), "qkv")
 
     def _layer(
         self,
@@ -237,12 +235,10 @@ def _embedding(rows: int, dim: int) -> nn.Embedding:
     return nn.Embedding(rows, dim, _weight=torch.empty(rows, dim))
 
 
-def _side_by_side(*layers: nn.Linear) -> nn.Linear:
-    """One product for several of the same input: int8 quantises that once."""
-    joined = nn.Linear(layers[0].in_features, sum(layer.out_features for layer in layers))
-    joined.weight = nn.Parameter(torch.cat([layer.weight for layer in layers]).detach())
-    joined.bias = nn.Parameter(torch.cat([layer.bias for layer in layers]).detach())
-    return joined
+def _join(layers: nn.ModuleDict, names: Sequence[str], joined: str) -> None:
+    """Exchange layers of the same input for one."""
+    parts: list[Any] = [layers.pop(name) for name in names]
+    layers[joined] = side_by_side([one.weight for one in parts], [one.bias for one in parts])
 
 
 def _bert_layer(config: BertConfig) -> nn.ModuleDict:

@@ -14,15 +14,16 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
     IntegrityError,
-    OperationalError,
     ProgrammingError,
     SQLAlchemyError,
 )
 from sqlalchemy.pool import StaticPool
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from mmrag import config
 from mmrag.errors import MmragError
 from mmrag.runs import schema
+from mmrag.sqlite import use_wal
 
 
 class Database:
@@ -95,21 +96,18 @@ class Database:
         @sa.event.listens_for(engine, "connect")
         def prepare(connection: Any, _: Any) -> None:
             connection.execute("PRAGMA busy_timeout = 30000")
-            connection.execute("PRAGMA journal_mode = WAL")
+            use_wal(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
 
         return engine
 
     def _make_tables(self) -> None:
-        for left in reversed(range(1 + len(schema.tables.tables))):
-            try:
-                schema.tables.create_all(self.engine)
-                break
-            except (OperationalError, ProgrammingError, IntegrityError):
-                # Somebody else may be making them at the same moment, one after the other.
-                if not left:
-                    raise
+        try:
+            self._create_all()
+        except (ProgrammingError, IntegrityError):
+            # Somebody else made them at the same moment, as PostgreSQL says; they are there.
+            self._create_all()
         with self.engine.begin() as connection:
             query = sa.select(schema.meta.c.value).where(schema.meta.c.key == "schema")
             version = connection.execute(query).scalar()
@@ -121,6 +119,14 @@ class Database:
                 f"The run store {self.shown} was made by another version of mmrag (its schema is "
                 f"{version}, this one's {schema.SCHEMA_VERSION}); name another with MMRAG_RUNS_URL."
             )
+
+    def _create_all(self) -> None:
+        """In one transaction; SQLite looks and makes in one step."""
+        with self.engine.begin() as connection:
+            for table in schema.tables.sorted_tables:
+                connection.execute(CreateTable(table, if_not_exists=True))
+                for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                    connection.execute(CreateIndex(index, if_not_exists=True))
 
     def _note_version(self, connection: sa.Connection) -> None:
         if self.is_sqlite:

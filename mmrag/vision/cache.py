@@ -13,6 +13,7 @@ from typing import Any
 
 from mmrag import config
 from mmrag.errors import MmragError
+from mmrag.sqlite import use_wal
 
 
 class ResponseCache:
@@ -70,7 +71,7 @@ def open_database(path: Path, schema: str) -> Iterator[sqlite3.Connection]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path, timeout=30)) as connection, connection:
-            connection.execute("PRAGMA journal_mode = WAL")
+            use_wal(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(schema)
             yield connection
