@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,20 +32,26 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What stays together with `-n 2 --dist loadgroup`, which runs two groups at a time.
+# A machine runs one Milvus server at a time, so one process takes all of these.
+WITH_MILVUS = {"test_browse.py", "test_index.py", "test_server_options.py", "test_servers.py"}
 
-    A group is a file, all of tests/fuzz, whose cases are counted, or all files that need a Milvus
-    server, of which a machine runs one.
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n 2`, what one process runs: a file, all with Milvus, or tests/fuzz, which counts.
+
+    xdist's own groups (`--dist loadgroup`) do nothing with pytest 9.2.
     """
-    fixtures = {"milvus", "milvus_server", "milvus_uri"}
-    with_milvus = {item.path for item in items if fixtures & {*getattr(item, "fixturenames", ())}}
-    for item in items:
-        group = "milvus" if item.path in with_milvus else item.nodeid.partition("::")[0]
-        if item.path.parent.name == "fuzz":
-            group = "fuzz"
-        item.add_marker(pytest.mark.xdist_group(group))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = Path(nodeid.partition("::")[0])
+            if file.parent.name == "fuzz":
+                return "fuzz"
+            return "milvus" if file.name in WITH_MILVUS else str(file)
+
+    return Groups(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -102,8 +109,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def milvus_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """A real Milvus server; its package lives in an environment of its own."""
+    assert request.path.name in WITH_MILVUS
     python = os.environ.get("MMRAG_TEST_MILVUS")
     if not python or not Path(python).exists():
         pytest.skip("MMRAG_TEST_MILVUS names no Python with the milvus package; use `make test`")
