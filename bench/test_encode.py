@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from mmrag import config
 from mmrag.benchmarks.models import WORDS, open_bench_encoder
 from mmrag.benchmarks.reference import count_operations, product_rate, tutorial_loop
 from mmrag.encoders.encoder import Encoder, Prepared
@@ -41,6 +42,8 @@ def setup(request: pytest.FixtureRequest) -> Setup:
     root = Path(__file__).parents[1]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root)
     params = {"encoder": name, "device": device, "precision": precision}
+    if device.startswith("cuda") and config.compile_models():
+        params["compiled"] = "yes"
     first = json.loads(done.stdout.splitlines()[-1])
     return Setup(open_bench_encoder(name, device, precision), params, first)
 

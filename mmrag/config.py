@@ -82,6 +82,14 @@ def decode_workers() -> int:
     return _positive_int("MMRAG_DECODE_WORKERS", min(32, max(2, os.cpu_count() or 2)))
 
 
+def compile_models() -> bool:
+    """`MMRAG_COMPILE`: 1 if models on an NVIDIA GPU are to be compiled (default 0)."""
+    raw = os.environ.get("MMRAG_COMPILE") or "0"
+    if raw not in ("0", "1"):
+        raise MmragError(f"MMRAG_COMPILE must be 0 or 1, not {raw!r}.")
+    return raw == "1"
+
+
 def store_linger() -> float:
     """`MMRAG_STORE_LINGER`: seconds that the local store's server waits for its next user."""
     raw = os.environ.get("MMRAG_STORE_LINGER") or "3"

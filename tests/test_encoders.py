@@ -22,6 +22,7 @@ from mmrag.encoders.attention import attend
 from mmrag.encoders.device import multiplies_int8, resolve_device, resolve_precision
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import CheckpointError, ImageError, MmragError
+from mmrag.images import resize_and_crop
 
 from .conftest import PARITY, make_checkpoint
 
@@ -52,7 +53,7 @@ def test_equal_to_the_reference(kind: str, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def base(base_checkpoint: Path) -> Encoder:
-    return load_base(base_checkpoint)
+    return load_base(base_checkpoint, precision="fp32")
 
 
 def load_base(checkpoint: Path, **options: Any) -> Encoder:
@@ -124,6 +125,71 @@ def test_specialised_clip_is_the_same_model(fused: bool) -> None:
     image = PARITY / "images" / "noise.png"
     images, texts = [image, None, None], ["the same in green", "a red mug with stripes", "a mug"]
     assert np.allclose(quick.encode(images, texts), clip.encode(images, texts), atol=1e-5)
+
+
+def test_pixels_are_exact_in_float32_only(tiny_folder: Path, base: Encoder) -> None:
+    """Lower precisions take a quicker resize, which changes far less than they do."""
+    precisions = ("fp32", "bf16")
+    full, half = (load_encoder(str(tiny_folder), device="cpu", precision=p) for p in precisions)
+    noise = np.random.default_rng(0).integers(0, 256, (400, 500, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    exact, quick = (encoder.model.preprocess(image) for encoder in (full, half))
+    assert np.array_equal(exact, resize_and_crop(image, full.model.image_size))
+    assert not np.array_equal(exact, quick)
+    images = [image, *sorted((PARITY / "images").glob("*.png"))]
+    fast = copy.copy(base.model)
+    fast.exact_pixels = False  # type: ignore[attr-defined]
+    assert (base.encode(images) * Encoder(fast, base.info).encode(images)).sum(1).min() > 0.999_99
+
+
+@pytest.mark.parametrize("kind", ["visualized-bge", "clip"])
+def test_compiled_is_the_same_model(
+    kind: str, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For whole batches of images; all else is not compiled. On the CPU, with unpacked layers."""
+    monkeypatch.setattr("mmrag.encoders.build.can_pack", lambda: False)
+    name = "clip:ViT-B-32"
+    if kind == "clip":
+        encoder = open_bench_encoder(name, "cpu", "bf16")
+        encoder.model.clip.visual.transformer.resblocks = torch.nn.Sequential(  # type: ignore[attr-defined]
+            encoder.model.clip.visual.transformer.resblocks[0]  # type: ignore[attr-defined]
+        )
+    else:
+        encoder = load_encoder(str(tiny_folder), device="cpu", precision="bf16")
+    image = PARITY / "images" / "noise.png"
+    images = sorted((PARITY / "images").glob("*.png"))[:3]
+    inputs: list[Any] = [(images, None), ([image], ["a red mug"]), (None, ["a red mug"])]
+    before = [encoder.encode(a, b) for a, b in inputs]
+    compiler = torch._dynamo.utils.counters
+    compiler.clear()
+    encoder.model.compile_images(3)  # type: ignore[attr-defined]
+    after = [encoder.encode(a, b, batch_size=3) for a, b in reversed(inputs)][::-1]
+    assert compiler["stats"]["unique_graphs"] == (1 if kind == "clip" else 2)
+    assert not compiler["graph_break"]
+    for a, b in zip(before, after, strict=True):
+        assert (a * b).sum(1).min() > 0.999
+
+
+def test_without_a_compiler_it_goes_on(
+    tiny: Encoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_compiler(forward: Any, dynamic: bool) -> Any:
+        def fail(*inputs: Any) -> None:
+            raise RuntimeError("no compiler here\nand more")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    encoder = Encoder(copy.deepcopy(tiny.model), tiny.info)
+    encoder.model.compile_images(1)  # type: ignore[attr-defined]
+    image = PARITY / "images" / "noise.png"
+    for _ in range(2):
+        assert np.allclose(encoder.encode([image]), tiny.encode([image]), atol=1e-5)
+    said = [record.message for record in caplog.records]
+    assert len(said) == 2
+    assert said[0].endswith(
+        "could not be compiled (RuntimeError: no compiler here); going on without."
+    )
 
 
 def test_batches_suit_the_device(tiny: Encoder, base: Encoder) -> None:

@@ -142,10 +142,15 @@ class QuickEvaAttention(nn.Module):
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
         n, tokens, _, _, dim = qkv.shape
         even, odd = qkv[:, :, :2].chunk(2, -1)
-        rotated = x.new_empty(2, n, self.heads, tokens, dim)
-        out = rotated.permute(1, 3, 0, 2, 4)
-        torch.mul(even, cosine, out=out[..., : dim // 2]).addcmul_(odd, sine, value=-1)
-        torch.mul(odd, cosine, out=out[..., dim // 2 :]).addcmul_(even, sine)
+        if torch.compiler.is_compiling():
+            # Which fuses these, and cannot write into parts of what is there.
+            halves = even * cosine - odd * sine, odd * cosine + even * sine
+            rotated = torch.cat(halves, -1).permute(2, 0, 3, 1, 4)
+        else:
+            rotated = x.new_empty(2, n, self.heads, tokens, dim)
+            out = rotated.permute(1, 3, 0, 2, 4)
+            torch.mul(even, cosine, out=out[..., : dim // 2]).addcmul_(odd, sine, value=-1)
+            torch.mul(odd, cosine, out=out[..., dim // 2 :]).addcmul_(even, sine)
         value = qkv[:, :, 2].transpose(1, 2)
         context = attend(rotated[0], rotated[1], value, None, self._fused)
         attended: torch.Tensor = self.proj(self.norm(context))

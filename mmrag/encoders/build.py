@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mmrag import config
 from mmrag.encoders.checkpoints import fingerprint
 from mmrag.encoders.device import (
     keep_freed_memory,
@@ -54,6 +55,8 @@ def build_encoder(
     on_cpu = torch_device.type == "cpu"
     if precision != "fp32":
         model.specialise(fused=not on_cpu)
+        # A level more or less in some pixels is far less than what the precision changes.
+        model.exact_pixels = False
     model.to(torch_device, torch_dtype(precision, torch_device))
     if on_cpu:
         keep_freed_memory()
@@ -61,4 +64,7 @@ def build_encoder(
             pack_linear_layers(model, Int8Linear)
         elif precision == "bf16" and can_pack():
             pack_linear_layers(model, PackedLinear)
-    return Encoder(model, info)
+    encoder = Encoder(model, info)
+    if torch_device.type == "cuda" and config.compile_models():
+        model.compile_images(encoder.batch_size)
+    return encoder

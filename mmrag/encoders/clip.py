@@ -82,12 +82,15 @@ class CLIPModel(nn.Module):
         self.register_buffer("_mean", mean.view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", std.view(1, 3, 1, 1), persistent=False)
         self._warned = False
+        # See `resize_and_crop`.
+        self.exact_pixels = True
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """RGB image to (height, width, 3) uint8, as the model's own preprocessing does."""
         cfg = self.preprocess_cfg
         if cfg.resize_mode == "shortest" and self._height == self._width:
-            return resize_and_crop(image, self._height, Image.Resampling[cfg.interpolation.upper()])
+            resample = Image.Resampling[cfg.interpolation.upper()]
+            return resize_and_crop(image, self._height, resample, exact=self.exact_pixels)
         for step in self._transform:
             image = step(image)
         return np.asarray(image)
@@ -115,6 +118,13 @@ class CLIPModel(nn.Module):
                 and not hasattr(block, "ln_1_kv")
             ):
                 block.attn = QuickSelfAttention(attention, fused)
+
+    def compile_images(self, n: int) -> None:
+        """As `VisualizedBGE.compile_images`."""
+        from mmrag.encoders.compiled import compiled_for
+
+        visual: Any = self.clip.visual
+        visual.forward = compiled_for((n, 3, self._height, self._width), visual.forward)
 
     def _embed_images(self, pixels: torch.Tensor) -> torch.Tensor:
         weight = next(self.clip.parameters())

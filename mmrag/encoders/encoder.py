@@ -232,12 +232,12 @@ class Encoder:
         on_gpu = self.info.device.startswith("cuda")
         pixels = None
         if first.pixels is not None:
-            stacked = np.stack(
-                [prepared.pixels for _, prepared in batch if prepared.pixels is not None]
-            )
-            pixels = torch.from_numpy(stacked)
+            each = [prepared.pixels for _, prepared in batch if prepared.pixels is not None]
+            shape = (len(each), *first.pixels.shape)
+            pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=on_gpu)
+            np.stack(each, out=pixels.numpy())
             if on_gpu:
-                pixels = pixels.pin_memory().to(self.info.device, non_blocking=True)
+                pixels = pixels.to(self.info.device, non_blocking=True)
         texts = None
         if first.text is not None:
             texts = [prepared.text or "" for _, prepared in batch]

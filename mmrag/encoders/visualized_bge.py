@@ -51,13 +51,15 @@ class VisualizedBGE(nn.Module):
         self.max_text_tokens: int = text.config.max_position_embeddings - self._first_position
         self._warned = False
         self._fused = True
+        # See `resize_and_crop`.
+        self.exact_pixels = True
         self.architecture: dict[str, Any] = {}
         self.register_buffer("_mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """RGB image to (size, size, 3) uint8: shorter side to size (bicubic), centre crop."""
-        return resize_and_crop(image, self.image_size)
+        return resize_and_crop(image, self.image_size, exact=self.exact_pixels)
 
     def embed(self, pixels: torch.Tensor | None, texts: Sequence[str] | None) -> torch.Tensor:
         """Embed n inputs of one kind.
@@ -104,6 +106,16 @@ class VisualizedBGE(nn.Module):
         self._fused = fused
         self.vision.specialise(fused)
         self.text.specialise()
+
+    def compile_images(self, n: int) -> None:
+        """Compile what batches of `n` images without words go through; see `compiled_for`."""
+        from mmrag.encoders.compiled import compiled_for
+
+        images = (n, 3, self.image_size, self.image_size)
+        # [CLS] and [SEP] are beside the image.
+        hidden = (n, self.vision.patches + 2, self.dim)
+        self.vision.forward = compiled_for(images, self.vision.forward)  # type: ignore[method-assign]
+        self.text.forward = compiled_for(hidden, self.text.forward)  # type: ignore[method-assign]
 
     def _tokenize(
         self, texts: Sequence[str], room: int

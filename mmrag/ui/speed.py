@@ -149,7 +149,8 @@ def _how(row: pd.Series) -> str:
     if row["group"] == "tutorial":
         return f"tutorial's loop, {row['device']}"
     batch = "one by one" if row.get("batch_size") == 1 else "in batches"
-    return f"{row['precision']}, {batch}, {row['device']}"
+    compiled = ", compiled" if row.get("compiled") == "yes" else ""
+    return f"{row['precision']}{compiled}, {batch}, {row['device']}"
 
 
 def _cost(latest: pd.DataFrame) -> None:
