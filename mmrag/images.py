@@ -55,8 +55,6 @@ if features.check("avif"):
 # Sizes are checked here and broken EXIF is ignored on purpose, so neither needs a warning.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", message="Corrupt EXIF data", category=UserWarning)
-# `resize_and_crop` shows torch an array that is not writable, and writes nothing.
-warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
 # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size only while its shorter side stays this many
 # times the side that the model wants; tests/test_images.py holds the embeddings to cosine 0.999.
 _DRAFT_MARGIN = 2
@@ -132,23 +130,12 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def resize_and_crop(
-    image: Image.Image,
-    size: int,
-    resample: Image.Resampling = Image.Resampling.BICUBIC,
-    *,
-    exact: bool = True,
+    image: Image.Image, size: int, resample: Image.Resampling = Image.Resampling.BICUBIC
 ) -> Pixels:
     """Resize the shorter side to `size` (antialiased) and cut out the centre square.
 
     Same pixels as torchvision's `Resize(size)` followed by `CenterCrop(size)` on a Pillow image,
     except that of very long images (more than 4 : 1) only the middle is computed.
-
-    Args:
-        image: in mode RGB.
-        size: side of the square, in pixels.
-        resample: the filter.
-        exact: with False a bicubic filter is torch's, which takes a fifth of the time; a few
-            values in a thousand then differ by a level, or two, of 255.
 
     Returns:
         (size, size, 3) uint8.
@@ -166,17 +153,8 @@ def resize_and_crop(
         new_width, new_height = int(size * width / height), size
     left = round((new_width - size) / 2.0)
     top = round((new_height - size) / 2.0)
-    if exact or resample is not Image.Resampling.BICUBIC:
-        resized = image.resize((new_width, new_height), resample)
-        return np.asarray(resized.crop((left, top, left + size, top + size)))
-    import torch
-
-    pixels = torch.from_numpy(np.asarray(image)).permute(2, 0, 1)[None]
-    larger = torch.nn.functional.interpolate(
-        pixels, (new_height, new_width), mode="bicubic", antialias=True
-    )
-    square = larger[0, :, top : top + size, left : left + size].permute(1, 2, 0)
-    return np.ascontiguousarray(square.numpy())
+    resized = image.resize((new_width, new_height), resample)
+    return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 
 def _open(source: str | os.PathLike[str] | bytes, limit: int) -> Image.Image:

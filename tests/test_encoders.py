@@ -22,7 +22,6 @@ from mmrag.encoders.attention import attend
 from mmrag.encoders.device import multiplies_int8, resolve_device, resolve_precision
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import CheckpointError, ImageError, MmragError
-from mmrag.images import resize_and_crop
 
 from .conftest import PARITY, make_checkpoint
 
@@ -125,21 +124,6 @@ def test_specialised_clip_is_the_same_model(fused: bool) -> None:
     image = PARITY / "images" / "noise.png"
     images, texts = [image, None, None], ["the same in green", "a red mug with stripes", "a mug"]
     assert np.allclose(quick.encode(images, texts), clip.encode(images, texts), atol=1e-5)
-
-
-def test_pixels_are_exact_in_float32_only(tiny_folder: Path, base: Encoder) -> None:
-    """Lower precisions take a quicker resize, which changes far less than they do."""
-    precisions = ("fp32", "bf16")
-    full, half = (load_encoder(str(tiny_folder), device="cpu", precision=p) for p in precisions)
-    noise = np.random.default_rng(0).integers(0, 256, (400, 500, 3), dtype=np.uint8)
-    image = Image.fromarray(noise)
-    exact, quick = (encoder.model.preprocess(image) for encoder in (full, half))
-    assert np.array_equal(exact, resize_and_crop(image, full.model.image_size))
-    assert not np.array_equal(exact, quick)
-    images = [image, *sorted((PARITY / "images").glob("*.png"))]
-    fast = copy.copy(base.model)
-    fast.exact_pixels = False  # type: ignore[attr-defined]
-    assert (base.encode(images) * Encoder(fast, base.info).encode(images)).sum(1).min() > 0.999_99
 
 
 @pytest.mark.parametrize("kind", ["visualized-bge", "clip"])

@@ -153,10 +153,6 @@ def test_resize_and_crop_equals_torchvision(size: tuple[int, int]) -> None:
     image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
     reference = Compose([Resize(224, InterpolationMode.BICUBIC), CenterCrop(224)])(image)
     assert np.array_equal(resize_and_crop(image, 224), np.asarray(reference))
-    quick = resize_and_crop(image, 224, exact=False)
-    difference = np.abs(quick.astype(int) - np.asarray(reference))
-    assert difference.max() <= 2
-    assert (difference > 0).mean() < 0.02
 
 
 @pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1), (1, 1), (3, 2)])

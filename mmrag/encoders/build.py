@@ -55,8 +55,6 @@ def build_encoder(
     on_cpu = torch_device.type == "cpu"
     if precision != "fp32":
         model.specialise(fused=not on_cpu)
-        # A level more or less in some pixels is far less than what the precision changes.
-        model.exact_pixels = False
     model.to(torch_device, torch_dtype(precision, torch_device))
     if on_cpu:
         keep_freed_memory()

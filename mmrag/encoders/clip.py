@@ -82,15 +82,12 @@ class CLIPModel(nn.Module):
         self.register_buffer("_mean", mean.view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", std.view(1, 3, 1, 1), persistent=False)
         self._warned = False
-        # See `resize_and_crop`.
-        self.exact_pixels = True
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """RGB image to (height, width, 3) uint8, as the model's own preprocessing does."""
         cfg = self.preprocess_cfg
         if cfg.resize_mode == "shortest" and self._height == self._width:
-            resample = Image.Resampling[cfg.interpolation.upper()]
-            return resize_and_crop(image, self._height, resample, exact=self.exact_pixels)
+            return resize_and_crop(image, self._height, Image.Resampling[cfg.interpolation.upper()])
         for step in self._transform:
             image = step(image)
         return np.asarray(image)

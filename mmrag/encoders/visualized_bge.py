@@ -51,15 +51,13 @@ class VisualizedBGE(nn.Module):
         self.max_text_tokens: int = text.config.max_position_embeddings - self._first_position
         self._warned = False
         self._fused = True
-        # See `resize_and_crop`.
-        self.exact_pixels = True
         self.architecture: dict[str, Any] = {}
         self.register_buffer("_mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """RGB image to (size, size, 3) uint8: shorter side to size (bicubic), centre crop."""
-        return resize_and_crop(image, self.image_size, exact=self.exact_pixels)
+        return resize_and_crop(image, self.image_size)
 
     def embed(self, pixels: torch.Tensor | None, texts: Sequence[str] | None) -> torch.Tensor:
         """Embed n inputs of one kind.

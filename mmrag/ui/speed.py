@@ -39,11 +39,13 @@ def main() -> None:
     latest = frame.sort_values("datetime").drop_duplicates(
         ["machine", "group", "name"], keep="last"
     )
-    encode, cost, search, query, history = st.tabs(
-        ["Encoding", "Hours and money", "Search", "A query", "History"]
+    encode, decode, cost, search, query, history = st.tabs(
+        ["Encoding", "Decoding", "Hours and money", "Search", "A query", "History"]
     )
     with encode:
         _encoding(latest)
+    with decode:
+        _decoding(latest)
     with cost:
         _cost(latest)
     with search:
@@ -151,6 +153,31 @@ def _how(row: pd.Series) -> str:
     batch = "one by one" if row.get("batch_size") == 1 else "in batches"
     compiled = ", compiled" if row.get("compiled") == "yes" else ""
     return f"{row['precision']}{compiled}, {batch}, {row['device']}"
+
+
+def _decoding(latest: pd.DataFrame) -> None:
+    rows = latest[latest["group"] == "decode"].copy()
+    if rows.empty:
+        st.caption("No decoding was measured.")
+        return
+    st.caption("From files to the 224 × 224 pixels that a model takes.")
+    rows["picture"] = [f"{w:.0f} × {h:.0f}" for w, h in zip(rows.width, rows.height, strict=True)]
+    rows["how"] = rows["format"] + ", " + rows["machine"]
+    rows["threads"] = rows["workers"].astype(int).astype(str)
+    for picture, own in rows.sort_values("width").groupby("picture", sort=False):
+        st.text(str(picture))
+        chart = (
+            alt.Chart(guarded(own))
+            .mark_bar(cornerRadiusEnd=3)
+            .encode(
+                y=alt.Y("how:N", title=None, axis=alt.Axis(labelLimit=190)),
+                yOffset="threads:N",
+                x=alt.X("value:Q", title="images per second"),
+                color=alt.Color("threads:N", title="threads", legend=alt.Legend(orient="top")),
+                tooltip=["how:N", "threads:N", alt.Tooltip("value:Q", format=",.0f")],
+            )
+        )
+        st.altair_chart(chart, width="stretch")
 
 
 def _cost(latest: pd.DataFrame) -> None:

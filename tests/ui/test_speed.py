@@ -71,6 +71,28 @@ def test_kept_results_are_shown_with_hours_and_money(results: Path) -> None:
     assert history["value"].tolist() == [5.0, 10.0]
 
 
+def test_decoding_is_shown_for_each_size(results: Path) -> None:
+    decode = [
+        benchmark(
+            "decode",
+            f"test_decode[jpg-{height}-{workers}]",
+            1.0,
+            params={"format": "jpg", "width": 640, "height": height, "workers": workers},
+            items=100 * workers,
+            unit="img/s",
+        )
+        for height in (480, 9000)
+        for workers in (1, 2)
+    ]
+    keep(results, "2026-01-01T00:00:00", "a" * 40, encode(1.0), *decode)
+    page = open_page("speed")
+    assert not page.exception
+    assert "640 × 480" in texts(page)
+    assert "640 × 9000" in texts(page)
+    # One for the encoder, one for each size, and the history's.
+    assert len(page.get("vega_lite_chart")) == 4
+
+
 def test_search_and_latency_have_their_tabs(results: Path) -> None:
     search = benchmark("search", "test_search[5000]", 0.004, params={"rows": 5000})
     latency = benchmark("query", "test_query[demo]", 0.05, params={"encoder": "demo"})
