@@ -197,6 +197,17 @@ def test_counted_operations(bench_tiny: Encoder) -> None:
     assert vision < image < 3 * vision
 
 
+def test_counted_operations_of_clip() -> None:
+    """With those of attention, whose kernel for inference torch's counter does not know."""
+    clip = open_bench_encoder("clip:ViT-B-32", "cpu", "fp32")
+    tokens, d = 50, 768
+    layer = 2 * tokens * 12 * d**2 + 4 * tokens**2 * d
+    patches = 2 * 49 * 3 * 32**2 * d
+    images = 12 * layer + patches + 2 * d * 512
+    assert count_operations(clip, True, None) == pytest.approx(images, rel=0.001)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
 def test_product_rate_is_of_the_precision() -> None:
     assert product_rate(torch.device("cpu"), "fp32", seconds=0) > 1e8
 

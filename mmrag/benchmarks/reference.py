@@ -105,8 +105,14 @@ def count_operations(encoder: Encoder, image: bool, text: str | None) -> float:
 
     model = encoder.model
     pixels = torch.zeros((1, model.image_size, model.image_size, 3), dtype=torch.uint8)
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model.embed(pixels if image else None, None if text is None else [text])
+    # torch's `MultiheadAttention` has a kernel of its own for inference, which is not counted.
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            model.embed(pixels if image else None, None if text is None else [text])
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     return float(counter.get_total_flops())
 
 
