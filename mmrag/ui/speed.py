@@ -32,7 +32,8 @@ def main() -> None:
     if frame.empty:
         st.info(
             "No results are kept yet. `python -m mmrag bench --save` measures this machine "
-            "(a quarter of an hour) and keeps the result under bench/results."
+            "(an hour or two, --encoder demo a quarter of one) and keeps the result under "
+            "bench/results."
         )
         return
     st.text("Kept results: " + " · ".join(titles))
