@@ -62,6 +62,8 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
             monkeypatch.delenv(name)
     monkeypatch.setenv("MMRAG_HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv("MMRAG_STORE_LINGER", "0.5")
+    # A test of a page leaves that page as `__main__`, which processes started later would run.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @pytest.fixture(scope="session")
