@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -117,20 +118,10 @@ def _encoding(latest: pd.DataFrame) -> None:
     rows["how"] = rows.apply(_how, axis=1)
     several = rows["device"].nunique() > 1
     for encoder, own in rows.groupby("encoder"):
-        st.text(str(encoder))
-        chart = (
-            alt.Chart(guarded(own))
-            .mark_bar(cornerRadiusEnd=3)
-            .encode(
-                y=alt.Y("how:N", title=None, sort="-x", axis=alt.Axis(labelLimit=190)),
-                x=alt.X("value:Q", title="per second"),
-                color=alt.Color(
-                    "device:N", title=None, legend=alt.Legend(orient="top") if several else None
-                ),
-                tooltip=["encoder:N", "how:N", alt.Tooltip("value:Q", format=".2f"), "unit:N"],
-            )
-        )
-        st.altair_chart(chart, width="stretch")
+        legend = alt.Legend(orient="top") if several else None
+        colour = alt.Color("device:N", title=None, legend=legend)
+        tips = ["encoder:N", "how:N", alt.Tooltip("value:Q", format=".2f"), "unit:N"]
+        _bars(str(encoder), own, "per second", color=colour, tooltip=tips)
     columns = ["machine", "encoder", "device", "precision", "batch_size", "value", "unit"]
     extra = [c for c in ("limit_share", "times_tutorial", "peak_memory_mb") if c in rows]
     st.dataframe(
@@ -166,19 +157,25 @@ def _decoding(latest: pd.DataFrame) -> None:
     rows["how"] = rows["format"] + ", " + rows["machine"]
     rows["threads"] = rows["workers"].astype(int).astype(str)
     for picture, own in rows.sort_values("width").groupby("picture", sort=False):
-        st.text(str(picture))
-        chart = (
-            alt.Chart(guarded(own))
-            .mark_bar(cornerRadiusEnd=3)
-            .encode(
-                y=alt.Y("how:N", title=None, axis=alt.Axis(labelLimit=190)),
-                yOffset="threads:N",
-                x=alt.X("value:Q", title="images per second"),
-                color=alt.Color("threads:N", title="threads", legend=alt.Legend(orient="top")),
-                tooltip=["how:N", "threads:N", alt.Tooltip("value:Q", format=",.0f")],
-            )
+        colour = alt.Color("threads:N", title="threads", legend=alt.Legend(orient="top"))
+        tips = ["how:N", "threads:N", alt.Tooltip("value:Q", format=",.0f")]
+        offset = "threads:N"
+        _bars(str(picture), own, "images per second", color=colour, tooltip=tips, yOffset=offset)
+
+
+def _bars(title: str, rows: pd.DataFrame, unit: str, **encodings: Any) -> None:
+    """A bar for each row's rate, beside its `how`."""
+    st.text(title)
+    chart = (
+        alt.Chart(guarded(rows))
+        .mark_bar(cornerRadiusEnd=3)
+        .encode(
+            y=alt.Y("how:N", title=None, sort="-x", axis=alt.Axis(labelLimit=190)),
+            x=alt.X("value:Q", title=unit),
+            **encodings,
         )
-        st.altair_chart(chart, width="stretch")
+    )
+    st.altair_chart(chart, width="stretch")
 
 
 def _cost(latest: pd.DataFrame) -> None:
