@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from mmrag.benchmarks.machine import describe_machine
-from mmrag.benchmarks.models import default_encoders
+from bench.machine import describe_machine
+from bench.models import default_encoders
 
 CATALOGUE = Path(__file__).parents[1] / "eval_sets" / "catalogue"
 

@@ -25,10 +25,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from bench.machine import describe_machine
 from bench.threads import library
 from bench.visitors import resident_mb, search_at_once
-from mmrag.benchmarks.machine import describe_machine
-from mmrag.evaluation.identity import git_commit
+from mmrag.runs.provenance import git_commit
 from tests.dashboard_server import Dashboard, running_dashboard
 
 COLLECTION = "pictures"
@@ -55,7 +55,7 @@ class Figure:
 def prepare(home: Path, pictures: int) -> list[str]:
     """Index the catalogue, and as many further pictures; returns the ids of its queries."""
     from mmrag import ImageIndex, demo, load_encoder, open_gallery
-    from mmrag.evaluation.eval_set import EvalSet
+    from mmrag.eval_sets.eval_set import EvalSet
 
     with tqdm(total=100, desc="indexing the catalogue", unit="%") as bar:
         demo.index_catalogue(lambda share, _: bar.update(int(100 * share) - bar.n))

@@ -14,8 +14,8 @@ import time
 
 import torch
 
+from bench.models import open_bench_encoder
 from bench.pictures import make_picture
-from mmrag.benchmarks.models import open_bench_encoder
 
 if __name__ == "__main__":
     name, device, precision = sys.argv[1:]

@@ -43,7 +43,7 @@ def measure(folders: Sequence[Path], size: int, uri: Path) -> dict[str, Any]:
     import psutil
 
     from mmrag import ImageIndex, load_encoder, open_gallery
-    from mmrag.gallery import Gallery
+    from mmrag.galleries.gallery import Gallery
 
     encoder = load_encoder(ENCODER, device="cpu")
     found = [image for folder in folders for image in open_gallery(folder).images]
@@ -82,7 +82,7 @@ def measure(folders: Sequence[Path], size: int, uri: Path) -> dict[str, Any]:
 def stages(folder: Path, n: int = 2_000) -> dict[str, float]:
     """Milliseconds that each stage of indexing takes for one image, one stage at a time."""
     from mmrag import ImageIndex, load_encoder, open_gallery
-    from mmrag.images import read_bytes
+    from mmrag.images.decode import read_bytes
 
     encoder = load_encoder(ENCODER, device="cpu")
     paths = [image.path for image in open_gallery(folder).images[:n]]
@@ -190,7 +190,7 @@ def plot(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    from mmrag.benchmarks.machine import describe_machine
+    from bench.machine import describe_machine
 
     parser = argparse.ArgumentParser(prog="python -m bench.scaling", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
+from bench.models import default_encoders, open_bench_encoder
 from mmrag import EvalSet, ImageIndex, Query, Searcher, load_encoder, result_grid, save_grid
-from mmrag.benchmarks.models import default_encoders, open_bench_encoder
 from mmrag.encoders.device import multiplies_int8
 from mmrag.encoders.encoder import Encoder
 
@@ -91,8 +91,8 @@ def _index_in_a_process(images: int, encoder: str, uri: Path) -> float:
         "import json, resource, sys\n"
         "from dataclasses import replace\n"
         "from mmrag import EvalSet, ImageIndex\n"
-        "from mmrag.benchmarks.models import open_bench_encoder\n"
-        "from mmrag.gallery import Gallery\n"
+        "from bench.models import open_bench_encoder\n"
+        "from mmrag.galleries.gallery import Gallery\n"
         "catalogue, n, name, uri = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]\n"
         "have = EvalSet.load(catalogue).gallery().images\n"
         "wanted = [replace(have[i % len(have)], image_id=str(i)) for i in range(n)]\n"
@@ -169,8 +169,8 @@ def _stages(timings: list[dict[str, float]]) -> dict[str, float]:
 @pytest.mark.benchmark(group="evaluate")
 def test_scoring(benchmark: Any) -> None:
     """1,000 queries with 50 results each."""
-    from mmrag.evaluation.eval_set import EvalQuery
-    from mmrag.evaluation.metrics import score_rankings
+    from mmrag.eval_sets.eval_set import EvalQuery
+    from mmrag.metrics.metrics import score_rankings
 
     rng = np.random.default_rng(0)
     queries = [EvalQuery(f"q{i}", None, "text") for i in range(1000)]
@@ -202,7 +202,7 @@ def test_evaluate_catalogue(
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_quality(precision: str, small: str, catalogue: EvalSet, benchmark: Any) -> None:
     """What a lower precision changes on the catalogue, by exact search in memory."""
-    from mmrag.benchmarks.quality import compare_precisions
+    from bench.quality import compare_precisions
 
     if small != "demo":
         pytest.skip("untrained weights have no quality to lose")

@@ -12,18 +12,18 @@ from typing import Any
 
 import pytest
 
+from bench.models import default_encoders, open_bench_encoder
 from mmrag import EvalSet, ImageIndex
-from mmrag.benchmarks.models import default_encoders, open_bench_encoder
 from mmrag.distributed.worker import EncoderSpec
 from mmrag.encoders.encoder import Encoder
-from mmrag.gallery import Gallery
+from mmrag.galleries.gallery import Gallery
 
 from .conftest import CATALOGUE
 
 pytest.importorskip("ray", reason="pip install -r requirements-distributed.txt")
 
 from mmrag.distributed.cluster import Cluster, connected
-from mmrag.distributed.embedding import EmbedTask, RayEmbedder
+from mmrag.distributed.ray_embedder import EmbedTask, RayEmbedder
 from mmrag.distributed.sources import Root
 
 # Images for each encoder: a run takes a minute or two, and has enough blocks for a steady rate.

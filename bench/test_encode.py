@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import torch
 
+from bench.models import WORDS, open_bench_encoder
+from bench.reference import count_operations, product_rate, tutorial_loop
 from mmrag import config
-from mmrag.benchmarks.models import WORDS, open_bench_encoder
-from mmrag.benchmarks.reference import count_operations, product_rate, tutorial_loop
 from mmrag.encoders.encoder import Encoder, Prepared
 
 from .pictures import make_files

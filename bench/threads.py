@@ -16,7 +16,7 @@ from bench.visitors import Load, Visit, resident_mb
 def library(threads: Sequence[int], seconds: float) -> list[dict[str, Any]]:
     """The same of `Searcher.search`, called from threads; every result must equal its first."""
     from mmrag import ImageIndex, Searcher, demo, load_encoder
-    from mmrag.evaluation.eval_set import EvalSet
+    from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.evaluation.gallery_index import index_eval_set
 
     eval_set = EvalSet.load(demo.CATALOGUE)

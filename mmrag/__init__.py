@@ -17,32 +17,33 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # oneDNN keeps code for each shape it has met, 1,024 of them by default: hundreds of megabytes.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
+from mmrag.version import __version__
+
 if TYPE_CHECKING:
     from mmrag.encoders import list_encoders, load_encoder
     from mmrag.errors import MmragError
-    from mmrag.evaluation.eval_set import EvalSet
+    from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.evaluation.evaluate import evaluate
     from mmrag.evaluation.gallery_index import index_eval_set
-    from mmrag.gallery import open_gallery
-    from mmrag.grid import draw_grid, result_grid, save_grid
+    from mmrag.galleries.gallery import open_gallery
+    from mmrag.images.grid import draw_grid, result_grid, save_grid
     from mmrag.index.image_index import ImageIndex, list_collections
     from mmrag.rerank import list_rerankers, load_reranker
     from mmrag.runs.compare import compare_runs, run_table
     from mmrag.runs.importing import import_run
     from mmrag.runs.store import RunStore
-    from mmrag.search import Searcher
+    from mmrag.search.searcher import Searcher
     from mmrag.types import Query
 
-__version__ = "0.1.0"
 _HOMES = {
-    "EvalSet": "mmrag.evaluation.eval_set",
+    "EvalSet": "mmrag.eval_sets.eval_set",
     "ImageIndex": "mmrag.index.image_index",
     "MmragError": "mmrag.errors",
     "Query": "mmrag.types",
     "RunStore": "mmrag.runs.store",
-    "Searcher": "mmrag.search",
+    "Searcher": "mmrag.search.searcher",
     "compare_runs": "mmrag.runs.compare",
-    "draw_grid": "mmrag.grid",
+    "draw_grid": "mmrag.images.grid",
     "evaluate": "mmrag.evaluation.evaluate",
     "import_run": "mmrag.runs.importing",
     "index_eval_set": "mmrag.evaluation.gallery_index",
@@ -51,10 +52,10 @@ _HOMES = {
     "list_rerankers": "mmrag.rerank",
     "load_encoder": "mmrag.encoders",
     "load_reranker": "mmrag.rerank",
-    "open_gallery": "mmrag.gallery",
-    "result_grid": "mmrag.grid",
+    "open_gallery": "mmrag.galleries.gallery",
+    "result_grid": "mmrag.images.grid",
     "run_table": "mmrag.runs.compare",
-    "save_grid": "mmrag.grid",
+    "save_grid": "mmrag.images.grid",
 }
 __all__ = [
     "EvalSet",
@@ -63,6 +64,7 @@ __all__ = [
     "Query",
     "RunStore",
     "Searcher",
+    "__version__",
     "compare_runs",
     "draw_grid",
     "evaluate",

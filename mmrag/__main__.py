@@ -2,7 +2,7 @@
 
 import sys
 
-from mmrag import interrupt
+from mmrag.system import interrupt
 
 if __name__ == "__main__":
     interrupt.stop_at_once()

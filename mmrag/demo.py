@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmrag.encoders import SHIPPED_DIR
-from mmrag.evaluation.known_sets import CATALOGUE
+from mmrag.eval_sets.known_sets import CATALOGUE
 
 if TYPE_CHECKING:
     from mmrag.encoders.encoder import Encoder
-    from mmrag.evaluation.eval_set import EvalQuery, EvalSet
+    from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
     from mmrag.runs.run import Run
     from mmrag.runs.store import RunStore
 
@@ -35,7 +37,7 @@ def index_catalogue(on_progress: OnProgress | None = None) -> None:
         on_progress: called with the share that is done, 0 to 1, and what is being done.
     """
     from mmrag.encoders import load_encoder
-    from mmrag.evaluation.eval_set import EvalSet
+    from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.evaluation.gallery_index import index_eval_set
 
     eval_set = EvalSet.load(CATALOGUE)
@@ -61,12 +63,12 @@ def runs(store: RunStore, on_progress: OnProgress | None = None) -> list[Run]:
         on_progress: as for `index_catalogue`.
     """
     from mmrag.encoders import load_encoder
+    from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.evaluation.ablations import Ablations
-    from mmrag.evaluation.eval_set import EvalSet
     from mmrag.evaluation.evaluate import evaluate
     from mmrag.evaluation.gallery_index import index_eval_set
     from mmrag.rerank import load_reranker
-    from mmrag.search import Searcher
+    from mmrag.search.searcher import Searcher
 
     eval_set = EvalSet.load(CATALOGUE)
     encoders = {name: load_encoder(name) for name in SHIPPED}
@@ -116,8 +118,8 @@ def _finished(store: RunStore, encoder: Encoder, reranker: Encoder | None) -> st
 
 def on_queries(run: Run, queries: Iterable[EvalQuery]) -> Run:
     """The same run with metrics over some of its queries only."""
-    from mmrag.evaluation.difference import select
-    from mmrag.evaluation.summary import summarise
+    from mmrag.metrics.paired import select
+    from mmrag.metrics.summary import summarise
 
     wanted = {query.query_id: query for query in queries}
     scores = {stage: select(found, wanted) for stage, found in run.scores.items()}
@@ -157,4 +159,23 @@ def numbers(run: Run, eval_set: EvalSet) -> Numbers:
         new.metrics["hit_rate@1"],
         said_otherwise["original"],
         said_otherwise["paraphrases"],
+    )
+
+
+def drawings_only(encoder: str, paths: Iterable[str]) -> str | None:
+    """One line for a shipped model that is used on pictures other than the catalogue's.
+
+    Args:
+        encoder: its name.
+        paths: pictures of the gallery; the first few are looked at.
+    """
+    if Path(encoder).name != encoder or not (SHIPPED_DIR / encoder / "config.json").is_file():
+        return None
+    root = CATALOGUE.resolve()
+    if all(Path(path).resolve().is_relative_to(root) for path in islice(paths, 20)):
+        return None
+    return (
+        f"Note: the shipped encoder {encoder!r} knows the catalogue's drawings only; for your own "
+        "pictures run `python -m mmrag download visualized-bge-base` and use "
+        "--encoder visualized-bge-base."
     )

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mmrag.images import ImageSource
+from mmrag.images.decode import ImageSource
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,7 @@ def free_port() -> int:
 
 
 def _words():  # type: ignore[no-untyped-def]
-    from mmrag.evaluation.eval_set import EvalQuery, EvalSet
+    from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 
     texts = ["a red mug with stripes", "the same in green", "phone case with this image theme"]
     queries = [EvalQuery(str(i), None, text) for i, text in enumerate(texts)]

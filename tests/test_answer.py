@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mmrag import MmragError, Query
-from mmrag.answer import answer, stream_answer
 from mmrag.errors import BudgetReached, ModelServerError
+from mmrag.search.answer import answer, stream_answer
 from mmrag.types import SearchResult
 from mmrag.vision.budget import Budget
 from mmrag.vision.model import VisionModel

@@ -12,25 +12,25 @@ import numpy as np
 import pytest
 import torch
 
+from bench.models import WORDS, open_bench_encoder
 from bench.pictures import make_files
-from mmrag.benchmarks.machine import machine_name
-from mmrag.benchmarks.models import WORDS, open_bench_encoder
-from mmrag.benchmarks.quality import compare_precisions
-from mmrag.benchmarks.reference import count_operations, product_rate, tutorial_loop
-from mmrag.benchmarks.results import (
-    compare_results,
-    last_two,
-    list_results,
-    merged,
-    read_results,
-    results_frame,
-)
+from bench.quality import compare_precisions
+from bench.reference import count_operations, product_rate, tutorial_loop
 from mmrag.cli import run
 from mmrag.encoders import SHIPPED_DIR, load_encoder
 from mmrag.encoders.device import multiplies_int8
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import MmragError
-from mmrag.evaluation.eval_set import EvalSet
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.measurements import (
+    compare_results,
+    last_two,
+    list_results,
+    machine_name,
+    merged,
+    read_results,
+    results_frame,
+)
 
 from .conftest import ROOT, mmrag
 
@@ -138,7 +138,7 @@ def test_what_was_measured_is_saved_when_another_benchmark_fails(
         return 1
 
     monkeypatch.setattr("mmrag.cli.bench._suite", suite)
-    monkeypatch.setattr("mmrag.benchmarks.results.RESULTS", tmp_path)
+    monkeypatch.setattr("mmrag.measurements.RESULTS", tmp_path)
     assert run(["bench", "--save"]) == 1
     assert "Some benchmarks failed, and are not in the result" in capsys.readouterr().err
     assert len(list_results(tmp_path)[0].rows) == 2

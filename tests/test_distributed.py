@@ -23,19 +23,19 @@ from mmrag import EvalSet, ImageIndex, Searcher, evaluate, load_encoder
 from mmrag.distributed.worker import EncoderSpec
 from mmrag.encoders.encoder import Encoder, EncoderInfo
 from mmrag.errors import MmragError
-from mmrag.gallery import open_gallery
-from mmrag.index.embedding import Source
+from mmrag.galleries.gallery import open_gallery
+from mmrag.index.rows import Source
 from mmrag.runs.store import RunStore
 from tests.conftest import ROOT, free_port, mmrag, wait_until
 from tests.postgres import running_postgres
 
 pytest.importorskip("ray", reason="requirements-distributed.txt is not installed")
 
-from mmrag.distributed import indexing
+from mmrag.distributed import open_sources as indexing
 from mmrag.distributed.cluster import Cluster, connected
-from mmrag.distributed.embedding import EmbedTask, RayEmbedder
 from mmrag.distributed.parquet import embed_to_shards
-from mmrag.distributed.ranking import RayRanker
+from mmrag.distributed.ray_embedder import EmbedTask, RayEmbedder
+from mmrag.distributed.ray_ranker import RayRanker
 from mmrag.distributed.sources import Root
 
 CATALOGUE = ROOT / "eval_sets" / "catalogue"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mmrag import ImageIndex, MmragError
-from mmrag.embedding_map import methods, project, read_vectors, sample_ids
-from mmrag.near_duplicates import near_duplicates
+from mmrag.index.embedding_map import methods, project, read_vectors, sample_ids
+from mmrag.index.near_duplicates import near_duplicates
 
 from .vectors import made_up, rows, unit
 

@@ -16,8 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.models import open_bench_encoder
 from mmrag import list_encoders, load_encoder
-from mmrag.benchmarks.models import open_bench_encoder
 from mmrag.encoders.attention import attend
 from mmrag.encoders.device import multiplies_int8, resolve_device, resolve_precision
 from mmrag.encoders.encoder import Encoder

@@ -10,8 +10,8 @@ from PIL import Image
 
 from mmrag import EvalSet
 from mmrag.errors import EvalSetError
-from mmrag.evaluation.eval_set import EvalQuery
-from mmrag.evaluation.ranking import hit_rates
+from mmrag.eval_sets.eval_set import EvalQuery
+from mmrag.evaluation.exact_search import hit_rates
 from mmrag.types import GalleryImage
 
 

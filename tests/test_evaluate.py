@@ -31,15 +31,15 @@ from mmrag import (
 )
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import ModelServerError
+from mmrag.eval_sets.eval_set import EvalQuery
 from mmrag.evaluation.ablations import Ablations
-from mmrag.evaluation.eval_set import EvalQuery
-from mmrag.evaluation.identity import labels_sha256
-from mmrag.evaluation.ranking import hit_rates, rank_in_memory
-from mmrag.evaluation.stages import Progress
+from mmrag.evaluation.exact_search import hit_rates, rank_in_memory
 from mmrag.index.image_index import ImageIndex
 from mmrag.runs.compare import stage_entries
 from mmrag.runs.exports import export_run, write_export
+from mmrag.runs.provenance import labels_sha256
 from mmrag.runs.run import Run
+from mmrag.system.jobs import Progress
 from mmrag.types import GalleryImage
 from mmrag.vision.budget import Budget
 from mmrag.vision.model import VisionModel

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmrag.evaluation.eval_set import EvalQuery, EvalSet
-from mmrag.evaluation.metrics import score_rankings
-from mmrag.evaluation.summary import summarise
+from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
+from mmrag.metrics.metrics import score_rankings
+from mmrag.metrics.summary import summarise
 from mmrag.runs import frames
 from mmrag.runs.compare import Entry, run_table
 from mmrag.runs.run import EvalSetRef, Ranked, Run

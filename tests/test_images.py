@@ -13,7 +13,7 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 
 from mmrag import load_encoder
 from mmrag.errors import ImageError
-from mmrag.images import load_image, resize_and_crop
+from mmrag.images.decode import load_image, resize_and_crop
 
 from .conftest import PARITY
 

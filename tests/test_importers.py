@@ -16,9 +16,9 @@ from PIL import Image
 
 from mmrag.cli import main
 from mmrag.errors import EvalSetError
-from mmrag.evaluation.eval_set import EvalSet
-from mmrag.evaluation.importers import import_eval_set
-from mmrag.evaluation.validate import validate
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.eval_sets.importers import import_eval_set
+from mmrag.eval_sets.validate import validate
 
 MEMBERS = [f"dev-{i}-0-img0" for i in range(6)]
 CIRR = [

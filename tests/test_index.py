@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from mmrag import ImageIndex, MmragError, Query, Searcher, list_collections, open_gallery
-from mmrag.embedding_map import read_vectors
 from mmrag.encoders.encoder import Encoder, EncoderInfo
 from mmrag.errors import IndexStoreError
+from mmrag.index.embedding_map import read_vectors
 from mmrag.index.kinds import EXACT_ROWS
+from mmrag.index.near_duplicates import near_duplicates
 from mmrag.index.store import MilvusStore
-from mmrag.near_duplicates import near_duplicates
 
 from .vectors import assert_exact_and_quick, made_up, rows, unit
 

@@ -9,9 +9,9 @@ from PIL import Image
 
 from mmrag import config
 from mmrag.errors import MmragError
-from mmrag.evaluation.eval_set import EvalQuery, EvalSet
-from mmrag.evaluation.known_sets import known_eval_sets
-from mmrag.evaluation.validate import validate
+from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
+from mmrag.eval_sets.known_sets import known_eval_sets
+from mmrag.eval_sets.validate import validate
 from mmrag.runs.importing import import_run
 from mmrag.runs.judgments import import_qrels, remove_judgments, rescore, uploaded_judgments
 from mmrag.runs.store import RunStore

@@ -10,15 +10,15 @@ import pytest
 import pytrec_eval
 
 from mmrag import MmragError
-from mmrag.evaluation.eval_set import EvalQuery, EvalSet
-from mmrag.evaluation.metrics import (
+from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
+from mmrag.metrics.metrics import (
     canonical,
     default_metrics,
     higher_is_better,
     score_rankings,
     trec_order,
 )
-from mmrag.evaluation.summary import Summary, summarise
+from mmrag.metrics.summary import Summary, summarise
 
 TREC_NAMES = {
     "R@5": "recall_5",

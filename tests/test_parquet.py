@@ -18,17 +18,17 @@ import pytest
 
 from mmrag import ImageIndex
 from mmrag.distributed.cluster import Cluster
-from mmrag.distributed.embedding import EmbedTask, EncodeBlock, RayEmbedder, _table
-from mmrag.distributed.indexing import RaySource, shard_source
+from mmrag.distributed.open_sources import shard_source
 from mmrag.distributed.parquet import embed_to_shards
+from mmrag.distributed.ray_embedder import EmbedTask, EncodeBlock, RayEmbedder, RaySource, _table
 from mmrag.distributed.shards import ShardFolder, shard_table
 from mmrag.distributed.sources import Root, list_images, open_root, read_image
 from mmrag.distributed.tars import TarMember, is_inside, list_tar
 from mmrag.distributed.worker import EncoderSpec
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import ImageError, IndexStoreError, MmragError
-from mmrag.gallery import open_gallery
-from mmrag.index.embedding import Candidate
+from mmrag.galleries.gallery import open_gallery
+from mmrag.index.rows import Candidate
 from mmrag.types import GalleryImage
 from tests.conftest import mmrag
 

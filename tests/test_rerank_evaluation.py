@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mmrag import evaluate, load_reranker
-from mmrag.evaluation.eval_set import EvalSet
-from mmrag.search import Searcher
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.search.searcher import Searcher
 
 from .test_evaluate import colours, index, searcher  # noqa: F401
 from .vision_server import VisionServer

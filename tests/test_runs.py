@@ -23,9 +23,9 @@ import pytrec_eval
 from PIL import Image
 
 from mmrag import EvalSet, MmragError, RunStore, compare_runs, import_run, run_table
-from mmrag.evaluation.eval_set import EvalQuery
-from mmrag.evaluation.metrics import Scores
-from mmrag.evaluation.summary import summarise
+from mmrag.eval_sets.eval_set import EvalQuery
+from mmrag.metrics.metrics import Scores
+from mmrag.metrics.summary import summarise
 from mmrag.runs.compare import open_entry, stage_entries
 from mmrag.runs.exports import export_run, write_export
 from mmrag.runs.run import RERANKED, RETRIEVAL, EvalSetRef, Ranked, Run, percentiles

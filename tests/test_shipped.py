@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from mmrag import EvalSet, demo
+from mmrag.demo import drawings_only
 from mmrag.encoders import SHIPPED_DIR, default_encoder_name, list_encoders
 from mmrag.encoders.checkpoints import read_state_dict
-from mmrag.encoders.shipped import drawings_only
-from mmrag.evaluation.known_sets import CATALOGUE
+from mmrag.eval_sets.known_sets import CATALOGUE
 from mmrag.runs.compare import compare_runs
 from mmrag.runs.run import Run
 from mmrag.runs.store import RunStore

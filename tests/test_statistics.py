@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mmrag.evaluation.answers import exact_match, token_f1
-from mmrag.evaluation.difference import compare_scores, paired_difference
-from mmrag.evaluation.metrics import Scores
-from mmrag.evaluation.statistics import (
+from mmrag.metrics.answer_metrics import exact_match, token_f1
+from mmrag.metrics.metrics import Scores
+from mmrag.metrics.paired import compare_scores, paired_difference
+from mmrag.metrics.statistics import (
     bootstrap_interval,
     generator,
     holm,
@@ -48,7 +48,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
 def test_intervals_do_not_depend_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).random((50, 3))
     whole = bootstrap_interval(values, generator(3), 400)
-    monkeypatch.setattr("mmrag.evaluation.statistics._BLOCK", 1000)
+    monkeypatch.setattr("mmrag.metrics.statistics._BLOCK", 1000)
     parts = bootstrap_interval(values, generator(3), 400)
     assert np.array_equal(whole, parts)
     assert bootstrap_interval(np.full((5, 1), 0.25), generator(0)) == ([0.25], [0.25])

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmrag.errors import EvalSetError
-from mmrag.evaluation.eval_set import EvalSet
-from mmrag.evaluation.submissions import circo, cirr
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.eval_sets.submissions import circo, cirr
 
 from .test_importers import CIRCO, MEMBERS, imported, spoil_bytes, spoil_value
 

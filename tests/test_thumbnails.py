@@ -8,7 +8,7 @@ from PIL import Image
 
 from mmrag import config
 from mmrag.errors import ImageError
-from mmrag.thumbnails import data_url, thumbnail
+from mmrag.images.thumbnails import data_url, thumbnail
 
 
 def picture(path, colour, size=(800, 400)):

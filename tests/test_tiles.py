@@ -5,8 +5,8 @@ import io
 import json
 import shlex
 
-from mmrag.evaluation.eval_set import EvalSet
-from mmrag.evaluation.known_sets import CATALOGUE, known_eval_sets
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.eval_sets.known_sets import CATALOGUE, known_eval_sets
 from mmrag.types import Hit, Query, SearchResult
 from mmrag.ui.reproduce import Recipe, command_line, python_code
 from mmrag.ui.tiles import as_csv, as_json, first_right, hit_tiles, judged

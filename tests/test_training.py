@@ -18,9 +18,9 @@ from PIL import Image
 
 from mmrag import EvalSet, MmragError, load_encoder
 from mmrag.errors import EvalSetError, ImageError
-from mmrag.evaluation.eval_set import EvalQuery
-from mmrag.evaluation.importers import import_eval_set
-from mmrag.evaluation.ranking import hit_rates, rank_in_memory
+from mmrag.eval_sets.eval_set import EvalQuery
+from mmrag.eval_sets.importers import import_eval_set
+from mmrag.evaluation.exact_search import hit_rates, rank_in_memory
 from mmrag.training.batches import BatchMaker
 from mmrag.training.train import TrainingSettings, hold_out, train
 from mmrag.types import GalleryImage

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmrag import MmragError
-from mmrag.uploads import (
+from mmrag.galleries.uploads import (
     MAX_FILE_BYTES,
     MAX_FILES,
     check_upload,

@@ -14,8 +14,8 @@ from PIL import Image
 
 from mmrag.cli import main
 from mmrag.errors import EvalSetError
-from mmrag.evaluation.eval_set import EvalSet
-from mmrag.evaluation.validate import Problem, validate
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.eval_sets.validate import Problem, validate
 
 from .conftest import mmrag
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from mmrag import config, interrupt
+from mmrag import config
 from mmrag.errors import MmragError
+from mmrag.system import interrupt
 
 # Command to the module that defines it, in the order of the help. Modules are imported when their
 # command runs, so that `--help` needs no torch.

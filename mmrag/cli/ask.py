@@ -26,7 +26,7 @@ from mmrag.cli.rerank_options import (
 )
 
 if TYPE_CHECKING:
-    from mmrag.answer import Answer, AnswerStream
+    from mmrag.search.answer import Answer, AnswerStream
 
 
 @click.command()
@@ -78,10 +78,10 @@ def ask(
     """
     if not image and not text:
         raise click.UsageError("Give --image, --text, or both: what to find for the question.")
-    from mmrag.answer import stream_answer
     from mmrag.errors import MmragError
     from mmrag.index.image_index import ImageIndex
-    from mmrag.search import Searcher
+    from mmrag.search.answer import stream_answer
+    from mmrag.search.searcher import Searcher
     from mmrag.types import Query
     from mmrag.vision.budget import Budget
     from mmrag.vision.model import VisionModel

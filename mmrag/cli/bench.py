@@ -61,7 +61,7 @@ def _run(
     save: bool,
     as_json: bool,
 ) -> None:
-    from mmrag.benchmarks.results import RESULTS, merged, read_results
+    from mmrag.measurements import RESULTS, merged, read_results
 
     if not (_ROOT / "bench" / "conftest.py").is_file():
         raise MmragError("The bench suite is not here; run this in a clone of mmrag's repository.")
@@ -146,7 +146,7 @@ def compare(files: tuple[Path, ...], threshold: float, as_json: bool) -> None:
       python -m mmrag bench compare
       python -m mmrag bench compare new.json old.json --threshold 0.2
     """
-    from mmrag.benchmarks.results import compare_results, last_two, list_results, read_results
+    from mmrag.measurements import compare_results, last_two, list_results, read_results
 
     if files and len(files) != 2:
         raise click.UsageError("Give two files, NEW and OLD, or none.")

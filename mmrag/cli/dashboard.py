@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from mmrag import interrupt
 from mmrag.errors import MmragError
+from mmrag.system import interrupt
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 SCRIPT = Path(__file__).parents[2] / "dashboard.py"

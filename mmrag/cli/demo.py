@@ -11,7 +11,7 @@ from mmrag.cli.options import json_option, print_json, printable
 from mmrag.errors import MmragError
 
 if TYPE_CHECKING:
-    from mmrag.evaluation.eval_set import EvalSet
+    from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.runs.run import Run
 
 EXAMPLES = ("theme", "colour", "pattern", "product")
@@ -30,8 +30,8 @@ def demo(as_json: bool) -> None:
       python -m mmrag demo
     """
     from mmrag import demo as shown
-    from mmrag.evaluation.eval_set import EvalSet
-    from mmrag.evaluation.known_sets import CATALOGUE
+    from mmrag.eval_sets.eval_set import EvalSet
+    from mmrag.eval_sets.known_sets import CATALOGUE
     from mmrag.runs.compare import run_table
 
     made = prepare_demo()

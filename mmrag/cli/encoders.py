@@ -43,7 +43,7 @@ def download(name: str, as_json: bool) -> None:
     """
     from tqdm import tqdm
 
-    from mmrag.download import download_encoder
+    from mmrag.encoders.download import download_encoder
 
     files = download_encoder(name, partial(tqdm, file=sys.stderr))
     if as_json:

@@ -12,8 +12,8 @@ import click
 
 from mmrag.cli.options import json_option, print_json, printable
 from mmrag.errors import EvalSetError
-from mmrag.evaluation.eval_set import EvalSet
-from mmrag.evaluation.importers import IMPORTERS, import_eval_set, import_options
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.eval_sets.importers import IMPORTERS, import_eval_set, import_options
 from mmrag.types import Skipped
 
 SHOWN_MISSING, SHOWN_PROBLEMS = 5, 50
@@ -65,7 +65,7 @@ def import_(
     if unknown := sorted(options.keys() - import_options(format)):
         raise click.UsageError(f"The format {format} takes no --{unknown[0]}.")
     if format == "fashioniq" and category in (None, "all"):
-        from mmrag.evaluation.importers.fashioniq import CATEGORIES
+        from mmrag.eval_sets.importers.fashioniq import CATEGORIES
 
         sets = [
             import_eval_set(format, source, destination / one, **{**options, "category": one})
@@ -116,7 +116,7 @@ def validate(folder: Path, decode: bool, as_json: bool) -> None:
     """
     from tqdm import tqdm
 
-    from mmrag.evaluation.validate import validate as look
+    from mmrag.eval_sets.validate import validate as look
 
     with tqdm(unit=" pictures", file=sys.stderr, disable=None if decode else True) as bar:
 

@@ -22,9 +22,10 @@ from mmrag.cli.options import (
 from mmrag.cli.rerank_options import RerankChoice, open_reranker, rerank_options
 
 if TYPE_CHECKING:
-    from mmrag.evaluation.stages import Progress, Ranker
+    from mmrag.evaluation.stages import Ranker
     from mmrag.runs.run import Run
-    from mmrag.search import Searcher
+    from mmrag.search.searcher import Searcher
+    from mmrag.system.jobs import Progress
 
 
 @click.command()
@@ -95,12 +96,12 @@ def evaluate(
       python -m mmrag evaluate eval_sets/catalogue --rerank encoder:demo
       python -m mmrag compare RUN RUN
     """
+    from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.evaluation.ablations import Ablations
-    from mmrag.evaluation.eval_set import EvalSet
     from mmrag.evaluation.evaluate import evaluate as run_evaluation
     from mmrag.evaluation.gallery_index import index_eval_set
     from mmrag.runs.store import RunStore
-    from mmrag.search import Searcher
+    from mmrag.search.searcher import Searcher
     from mmrag.vision.budget import Budget
 
     check_engine(engine, address=address, workers=workers)
@@ -183,7 +184,7 @@ def _ranker(
     """Who ranks the queries: Ray workers, or nobody but this process."""
     if engine != "ray":
         return nullcontext()
-    from mmrag.distributed.ranking import ray_ranker
+    from mmrag.distributed.ray_ranker import ray_ranker
 
     return ray_ranker(encoder_spec(encoder), searcher, address=address, workers=workers)
 

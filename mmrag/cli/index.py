@@ -22,9 +22,9 @@ from mmrag.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from mmrag.index.embedding import Source
-    from mmrag.index.indexing import IndexReport
     from mmrag.index.kinds import BuildOptions
+    from mmrag.index.rows import Source
+    from mmrag.index.update import IndexReport
 
 _SHOWN = 20
 
@@ -116,7 +116,7 @@ def index(
             )
 
     if from_parquet:
-        from mmrag.distributed.indexing import shard_source
+        from mmrag.distributed.open_sources import shard_source
 
         source = shard_source(from_parquet, folder)
         report = add(source)
@@ -133,8 +133,8 @@ def index(
             workers=workers,
         )
     else:
-        from mmrag.gallery import open_gallery
-        from mmrag.index.embedding import Source
+        from mmrag.galleries.gallery import open_gallery
+        from mmrag.index.rows import Source
 
         source = Source(open_gallery(folder, metadata), open_encoder(**encoder), embed)
         report = add(source)
@@ -176,7 +176,7 @@ def _over_ray(
     **options: Any,
 ) -> tuple[Source, IndexReport]:
     """Embed over Ray workers, into a collection, into shards, or into both."""
-    from mmrag.distributed.indexing import ray_source, shard_source
+    from mmrag.distributed.open_sources import ray_source, shard_source
 
     with ray_source(folder, encoder_spec(encoder), **options) as source:
         if parquet is None:

@@ -87,7 +87,7 @@ def open_encoder(
 
 def warn_drawings_only(encoder: str, paths: Iterable[str]) -> None:
     """One line on standard error when a shipped model meets pictures that it does not know."""
-    from mmrag.encoders.shipped import drawings_only
+    from mmrag.demo import drawings_only
 
     note = drawings_only(encoder, paths)
     if note:

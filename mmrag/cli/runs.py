@@ -190,7 +190,7 @@ def import_run(
     Example:
       python -m mmrag import-run bm25.trec --eval-set eval_sets/catalogue
     """
-    from mmrag.evaluation.eval_set import EvalSet
+    from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.runs.importing import import_run as import_file
 
     run = import_file(

@@ -72,7 +72,7 @@ def search(
         raise click.UsageError("--shuffles needs --rerank.")
     from mmrag.index.image_index import ImageIndex
     from mmrag.rerank.shuffles import shuffle_agreement
-    from mmrag.search import Searcher
+    from mmrag.search.searcher import Searcher
     from mmrag.types import Query
 
     reranker = open_reranker(reranking, device=encoder["device"], precision=encoder["precision"])
@@ -95,7 +95,7 @@ def search(
         agreement = shuffle_agreement(reranker, [replace(result, hits=reranked)], shuffles)
     result = replace(result, hits=result.hits[:k])
     if grid:
-        from mmrag.grid import result_grid, save_grid
+        from mmrag.images.grid import result_grid, save_grid
 
         save_grid(result_grid(result), grid)
     if as_json:

@@ -6,7 +6,7 @@ Ctrl-C would show a stack trace.
 
 from __future__ import annotations
 
-from mmrag import interrupt
+from mmrag.system import interrupt
 
 if __name__ == "__main__":
     interrupt.stop_at_once()

@@ -7,8 +7,8 @@ from typing import Any
 
 from mmrag.cli.options import printable
 from mmrag.cli.rerank_options import usage_line
-from mmrag.evaluation.difference import Difference
-from mmrag.evaluation.summary import Estimate
+from mmrag.metrics.paired import Difference
+from mmrag.metrics.summary import Estimate
 from mmrag.runs.compare import (
     Comparison,
     PairComparison,

@@ -91,7 +91,7 @@ def train(
     """
     from tqdm import tqdm
 
-    from mmrag.evaluation.eval_set import EvalSet
+    from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.training.train import TrainingSettings
     from mmrag.training.train import train as run_training
 

@@ -25,13 +25,13 @@ from mmrag.distributed.shards import (
 from mmrag.distributed.sources import Root
 from mmrag.distributed.tars import is_inside
 from mmrag.errors import ImageError, MmragError
-from mmrag.gallery import Gallery
-from mmrag.index.embedding import Candidate, Outcome, check_storable, row_hash
-from mmrag.index.indexing import IndexReport
+from mmrag.galleries.gallery import Gallery
+from mmrag.index.rows import Candidate, Outcome, check_storable, row_hash
+from mmrag.index.update import IndexReport
 from mmrag.types import GalleryImage, Skipped
 
 if TYPE_CHECKING:
-    from mmrag.distributed.indexing import RaySource
+    from mmrag.distributed.ray_embedder import RaySource
 
 # How far a vector's length may be from 1.
 _UNIT = 1e-3
@@ -176,7 +176,7 @@ class ShardSource:
         """Paths that are links out of a folder here; a file need not be there."""
         if not self.root.is_local:
             return {}
-        from mmrag.evaluation.presence import LEAVES_ROOT, absent_files
+        from mmrag.system.files import LEAVES_ROOT, absent_files
 
         absent = absent_files(self.root.path, (image.path for image in images))
         return {path: reason for path, reason in absent.items() if reason == LEAVES_ROOT}

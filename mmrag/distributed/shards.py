@@ -24,7 +24,7 @@ from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-
 from mmrag.distributed.sources import file_system, file_system_errors
 from mmrag.encoders.encoder import EncoderInfo
 from mmrag.errors import MmragError
-from mmrag.index.embedding import Candidate, metadata_json
+from mmrag.index.rows import Candidate, metadata_json
 
 if TYPE_CHECKING:
     from mmrag.encoders.encoder import Vectors

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from mmrag.distributed.tars import TarMember, is_inside, list_tar
 from mmrag.errors import ImageError, MmragError
-from mmrag.gallery import Gallery, join_metadata, open_gallery
-from mmrag.images import EXTENSIONS, read_bytes
+from mmrag.galleries.gallery import Gallery, join_metadata, open_gallery
+from mmrag.images.decode import EXTENSIONS, read_bytes
 from mmrag.types import GalleryImage, Skipped
 
 # How to run a function over a list: in this process, or over workers.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-from mmrag.gallery import TEXT_KEYS
-from mmrag.images import EXTENSIONS
+from mmrag.galleries.gallery import TEXT_KEYS
+from mmrag.images.decode import EXTENSIONS
 from mmrag.types import GalleryImage, Skipped
 
 _MAX_TEXT_FILE = 1 << 20

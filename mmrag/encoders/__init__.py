@@ -184,7 +184,7 @@ def _load_visualized_bge(
         local = spec.folder() / "text-model"
         text_model = str(local) if (local / "config.json").is_file() else spec.text_model
     if not Path(text_model).is_dir():
-        from mmrag.download import download_file
+        from mmrag.system.hub import download_file
 
         folder = config.weights_dir() / "hub" / text_model
         for file in spec.text_files:
@@ -238,7 +238,7 @@ def _local_or_hub(checkpoint: str | os.PathLike[str] | None) -> Path | None:
         return None if checkpoint is None else Path(checkpoint)
     parts = str(checkpoint).split("/")
     if len(parts) == 3 and not Path(parts[0]).exists() and all(parts):
-        from mmrag.download import download_file
+        from mmrag.system.hub import download_file
 
         repository, file = "/".join(parts[:2]), parts[2]
         return download_file(repository, file, config.weights_dir() / "hub" / repository / file)

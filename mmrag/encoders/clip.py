@@ -31,7 +31,7 @@ from mmrag.encoders.checkpoints import (
     write_safetensors,
 )
 from mmrag.errors import CheckpointError, MmragError
-from mmrag.images import Pixels, resize_and_crop
+from mmrag.images.decode import Pixels, resize_and_crop
 
 if TYPE_CHECKING:
     from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
@@ -315,7 +315,7 @@ def fetch_published(
         MmragError: no such weights; names those that are published.
         CheckpointError: they cannot be fetched.
     """
-    from mmrag.download import download_file
+    from mmrag.system.hub import download_file
 
     cache = settings.weights_dir() / "clip"
     tags = open_clip.list_pretrained_tags_by_model(arch)

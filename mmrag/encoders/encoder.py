@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mmrag.errors import ImageError, MmragError
-from mmrag.images import ImageSource, Pixels, load_image
-from mmrag.streaming import map_ahead
+from mmrag.images.decode import ImageSource, Pixels, load_image
+from mmrag.system.streaming import map_ahead
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from mmrag.encoders.towers import BertTower, EvaTower
-from mmrag.images import Pixels, resize_and_crop
+from mmrag.images.decode import Pixels, resize_and_crop
 
 if TYPE_CHECKING:
     from PIL import Image

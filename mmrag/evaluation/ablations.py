@@ -14,15 +14,15 @@ import numpy as np
 
 from mmrag.encoders.encoder import Encoder, Vectors
 from mmrag.errors import MmragError
-from mmrag.evaluation.difference import compare_scores, paired_difference
-from mmrag.evaluation.eval_set import EvalQuery, EvalSet
-from mmrag.evaluation.metrics import Scores, higher_is_better, score_rankings
-from mmrag.evaluation.ranking import embed_set, rank_vectors
+from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
+from mmrag.evaluation.exact_search import embed_set, rank_vectors
 from mmrag.evaluation.stages import Stages, Variant
-from mmrag.evaluation.statistics import bootstrap_interval, generator
 from mmrag.index.image_index import ImageIndex
+from mmrag.metrics.metrics import Scores, higher_is_better, score_rankings
+from mmrag.metrics.paired import compare_scores, paired_difference
+from mmrag.metrics.statistics import bootstrap_interval, generator
 from mmrag.runs.run import Ranked
-from mmrag.search import Searcher
+from mmrag.search.searcher import Searcher
 from mmrag.types import Query
 
 

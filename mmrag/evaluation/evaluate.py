@@ -8,23 +8,24 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from mmrag.errors import BudgetReached, Cancelled, MmragError
+from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.evaluation import ablations as measure
 from mmrag.evaluation.ablations import Ablations, Setting
-from mmrag.evaluation.answering import ANSWERED, answer_questions
-from mmrag.evaluation.describe import (
+from mmrag.evaluation.question_answering import ANSWERED, answer_questions
+from mmrag.evaluation.run_header import (
     check_ids,
     indexed_pictures,
     new_run,
     resume_key,
     sample,
 )
-from mmrag.evaluation.eval_set import EvalSet
-from mmrag.evaluation.metrics import canonical, cutoff, default_metrics, score_rankings
-from mmrag.evaluation.stages import Progress, Ranker, Stages, Variant
-from mmrag.evaluation.summary import summarise
+from mmrag.evaluation.stages import Ranker, Stages, Variant
+from mmrag.metrics.metrics import canonical, cutoff, default_metrics, score_rankings
+from mmrag.metrics.summary import summarise
 from mmrag.runs.run import RERANKED, RETRIEVAL, Ranked, Run, percentiles
 from mmrag.runs.store import RunStore, now
-from mmrag.search import Searcher
+from mmrag.search.searcher import Searcher
+from mmrag.system.jobs import Progress
 from mmrag.types import Usage
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from mmrag.encoders.encoder import Encoder
-from mmrag.evaluation.eval_set import EvalSet
+from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.index.image_index import ImageIndex
-from mmrag.index.indexing import IndexReport
+from mmrag.index.update import IndexReport
 
 
 def collection_name(eval_set: EvalSet, encoder: Encoder, embed: str = "image") -> str:

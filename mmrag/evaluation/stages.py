@@ -13,25 +13,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from mmrag.errors import Cancelled, ImageError
-from mmrag.evaluation.eval_set import EvalQuery
-from mmrag.evaluation.metrics import trec_order
+from mmrag.eval_sets.eval_set import EvalQuery
+from mmrag.metrics.metrics import trec_order
 from mmrag.rerank.reranker import Reranker
 from mmrag.runs.run import Ranked
 from mmrag.runs.store import RunStore
-from mmrag.search import Searcher
+from mmrag.search.searcher import Searcher
+from mmrag.system.jobs import Progress
 from mmrag.types import GalleryImage, Hit, Query, SearchResult
 
 # Each outcome is stored by itself; together they keep a server's connections busy.
 _RERANK_BATCH = 128
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a stage is: `done` of `total` queries."""
-
-    stage: str
-    done: int
-    total: int
 
 
 @dataclass(frozen=True)

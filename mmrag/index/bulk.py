@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mmrag.errors import IndexStoreError, MmragError
-from mmrag.index.embedding import metadata_json
+from mmrag.index.rows import metadata_json
 from mmrag.index.store import MilvusStore
 
 if TYPE_CHECKING:

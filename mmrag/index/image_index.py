@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
     from mmrag.encoders.encoder import Encoder, Vectors
-    from mmrag.gallery import Gallery
+    from mmrag.galleries.gallery import Gallery
     from mmrag.index.bulk import BulkLoad
-    from mmrag.index.embedding import Embedder
-    from mmrag.index.indexing import IndexReport
+    from mmrag.index.rows import Embedder
+    from mmrag.index.update import IndexReport
 
 __all__ = ["EMBED_CHOICES", "CollectionInfo", "ImageIndex", "list_collections"]
 _BATCH = 500
@@ -201,8 +201,8 @@ class ImageIndex:
         With `BuildOptions(replace=True)` it is built anew beside the one in use, which goes on
         answering until the new one is complete; see `replace.replace_collection`.
         """
-        from mmrag.index.indexing import index_gallery
         from mmrag.index.replace import replace_collection
+        from mmrag.index.update import index_gallery
 
         build = build or BuildOptions()
         work = replace_collection if build.replace else index_gallery

@@ -38,7 +38,7 @@ import psutil
 
 from mmrag import config
 from mmrag.errors import IndexStoreError
-from mmrag.processes import started_after_boot
+from mmrag.system.processes import started_after_boot
 
 _START_TIMEOUT = 60.0
 _POLL = 0.05

@@ -12,13 +12,13 @@ from mmrag.errors import MmragError
 from mmrag.index import collections
 from mmrag.index.bulk import BulkLoad
 from mmrag.index.image_index import ImageIndex
-from mmrag.index.indexing import IndexReport, index_gallery
 from mmrag.index.kinds import BuildOptions, default_kind
 from mmrag.index.schema import STORED_FIELDS
+from mmrag.index.update import IndexReport, index_gallery
 
 if TYPE_CHECKING:
-    from mmrag.gallery import Gallery
-    from mmrag.index.embedding import Embedder
+    from mmrag.galleries.gallery import Gallery
+    from mmrag.index.rows import Embedder
 
 # Searches that had begun when the name was switched are answered by the old collection.
 GRACE_SECONDS = 3.0

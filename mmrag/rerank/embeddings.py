@@ -13,7 +13,7 @@ import numpy as np
 from mmrag import config
 from mmrag.encoders.encoder import Encoder, Prepared, Vectors
 from mmrag.errors import ImageError
-from mmrag.images import read_bytes
+from mmrag.images.decode import read_bytes
 from mmrag.vision.cache import open_database
 
 _MOST_PARAMETERS = 500

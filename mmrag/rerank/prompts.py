@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from mmrag.errors import ImageError
-from mmrag.grid import draw_grid
-from mmrag.rerank.ranking import SCHEMA
+from mmrag.images.grid import draw_grid
+from mmrag.rerank.reply_order import SCHEMA
 from mmrag.types import Hit, Query
 from mmrag.vision.prompt import DATA_RULE, Picture, Prompt, data
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmrag.errors import ImageError, MmragError, ModelServerError
 from mmrag.rerank.prompts import Presentation, ranking_prompt
-from mmrag.rerank.ranking import Ranking, read_ranking
 from mmrag.rerank.reorder import reorder
+from mmrag.rerank.reply_order import Ranking, read_ranking
 from mmrag.types import RerankReport, SearchResult, Usage
 from mmrag.vision.endpoint import RequestFailed
 from mmrag.vision.jobs import run_jobs

@@ -23,7 +23,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from mmrag import config
 from mmrag.errors import MmragError
 from mmrag.runs import schema
-from mmrag.sqlite import use_wal
+from mmrag.system.sqlite import use_wal
 
 
 class Database:

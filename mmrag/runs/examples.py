@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmrag.evaluation.difference import common_rows
-from mmrag.evaluation.eval_set import EvalSet
-from mmrag.evaluation.metrics import higher_is_better
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.images.thumbnails import data_url
+from mmrag.metrics.metrics import higher_is_better
+from mmrag.metrics.paired import common_rows
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run
-from mmrag.thumbnails import data_url
 
 SHOWN = 6
 _SIDE = 192

@@ -8,21 +8,20 @@ import io
 import json
 import math
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mmrag.errors import MmragError
-from mmrag.evaluation.eval_set import EvalSet
-from mmrag.evaluation.submissions import SUBMISSIONS
+from mmrag.eval_sets.submissions import SUBMISSIONS
+from mmrag.runs.provenance import open_eval_set
 from mmrag.runs.run import RETRIEVAL, Run
 from mmrag.runs.trec import trec_lines
+from mmrag.system.spreadsheet import spreadsheet_cell
 
 FORMATS = ("trec", "csv", "json", "parquet", "html", *SUBMISSIONS)
 # A spreadsheet takes a cell that begins so for a formula.
-_FORMULA = re.compile(r"[\t\r\n]|[\s'\"]*[=+\-@＝＋－＠]")
 
 
 def export_run(run: Run, format: str, stage: str | None = None) -> list[tuple[str, bytes]]:
@@ -154,15 +153,6 @@ def _csv(run: Run) -> str:
     return out.getvalue()
 
 
-def spreadsheet_cell(value: Any) -> Any:
-    """The value; a text that a spreadsheet would take for a formula gets an apostrophe in front."""
-    if not isinstance(value, str):
-        return value
-    # Some readers begin a new row at a lone carriage return, which the writer does not quote.
-    value = value.replace("\r\n", "\n").replace("\r", "\n")
-    return "'" + value if _FORMULA.match(value) else value
-
-
 def _parquet(run: Run) -> bytes:
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
@@ -193,23 +183,6 @@ def _submission(run: Run, format: str, stage: str) -> list[tuple[str, bytes]]:
         (name, json.dumps(content, ensure_ascii=False).encode() + b"\n")
         for name, content in module.submission(run.ranking(stage), eval_set, **more)
     ]
-
-
-def open_eval_set(run: Run) -> EvalSet:
-    """The eval set that a run was made on, as it was.
-
-    Raises:
-        MmragError: it is gone, or its queries or judgments are others now.
-    """
-    from mmrag.evaluation.identity import labels_sha256
-
-    eval_set = EvalSet.load(run.eval_set.folder)
-    if labels_sha256(eval_set) != run.eval_set.labels_sha256:
-        raise MmragError(
-            f"The eval set in {run.eval_set.folder} has changed since run {run.run_id} was made; "
-            "evaluate it again."
-        )
-    return eval_set
 
 
 def _write(path: Path, data: bytes) -> None:

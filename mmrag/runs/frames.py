@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mmrag.evaluation.difference import common_rows
-from mmrag.evaluation.eval_set import EvalSet
-from mmrag.evaluation.statistics import bootstrap_interval, generator
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.metrics.paired import common_rows
+from mmrag.metrics.statistics import bootstrap_interval, generator
 from mmrag.runs.compare import Entry, RunTable
-from mmrag.runs.exports import spreadsheet_cell
 from mmrag.runs.run import Run
+from mmrag.system.spreadsheet import spreadsheet_cell
 
 DEPTH = 50
 FACETS = ("eval set", "encoder", "reranker", "state")

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mmrag.errors import MmragError
-from mmrag.evaluation.describe import eval_set_ref
-from mmrag.evaluation.eval_set import EvalSet
-from mmrag.evaluation.identity import environment
-from mmrag.evaluation.metrics import canonical, default_metrics, score_rankings, trec_order
-from mmrag.evaluation.records import read_json
-from mmrag.evaluation.submissions import SUBMISSIONS
-from mmrag.evaluation.summary import summarise
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.eval_sets.records import read_json
+from mmrag.eval_sets.submissions import SUBMISSIONS
+from mmrag.metrics.metrics import canonical, default_metrics, score_rankings, trec_order
+from mmrag.metrics.summary import summarise
+from mmrag.runs.provenance import environment, eval_set_ref
 from mmrag.runs.run import RETRIEVAL, Ranked, Run
 from mmrag.runs.store import RunStore, new_run_id, now
 from mmrag.runs.trec import decoded, read_trec

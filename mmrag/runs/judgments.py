@@ -11,13 +11,13 @@ from pathlib import Path
 
 from mmrag import config
 from mmrag.errors import MmragError
-from mmrag.evaluation.describe import eval_set_ref
-from mmrag.evaluation.eval_set import EvalSet, Qrels, read_qrels
-from mmrag.evaluation.importers.trec import read_trec_qrels
-from mmrag.evaluation.known_sets import known_eval_sets
-from mmrag.evaluation.metrics import Scores, cutoff, default_metrics, score_rankings
-from mmrag.evaluation.records import read_lines
-from mmrag.evaluation.summary import summarise
+from mmrag.eval_sets.eval_set import EvalSet, Qrels, read_qrels
+from mmrag.eval_sets.importers.trec import read_trec_qrels
+from mmrag.eval_sets.known_sets import known_eval_sets
+from mmrag.eval_sets.records import read_lines
+from mmrag.metrics.metrics import Scores, cutoff, default_metrics, score_rankings
+from mmrag.metrics.summary import summarise
+from mmrag.runs.provenance import eval_set_ref
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run
 from mmrag.runs.store import RunStore, new_run_id, now
 from mmrag.runs.trec import decoded

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import psutil
 
-from mmrag.processes import started_after_boot
+from mmrag.system.processes import started_after_boot
 
 # A process on another host that has written nothing for so long is taken for dead.
 _SILENCE = timedelta(minutes=10)

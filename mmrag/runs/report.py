@@ -11,12 +11,12 @@ import jinja2
 import numpy as np
 
 from mmrag.errors import MmragError
-from mmrag.evaluation.eval_set import EvalSet
-from mmrag.evaluation.statistics import bootstrap_interval, generator
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.metrics.statistics import bootstrap_interval, generator
 from mmrag.runs import svg
 from mmrag.runs.compare import run_table, stage_entries
 from mmrag.runs.examples import Example, changed_most, examples, sample
-from mmrag.runs.exports import open_eval_set
+from mmrag.runs.provenance import open_eval_set
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run
 
 _CURVE = 50

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mmrag.errors import MmragError
-from mmrag.evaluation.metrics import Scores
-from mmrag.evaluation.summary import Summary
+from mmrag.metrics.metrics import Scores
+from mmrag.metrics.summary import Summary
 from mmrag.types import Usage
 
 RETRIEVAL, RERANKED = "retrieval", "reranked"

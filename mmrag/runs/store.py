@@ -15,8 +15,8 @@ import orjson
 import sqlalchemy as sa
 
 from mmrag.errors import MmragError
-from mmrag.evaluation.metrics import Scores
-from mmrag.evaluation.summary import Summary
+from mmrag.metrics.metrics import Scores
+from mmrag.metrics.summary import Summary
 from mmrag.runs import schema
 from mmrag.runs.database import Database
 from mmrag.runs.owner import is_alive, is_on_this_machine, is_this_process, this_process

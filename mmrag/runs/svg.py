@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from mmrag.evaluation.summary import Estimate
+from mmrag.metrics.summary import Estimate
 
 _WIDTH, _HEIGHT = 500, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 16, 12, 40

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from mmrag.errors import MmragError
-from mmrag.evaluation.metrics import trec_order
+from mmrag.metrics.metrics import trec_order
 from mmrag.runs.run import Ranked
 
 _BLANK = re.compile(r"[\s%]")

@@ -15,8 +15,8 @@ from PIL import Image, ImageEnhance
 
 from mmrag.encoders.encoder import EmbeddingModel
 from mmrag.errors import EvalSetError, ImageError
-from mmrag.evaluation.eval_set import EvalQuery, EvalSet
-from mmrag.images import Pixels, load_image
+from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
+from mmrag.images.decode import Pixels, load_image
 
 _CACHE_BYTES = 2 << 30
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mmrag.encoders import load_encoder
 from mmrag.encoders.encoder import EncoderInfo
 from mmrag.errors import MmragError
-from mmrag.evaluation.eval_set import EvalSet
+from mmrag.eval_sets.eval_set import EvalSet
 
 if TYPE_CHECKING:
     from mmrag.encoders.clip import CLIPModel

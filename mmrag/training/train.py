@@ -20,9 +20,9 @@ from torch.nn import functional as F
 from mmrag.encoders.device import resolve_device, resolve_precision, torch_dtype
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import MmragError
-from mmrag.evaluation.eval_set import EvalQuery, EvalSet
-from mmrag.evaluation.ranking import hit_rates, rank_in_memory
-from mmrag.streaming import map_ahead
+from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
+from mmrag.evaluation.exact_search import hit_rates, rank_in_memory
+from mmrag.system.streaming import map_ahead
 from mmrag.training.batches import Batch, BatchMaker, Side
 from mmrag.training.models import EncoderFiles, open_model
 from mmrag.training.state import STATE_FILE, TrainingState

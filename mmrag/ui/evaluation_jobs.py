@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import streamlit as st
 
 from mmrag.evaluation.ablations import Ablations
-from mmrag.evaluation.queue import JobQueue, Work
-from mmrag.evaluation.stages import Progress
 from mmrag.runs.run import UnderWay
-from mmrag.ui import patient, resources
+from mmrag.system.jobs import JobQueue, Progress, Work
+from mmrag.ui import background_models as patient
+from mmrag.ui import resources
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def _work(plan: Plan) -> Work:
     def work(on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> str:
         from mmrag.evaluation.evaluate import evaluate
         from mmrag.evaluation.gallery_index import index_eval_set
-        from mmrag.search import Searcher
+        from mmrag.search.searcher import Searcher
         from mmrag.vision.budget import Budget
         from mmrag.vision.model import VisionModel
 

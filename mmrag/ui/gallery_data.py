@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from mmrag.embedding_map import MAX_POINTS, Projection, project, read_vectors, sample_ids
+from mmrag.images.thumbnails import SIDE, data_url
 from mmrag.index import browse
+from mmrag.index.embedding_map import MAX_POINTS, Projection, project, read_vectors, sample_ids
 from mmrag.index.image_index import CollectionInfo
-from mmrag.near_duplicates import MAX_IMAGES, near_duplicates
-from mmrag.thumbnails import SIDE, data_url
+from mmrag.index.near_duplicates import MAX_IMAGES, near_duplicates
 from mmrag.types import GalleryImage
 from mmrag.ui import resources
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from mmrag.errors import ImageError
-from mmrag.thumbnails import thumbnail
+from mmrag.images.thumbnails import thumbnail
 from mmrag.types import GalleryImage
 from mmrag.ui import resources
 from mmrag.ui.tables import guarded

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import streamlit as st
 
 from mmrag.errors import Cancelled
-from mmrag.evaluation.queue import JobQueue, Work
-from mmrag.evaluation.stages import Progress
-from mmrag.index.indexing import IndexReport
-from mmrag.ui import gallery_data, patient, resources
+from mmrag.index.update import IndexReport
+from mmrag.system.jobs import JobQueue, Progress, Work
+from mmrag.ui import background_models as patient
+from mmrag.ui import gallery_data, resources
 
 _REPORTS_KEPT = 50
 
@@ -74,8 +74,8 @@ _numbers = itertools.count(1)
 
 def _work(plan: IndexingPlan) -> Work:
     def work(on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> str:
-        from mmrag.encoders.shipped import drawings_only
-        from mmrag.gallery import open_gallery
+        from mmrag.demo import drawings_only
+        from mmrag.galleries.gallery import open_gallery
         from mmrag.index.image_index import ImageIndex
 
         gallery = open_gallery(plan.folder, plan.metadata)

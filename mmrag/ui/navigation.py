@@ -29,7 +29,7 @@ def run() -> None:
     _sign_in()
     pages = []
     for name, (title, icon) in PAGES.items():
-        file = _HERE / f"{name}.py"
+        file = _HERE / "pages" / f"{name}.py"
         if file.exists():
             first = name == "search"
             pages.append(st.Page(file, title=title, icon=icon, url_path=name, default=first))

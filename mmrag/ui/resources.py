@@ -19,13 +19,13 @@ import streamlit as st
 
 from mmrag import config
 from mmrag.errors import MmragError
-from mmrag.evaluation.known_sets import known_eval_sets
+from mmrag.eval_sets.known_sets import known_eval_sets
 from mmrag.runs.store import RunStore
-from mmrag.ui.turns import Turns
+from mmrag.ui.fair_lock import Turns
 
 if TYPE_CHECKING:
     from mmrag.encoders.encoder import Encoder
-    from mmrag.evaluation.eval_set import EvalSet
+    from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.index.image_index import CollectionInfo, ImageIndex
     from mmrag.rerank.reranker import Reranker
 
@@ -77,7 +77,7 @@ def warm_up() -> threading.Thread:
 
 def _import_encoders() -> None:
     import mmrag.encoders.encoder
-    import mmrag.search  # noqa: F401
+    import mmrag.search.searcher  # noqa: F401
 
     spare_collector()
 
@@ -124,7 +124,7 @@ def uri() -> str:
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the eval set …")
 def _eval_set(folder: str, stamp: tuple[int, ...]) -> EvalSet:
-    from mmrag.evaluation.eval_set import EvalSet
+    from mmrag.eval_sets.eval_set import EvalSet
 
     return EvalSet.load(folder)
 
@@ -186,4 +186,4 @@ def runs() -> RunStore:
 
 def page(name: str) -> Path:
     """The file of another page, for links to it."""
-    return Path(__file__).parent / f"{name}.py"
+    return Path(__file__).parent / "pages" / f"{name}.py"

@@ -24,7 +24,7 @@ def guarded(rows: pd.DataFrame | Sequence[Mapping[str, object]]) -> pd.DataFrame
 
 
 def _cell(value: object) -> object:
-    from mmrag.runs.exports import spreadsheet_cell
+    from mmrag.system.spreadsheet import spreadsheet_cell
 
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         return value

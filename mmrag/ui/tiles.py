@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmrag.thumbnails import data_url
+from mmrag.images.thumbnails import data_url
 from mmrag.ui.picture_grid import Tile
 
 if TYPE_CHECKING:
-    from mmrag.evaluation.eval_set import EvalSet
+    from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.types import Hit, SearchResult
 
 
@@ -83,7 +83,7 @@ def as_json(result: SearchResult) -> str:
 
 def as_csv(result: SearchResult) -> str:
     """The hits as CSV, safe to open in a spreadsheet."""
-    from mmrag.runs.exports import spreadsheet_cell
+    from mmrag.system.spreadsheet import spreadsheet_cell
 
     out = io.StringIO()
     writer = csv.writer(out)

@@ -13,7 +13,7 @@ from typing import Any
 
 from mmrag import config
 from mmrag.errors import MmragError
-from mmrag.sqlite import use_wal
+from mmrag.system.sqlite import use_wal
 
 
 class ResponseCache:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmrag.images import ImageSource, Pixels, load_image
+from mmrag.images.decode import ImageSource, Pixels, load_image
 from mmrag.vision.prices import Price
 
 DATA_RULE = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench.visitors import Visitor, resident_mb, run, search_at_once
-from mmrag.evaluation.eval_set import EvalSet
-from mmrag.evaluation.known_sets import CATALOGUE
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.eval_sets.known_sets import CATALOGUE
 from tests.dashboard_server import Dashboard
 
 # Of a machine that does other things too; `bench.dashboard` holds the figures to their bounds.

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from mmrag.evaluation.known_sets import CATALOGUE
+from mmrag.eval_sets.known_sets import CATALOGUE
 from tests.dashboard_server import Dashboard, start_dashboard, stop
 
 from .conftest import settled

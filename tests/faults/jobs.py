@@ -21,12 +21,13 @@ import transformers  # noqa: F401
 from PIL import Image
 
 from mmrag import EvalSet, ImageIndex, RunStore, Searcher, evaluate, index_eval_set, open_gallery
-from mmrag.download import download_encoder
+from mmrag.encoders.download import download_encoder
 from mmrag.encoders.encoder import Encoder, EncoderInfo
 from mmrag.evaluation.ablations import Ablations
-from mmrag.index import indexing, replace
-from mmrag.index.indexing import IndexReport
+from mmrag.index import replace
+from mmrag.index import update as indexing
 from mmrag.index.kinds import BuildOptions
+from mmrag.index.update import IndexReport
 from mmrag.runs.run import Run
 from mmrag.training.train import TrainingReport, TrainingSettings, train
 

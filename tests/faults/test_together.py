@@ -19,7 +19,7 @@ import torch
 
 from mmrag import EvalSet, ImageIndex, MmragError, RunStore, open_gallery
 from mmrag.encoders.encoder import Encoder
-from mmrag.processes import started_after_boot
+from mmrag.system.processes import started_after_boot
 
 from ..conftest import ROOT
 from ..test_cli import everything
@@ -215,7 +215,7 @@ def test_setting_the_clock_makes_nobody_dead(disk: Disk) -> None:
     (disk.path / "stat").write_text("\n".join(moved) + "\n")
     me = psutil.Process()
     code = (
-        "import json, psutil, sys; from mmrag.processes import started_after_boot;"
+        "import json, psutil, sys; from mmrag.system.processes import started_after_boot;"
         "p = psutil.Process(int(sys.argv[1]));"
         "print(json.dumps([started_after_boot(p), p.create_time()]))"
     )

@@ -91,7 +91,7 @@ def eval_set(folder: Path) -> Target:
 
 
 def qrels(folder: Path) -> Target:
-    from mmrag.evaluation.importers.trec import read_trec_qrels
+    from mmrag.eval_sets.importers.trec import read_trec_qrels
 
     from .cases import case
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmrag import EvalSet, RunStore
-from mmrag.evaluation.importers import import_eval_set
-from mmrag.evaluation.metrics import canonical, default_metrics
-from mmrag.evaluation.validate import validate
+from mmrag.eval_sets.importers import import_eval_set
+from mmrag.eval_sets.validate import validate
+from mmrag.metrics.metrics import canonical, default_metrics
 from mmrag.runs.importing import import_run
 
 from .cases import ODD_TEXTS, case, fuzz, spoil_bytes, spoil_value

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmrag.grid import draw_grid
-from mmrag.images import load_image, read_bytes, resize_and_crop
-from mmrag.thumbnails import data_url, thumbnail
+from mmrag.images.decode import load_image, read_bytes, resize_and_crop
+from mmrag.images.grid import draw_grid
+from mmrag.images.thumbnails import data_url, thumbnail
 
 from .cases import case, fuzz, spoil_bytes
 from .pictures import DISGUISED, EXTENSIONS, FORMATS, encoded, noise, png_of, whole_pictures

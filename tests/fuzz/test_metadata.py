@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmrag.gallery import PATH_KEYS, TEXT_KEYS, Gallery, open_gallery
-from mmrag.index.embedding import check_storable
+from mmrag.galleries.gallery import PATH_KEYS, TEXT_KEYS, Gallery, open_gallery
+from mmrag.galleries.uploads import collection_name, safe_name, save_uploads, uploads_folder
+from mmrag.index.rows import check_storable
 from mmrag.types import GalleryImage
-from mmrag.uploads import collection_name, safe_name, save_uploads, uploads_folder
 
 from .cases import ODD_TEXTS, SCALARS, VALUES, case, fuzz, spoil_bytes, spoil_value
 

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrag.answer import answer
 from mmrag.rerank import load_reranker
-from mmrag.rerank.ranking import read_ranking
 from mmrag.rerank.reorder import reorder
+from mmrag.rerank.reply_order import read_ranking
+from mmrag.search.answer import answer
 from mmrag.types import Query, RerankReport, SearchResult
 from mmrag.vision.model import VisionModel
 from mmrag.vision.prompt import data as as_data

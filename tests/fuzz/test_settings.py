@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmrag import config
-from mmrag.benchmarks.results import read_results
 from mmrag.errors import MmragError
-from mmrag.evaluation.known_sets import known_eval_sets
+from mmrag.eval_sets.known_sets import known_eval_sets
 from mmrag.index.store import MilvusStore
+from mmrag.measurements import read_results
 from mmrag.runs.store import RunStore
 from mmrag.types import Query
 from mmrag.ui.reproduce import Recipe, command_line, python_code

@@ -120,7 +120,7 @@ def test_a_cross_encoder_with_pickled_code_is_refused(tmp_path: Path, mark: Path
 
 
 def test_a_metric_is_no_expression(mark: Path) -> None:
-    from mmrag.evaluation.metrics import canonical
+    from mmrag.metrics.metrics import canonical
 
     for name in (
         f"__import__('pathlib').Path({str(mark)!r}).touch()",

@@ -12,8 +12,8 @@ from PIL import Image
 from mmrag import EvalSet, ImageIndex, MmragError, open_gallery
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import EvalSetError
-from mmrag.evaluation.importers import import_eval_set
-from mmrag.uploads import delete_uploads, save_uploads, uploads_folder
+from mmrag.eval_sets.importers import import_eval_set
+from mmrag.galleries.uploads import delete_uploads, save_uploads, uploads_folder
 
 ESCAPES = ["../secret.png", "/secret.png", "sub/../../secret.png", "link.png", "linked/secret.png"]
 
@@ -117,7 +117,8 @@ def test_a_parameter_of_the_address_opens_no_file(
     root: Path, tmp_path: Path, tiny: Encoder, monkeypatch: pytest.MonkeyPatch, like: str
 ) -> None:
     """`?like=COLLECTION:IMAGE` reads the picture of an indexed image, and no other file."""
-    from mmrag.ui import query_panel, resources
+    from mmrag.ui import resources
+    from mmrag.ui.panels import query_input as query_panel
 
     monkeypatch.setenv("MMRAG_URI", str(tmp_path / "store.db"))
     with ImageIndex.open(tmp_path / "store.db", "images", tiny) as index:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mmrag import Query, load_reranker
-from mmrag.answer import answer
 from mmrag.errors import ModelServerError
+from mmrag.search.answer import answer
 from mmrag.types import SearchResult
 from mmrag.vision.model import VisionModel
 

@@ -24,12 +24,12 @@ from mmrag import EvalSet, ImageIndex, MmragError, Query, RunStore, open_gallery
 from mmrag.cli import run as command
 from mmrag.cli.options import print_json
 from mmrag.encoders.encoder import Encoder
-from mmrag.evaluation.eval_set import EvalQuery
-from mmrag.evaluation.queue import JobQueue
+from mmrag.eval_sets.eval_set import EvalQuery
 from mmrag.runs.exports import export_run
 from mmrag.runs.importing import import_run
 from mmrag.runs.run import Ranked, Run
 from mmrag.runs.trec import trec_lines
+from mmrag.system.jobs import JobQueue
 from mmrag.types import GalleryImage, Hit, SearchResult
 from mmrag.ui.tables import guarded
 from mmrag.ui.tiles import as_csv, as_json
@@ -173,7 +173,7 @@ def test_tables_on_the_pages_hold_no_formula() -> None:
     times = pd.DataFrame({"when": [pd.Timestamp("2025-01-01")], "none": [None], "flag": [True]})
     pd.testing.assert_frame_equal(guarded(times), times)
     assert guarded([]).empty
-    for page in (Path(__file__).parents[2] / "mmrag" / "ui").glob("*.py"):
+    for page in (Path(__file__).parents[2] / "mmrag" / "ui").rglob("*.py"):
         source = page.read_text()
         ways = re.findall(r"\bst\.(?:dataframe|data_editor|table)\(\s*(\w+\()?", source)
         assert set(ways) <= {"guarded("}, page.name
@@ -290,7 +290,7 @@ def test_the_picture_grid_takes_texts_as_texts() -> None:
     for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
         assert way not in script
     pages = Path(__file__).parents[2] / "mmrag" / "ui"
-    for page in pages.glob("*.py"):
+    for page in pages.rglob("*.py"):
         source = page.read_text()
         assert "unsafe_allow_html" not in source, page.name
         assert "st.html(" not in source, page.name

@@ -12,7 +12,7 @@ import streamlit as st
 
 from mmrag import ImageIndex, open_gallery
 from mmrag.encoders.encoder import Encoder
-from mmrag.evaluation.eval_set import EvalQuery, EvalSet
+from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 
 
 @pytest.fixture(autouse=True)
@@ -57,5 +57,5 @@ def mugs(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvalS
     qrels = {f"q{i}": {image.image_id: 1} for i, image in enumerate(images[:6])}
     made = EvalSet("mugs", tmp_path / "sets" / "mugs", photos.resolve(), images, queries, qrels)
     made.save()
-    monkeypatch.setattr("mmrag.evaluation.known_sets.SHIPPED_SETS", tmp_path / "sets")
+    monkeypatch.setattr("mmrag.eval_sets.known_sets.SHIPPED_SETS", tmp_path / "sets")
     return EvalSet.load(made.folder)

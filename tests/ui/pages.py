@@ -12,7 +12,9 @@ from tests.conftest import ROOT
 
 def open_page(name: str, **query: str | list[str]) -> AppTest:
     """One page by its file's name, with a query string."""
-    page = AppTest.from_file(str(ROOT / "mmrag" / "ui" / f"{name}.py"), default_timeout=60)
+    page = AppTest.from_file(
+        str(ROOT / "mmrag" / "ui" / "pages" / f"{name}.py"), default_timeout=60
+    )
     for key, value in query.items():
         page.query_params[key] = value
     return run(page)

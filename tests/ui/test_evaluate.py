@@ -15,14 +15,15 @@ from streamlit.testing.v1 import AppTest
 from mmrag import config
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import MmragError
+from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.evaluation.ablations import Ablations
-from mmrag.evaluation.eval_set import EvalSet
 from mmrag.rerank import load_reranker
 from mmrag.rerank.reranker import Reranker
 from mmrag.runs.run import EvalSetRef, Run
 from mmrag.runs.store import now
 from mmrag.types import Hit, Query, SearchResult
-from mmrag.ui import patient, resources
+from mmrag.ui import background_models as patient
+from mmrag.ui import resources
 from mmrag.ui.evaluation_jobs import Plan, queue, submit
 from mmrag.vision.budget import Budget
 from tests.conftest import ROOT, wait_until

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from mmrag import ImageIndex, list_collections, open_gallery
 from mmrag.encoders.encoder import Encoder
-from mmrag.evaluation.queue import Job
+from mmrag.system.jobs import Job
 from mmrag.ui import indexing_jobs, resources
 from tests.conftest import wait_until
 

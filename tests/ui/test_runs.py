@@ -13,8 +13,8 @@ from streamlit.testing.v1 import AppTest
 
 from mmrag import ImageIndex, Searcher, evaluate
 from mmrag.encoders.encoder import Encoder
-from mmrag.evaluation.eval_set import EvalSet
-from mmrag.evaluation.known_sets import known_eval_sets
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.eval_sets.known_sets import known_eval_sets
 from mmrag.rerank import load_reranker
 from mmrag.runs import frames
 from mmrag.runs.compare import run_table, stage_entries

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from mmrag.evaluation.eval_set import EvalSet
+from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.ui import resources
 from tests.conftest import wait_until
 

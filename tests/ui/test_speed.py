@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mmrag.benchmarks.results import list_results
+from mmrag.measurements import list_results
 
 from .pages import captions, click, open_page, run, texts
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from mmrag.ui.turns import Turns
+from mmrag.ui.fair_lock import Turns
 from tests.conftest import wait_until
 
 

@@ -1,0 +1,39 @@
+"""What a benchmark result says of its machine: enough to compare, nothing that identifies it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_LIBRARIES = ["torch", "torchvision", "timm", "transformers", "open_clip_torch", "numpy", "pillow"]
+_LIBRARIES += ["pymilvus", "milvus-lite"]
+
+
+def describe_machine() -> dict[str, Any]:
+    """CPU and GPU models, cores, memory, system and library versions; no host name, no paths."""
+    import psutil
+    import torch
+
+    return {
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "libraries": {name: metadata.version(name) for name in _LIBRARIES},
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        named = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    except OSError:
+        named = None
+    return named[1].strip() if named else platform.processor() or platform.machine()

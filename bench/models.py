@@ -1,0 +1,99 @@
+"""Encoders to be timed: real weights where they are here, made-up ones of the same size else."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmrag.encoders import PUBLISHED, load_encoder
+from mmrag.encoders.build import build_encoder
+from mmrag.encoders.encoder import Encoder
+from mmrag.errors import MmragError
+
+_BERT_BASE = {
+    "model_type": "bert",
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 512,
+}
+_XLM_LARGE = {
+    "model_type": "xlm-roberta",
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "max_position_embeddings": 8194,
+}
+# Visualized BGE by name: the vision tower in timm, and the configuration of the text model.
+_MADE_UP = {
+    "visualized-bge-base": ("eva02_base_patch16_clip_224", _BERT_BASE),
+    "visualized-bge-m3": ("eva02_large_patch14_clip_224", _XLM_LARGE),
+}
+FULL_SIZE = (*_MADE_UP, "clip:ViT-B-32", "clip:ViT-L-14")
+WORDS = (
+    "phone case with this image theme",
+    "the same in green",
+    "a red mug with white stripes on a wooden table",
+    "make the background dark",
+    "two of them, seen from above",
+    "with a round handle and a longer spout, photographed in front of a white wall",
+)
+
+
+def open_bench_encoder(name: str, device: str, precision: str) -> Encoder:
+    """The encoder `name`, with fresh weights if it is one of `FULL_SIZE` that is not downloaded.
+
+    Speed does not depend on the weights' values. The made-up vocabulary is small, so the word
+    table, which only takes memory, is smaller than the official one.
+
+    Args:
+        name: one of `FULL_SIZE`, `tiny` (the size of `demo`), or as `load_encoder` takes it.
+        device: as `load_encoder` takes it.
+        precision: as `load_encoder` takes it.
+    """
+    if name in PUBLISHED and PUBLISHED[name].downloaded():
+        return load_encoder(name, device=device, precision=precision)
+    if name in _MADE_UP:
+        from mmrag.encoders import visualized_bge_files as files
+
+        vision, text = _MADE_UP[name]
+        model: Any = files.create({"vision": {"timm": vision}, "text": text}, WORDS)
+        preprocessing = files.preprocessing(model)
+    elif name in FULL_SIZE:
+        import open_clip
+
+        from mmrag.encoders import clip
+
+        config = open_clip.get_model_config(name.removeprefix("clip:"))
+        if config is None:
+            raise MmragError(f"open_clip does not know {name!r}.")
+        model = clip.create({"model_cfg": config}, WORDS)
+        preprocessing = clip.preprocessing(model)
+    elif name == "tiny":
+        return _tiny(device, precision)
+    else:
+        return load_encoder(name, device=device, precision=precision)
+    return build_encoder(model, preprocessing, name, "none", "made-up weights", device, precision)
+
+
+def _tiny(device: str, precision: str) -> Encoder:
+    from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
+    from mmrag.training.models import open_model
+
+    queries = [EvalQuery(str(i), None, text) for i, text in enumerate(WORDS)]
+    words = EvalSet("words", Path(), Path(), [], queries, {})
+    with tempfile.TemporaryDirectory() as folder:
+        open_model("new:visualized-bge-tiny", words, 0).save(Path(folder))
+        return load_encoder(folder, device=device, precision=precision)
+
+
+def default_encoders() -> Sequence[str]:
+    """The small encoder that ships, or one of its size, and the full-size ones."""
+    from mmrag.encoders import SHIPPED_DIR
+
+    shipped = (SHIPPED_DIR / "demo" / "config.json").is_file()
+    return ("demo" if shipped else "tiny", *FULL_SIZE)

@@ -1,1 +1,0 @@
-"""Benchmark results: what the suite in `bench/` measures with, and how its files are read."""

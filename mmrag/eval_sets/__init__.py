@@ -1,0 +1,1 @@
+"""Labelled query sets: reading, checking, importing, submission files."""

@@ -1,0 +1,67 @@
+"""Formats of other people's data sets, each in one file with an `import_set` function.
+
+`import_set(source, folder, **options)` makes an `EvalSet` for `folder` out of the files under
+`source`; pictures stay where they are, and need not be there. A new format is one file here and
+one line in `IMPORTERS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmrag.errors import EvalSetError
+from mmrag.eval_sets.eval_set import EvalSet, read_head
+
+IMPORTERS = {
+    name: f"mmrag.eval_sets.importers.{name}"
+    for name in ("beir", "circo", "cirr", "fashioniq", "folder", "grocery", "trec")
+}
+
+
+def import_eval_set(format: str, source: Path, folder: Path, **options: Any) -> EvalSet:
+    """Read `source` in `format` and save it as an eval set in `folder`.
+
+    Args:
+        format: one of `IMPORTERS`.
+        source: the data set's folder, as it is published.
+        folder: a new folder, or one that holds an earlier import of the same set.
+        options: what the format's `import_set` takes: `split`, `images`, `category`.
+
+    Raises:
+        EvalSetError: unknown format or option, `source` is not in the format, or `folder` holds
+            another eval set.
+    """
+    importer = _importer(format)
+    unknown = sorted(set(options) - import_options(format))
+    if unknown:
+        raise EvalSetError(f"The format {format!r} takes no {', '.join(unknown)}.")
+    eval_set = importer(source, folder, **options)
+    _check_destination(folder, eval_set.name)
+    eval_set.save()
+    return eval_set
+
+
+def import_options(format: str) -> set[str]:
+    """The options that a format takes, e.g. `split`."""
+    return set(inspect.signature(_importer(format)).parameters) - {"source", "folder"}
+
+
+def _check_destination(folder: Path, name: str) -> None:
+    """Nobody's files are overwritten but those of an earlier import."""
+    if (folder / "eval_set.json").exists():
+        there = read_head(folder).get("name")
+        if there != name:
+            raise EvalSetError(f"{folder} already holds the eval set {there!r}; name another one.")
+    elif (folder / "corpus.jsonl").exists() or (folder / "queries.jsonl").exists():
+        raise EvalSetError(f"{folder} already holds a data set; name another folder.")
+
+
+def _importer(format: str) -> Callable[..., EvalSet]:
+    if format not in IMPORTERS:
+        raise EvalSetError(f"Unknown format {format!r}; use one of {', '.join(IMPORTERS)}.")
+    importer: Callable[..., EvalSet] = importlib.import_module(IMPORTERS[format]).import_set
+    return importer

@@ -1,0 +1,134 @@
+"""What an evaluation is made on and with: the header of its run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmrag.errors import MmragError
+from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
+from mmrag.index.image_index import ImageIndex
+from mmrag.rerank.reranker import Reranker
+from mmrag.runs.provenance import (
+    environment,
+    eval_set_ref,
+    pictures_sha256,
+    query_picture_hashes,
+)
+from mmrag.runs.run import Run
+from mmrag.runs.store import new_run_id, now
+from mmrag.search.searcher import Searcher
+
+_ENCODER = ("name", "dim", "image_size", "fingerprint", "device", "precision")
+
+
+def indexed_pictures(index: ImageIndex, eval_set: EvalSet) -> dict[str, str]:
+    """Image id to content hash of what an index holds.
+
+    Raises:
+        MmragError: it is empty, or holds images that are not in the eval set.
+    """
+    rows = index.rows(["image_id", "content_hash"])
+    hashes = {str(row["image_id"]): str(row["content_hash"]) for row in rows}
+    if not hashes:
+        raise MmragError(f"Collection {index.collection!r} is empty.")
+    strange = hashes.keys() - {image.image_id for image in eval_set.images}
+    if strange:
+        raise MmragError(
+            f"Collection {index.collection!r} holds {len(strange)} images that are not in the "
+            f"eval set {eval_set.name!r}, such as {min(strange)!r}; index the set into a "
+            "collection of its own with `index_eval_set`."
+        )
+    return hashes
+
+
+def new_run(
+    eval_set: EvalSet,
+    queries: Sequence[EvalQuery],
+    searcher: Searcher,
+    hashes: Mapping[str, str],
+    name: str,
+    settings: Mapping[str, Any],
+) -> Run:
+    """A run that has yet to be made.
+
+    Args:
+        eval_set: the whole set.
+        queries: those that will be asked.
+        searcher: encoder, index and reranker.
+        hashes: from `indexed_pictures`.
+        name: of the run; empty for encoder and reranker.
+        settings: everything else that shapes the outcome.
+    """
+    encoder, index, reranker = searcher.encoder.info, searcher.index, searcher.reranker
+    made = index.info()
+    pictures = query_picture_hashes(eval_set.with_queries(queries))
+    label = " + ".join(_short(one) for one in (encoder.name, reranker and reranker.name) if one)
+    return Run(
+        run_id=new_run_id(),
+        name=name or label,
+        eval_set=eval_set_ref(eval_set, pictures_sha256(hashes, pictures, eval_set.image_root)),
+        state="running",
+        created=now(),
+        config={
+            "encoder": {key: getattr(encoder, key) for key in _ENCODER},
+            "index": {
+                "collection": index.collection,
+                "rows": made.rows,
+                "embed": made.embed,
+                "precision": made.precision,
+                "milvus": "local" if index.store.is_local else "server",
+            },
+            "reranker": _reranker(reranker) if reranker else None,
+            **settings,
+        },
+        environment=environment(encoder.device),
+        missing_images=[
+            {"image_id": image.image_id, "reason": "not in the index"}
+            for image in eval_set.images
+            if image.image_id not in hashes
+        ],
+    )
+
+
+def _short(name: str) -> str:
+    """A name without the path of a folder in it: "encoder:/home/me/tuned" is "encoder:tuned"."""
+    kind, colon, rest = name.rpartition(":")
+    return kind + colon + Path(rest).name if Path(rest).is_dir() else name
+
+
+def _reranker(reranker: Reranker) -> dict[str, Any]:
+    """Its configuration, and the fingerprint of its weights where they are local."""
+    fingerprint = getattr(reranker, "fingerprint", None)
+    return {**reranker.configuration, **({"fingerprint": fingerprint} if fingerprint else {})}
+
+
+def resume_key(run: Run) -> str:
+    """The same for evaluations that would come out the same."""
+    parts = [run.name, asdict(run.eval_set), run.config, run.environment]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def sample(queries: Sequence[EvalQuery], limit: int | None, seed: int) -> list[EvalQuery]:
+    """All queries, or a random sample of `limit` of them in the order of the set."""
+    if limit is None or limit >= len(queries):
+        return list(queries)
+    if limit < 1:
+        raise MmragError(f"limit must be at least 1, not {limit}.")
+    chosen = np.random.default_rng(seed).choice(len(queries), limit, replace=False)
+    return [queries[i] for i in sorted(chosen)]
+
+
+def check_ids(eval_set: EvalSet) -> None:
+    """Raise `MmragError` when there are no queries, or an id that no database can hold."""
+    if not eval_set.queries:
+        raise MmragError(f"The eval set {eval_set.name!r} has no queries.")
+    for one in [q.query_id for q in eval_set.queries] + [i.image_id for i in eval_set.images]:
+        if "\0" in one:
+            raise MmragError(f"The id {one!r} holds a character that cannot be stored.")

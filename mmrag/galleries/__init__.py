@@ -1,0 +1,1 @@
+"""Galleries: folders of images with their metadata, and uploads."""

@@ -1,0 +1,189 @@
+"""The images that are searched: a folder, joined with a metadata file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mmrag.errors import MmragError
+from mmrag.images.decode import EXTENSIONS
+from mmrag.types import GalleryImage, Skipped
+
+PATH_KEYS = ("image_path", "path", "image", "file_path", "file_name", "filename", "file")
+TEXT_KEYS = ("description", "text", "caption", "title")
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images, and what was left out while they were listed."""
+
+    images: list[GalleryImage]
+    skipped: list[Skipped]
+
+
+def open_gallery(
+    folder: str | os.PathLike[str], metadata: str | os.PathLike[str] | None = None
+) -> Gallery:
+    """List the images under `folder`, in the order of their ids.
+
+    Args:
+        folder: walked to the bottom. Hidden files and folders are ignored; links to folders or
+            out of the folder and names that are not UTF-8 are listed as skipped.
+        metadata: a JSON Lines, JSON or CSV file. A record's image is its `image_path` (or `path`,
+            `image`, `file_name` ...), relative to the folder, to the metadata file or to the
+            working directory; its text is its `description` (or `text`, `caption`, `title`);
+            all other fields are kept as metadata.
+
+    Raises:
+        MmragError: no such folder or file, a folder that cannot be listed (its images would
+            count as vanished), or a metadata file that cannot be read.
+    """
+    try:
+        root = Path(folder).resolve()
+        there = root.is_dir()
+    except (OSError, ValueError):
+        there = False
+    if not there:
+        raise MmragError(f"{folder} is not a folder.")
+    images, skipped = [], []
+    for path in _walk(root):
+        relative = path.relative_to(root).as_posix()
+        if not _is_utf8(str(path)):
+            shown = relative.encode("utf-8", "replace").decode()
+            skipped.append(Skipped(shown, "the file name is not valid UTF-8"))
+        elif path.is_symlink() and not path.resolve().is_relative_to(root):
+            skipped.append(Skipped(relative, "is a link that leads out of the folder"))
+        elif path.is_file():
+            images.append(GalleryImage(relative, str(path)))
+        elif path.is_symlink() and path.is_dir():
+            skipped.append(Skipped(relative, "is a link to a folder, which is not followed"))
+        else:
+            skipped.append(Skipped(relative, "is not a file"))
+    images.sort(key=lambda image: image.image_id)
+    if metadata is not None:
+        images, unmatched = join_metadata(images, root, Path(metadata))
+        skipped += unmatched
+    return Gallery(images, skipped)
+
+
+def read_records(path: Path) -> Iterator[tuple[int, Any]]:
+    """(line number, record) of a JSON Lines, JSON (a list) or CSV file; CSV numbers as numbers.
+
+    Raises:
+        MmragError: names the line that cannot be read.
+    """
+    try:
+        if path.suffix.lower() in (".csv", ".tsv"):
+            yield from _read_csv(path)
+            return
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise MmragError(f"No metadata file at {path}.") from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise MmragError(f"{path} cannot be read: {error}") from error
+    try:
+        whole = json.loads(text, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        yield from _read_json_lines(path, text)
+        return
+    yield from enumerate(whole if isinstance(whole, list) else [whole], start=1)
+
+
+def _read_json_lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                yield number, json.loads(line, parse_constant=lambda _: None)
+            except (ValueError, RecursionError) as error:
+                raise MmragError(f"{path}, line {number}: not JSON ({error}).") from error
+
+
+def _read_csv(path: Path) -> Iterator[tuple[int, Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        for record in reader:
+            values = {
+                key: value if key in PATH_KEYS + TEXT_KEYS else _number(value)
+                for key, value in record.items()
+                if key and value
+            }
+            yield reader.line_num, values
+
+
+def _number(value: str) -> str | int | float:
+    """Only what reads back as it was written is a number: "007" and "1e5" stay text."""
+    for kind in (int, float):
+        try:
+            number = kind(value)
+        except (ValueError, OverflowError):
+            continue
+        if str(number) == value and abs(number) < float("inf"):
+            return number
+    return value
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    def fail(error: OSError) -> None:
+        raise MmragError(f"The folder {error.filename} cannot be listed: {error.strerror}.")
+
+    for folder, subfolders, files in os.walk(root, onerror=fail):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        yield from (Path(folder, name) for name in subfolders if Path(folder, name).is_symlink())
+        for name in files:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS:
+                yield Path(folder, name)
+
+
+def join_metadata(
+    images: list[GalleryImage], root: Path, metadata: Path
+) -> tuple[list[GalleryImage], list[Skipped]]:
+    """The images with text and fields from a metadata file, and records that fit none."""
+    by_id = {image.image_id: image for image in images}
+    described: set[str] = set()
+    skipped = []
+    for number, record in read_records(metadata):
+        where = f"{metadata.name}:{number}"
+        if not isinstance(record, dict):
+            skipped.append(Skipped(where, "is not a record with named fields"))
+            continue
+        path_key = next((key for key in PATH_KEYS if isinstance(record.get(key), str)), None)
+        if path_key is None:
+            skipped.append(
+                Skipped(where, f"names no image; expected one of {', '.join(PATH_KEYS)}")
+            )
+            continue
+        image_id = _find(record[path_key], root, metadata, by_id)
+        if image_id is None:
+            skipped.append(Skipped(where, f"no such image in the folder: {record[path_key]}"))
+        elif image_id in described:
+            skipped.append(Skipped(where, f"describes {image_id} a second time"))
+        else:
+            described.add(image_id)
+            text_key = next((key for key in TEXT_KEYS if isinstance(record.get(key), str)), None)
+            text = record[text_key] if text_key else ""
+            rest = {k: v for k, v in record.items() if k not in (path_key, text_key)}
+            by_id[image_id] = replace(by_id[image_id], text=text, metadata=rest)
+    return list(by_id.values()), skipped
+
+
+def _find(name: str, root: Path, metadata: Path, by_id: dict[str, GalleryImage]) -> str | None:
+    if name in by_id:
+        return name
+    for base in (root, metadata.absolute().parent, Path.cwd()):
+        path = Path(os.path.normpath(base / name))
+        if path.is_relative_to(root) and path.relative_to(root).as_posix() in by_id:
+            return path.relative_to(root).as_posix()
+    return None
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,131 @@
+"""The panorama: the query on the left, the numbered hits in a grid beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from mmrag.errors import ImageError, MmragError
+from mmrag.images.decode import ImageSource, Pixels, load_image
+
+if TYPE_CHECKING:
+    from mmrag.types import SearchResult
+
+CELL = 300
+COLUMNS = 3
+_GAP = 6
+_BORDER = 8
+_BLUE, _RED, _WHITE, _GREY = (30, 80, 220), (220, 20, 20), (255, 255, 255), (235, 235, 235)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def draw_grid(
+    query_image: ImageSource | None,
+    hits: Sequence[ImageSource],
+    *,
+    cell: int = CELL,
+    columns: int = COLUMNS,
+) -> Pixels:
+    """Draw query and hits as one picture, as a reranker is shown it.
+
+    Args:
+        query_image: drawn on the left with a blue border and the word "query"; None leaves the
+            column away.
+        hits: drawn in reading order, aspect ratios kept, each with its index (from 0) in red at
+            the top left. A hit that cannot be read is an empty cell that says so.
+        cell: side of a cell in pixels.
+        columns: cells beside each other.
+
+    Returns:
+        (height, width, 3) uint8, RGB.
+    """
+    if cell < 64 or columns < 1:
+        raise MmragError("A grid needs cells of at least 64 pixels and at least one column.")
+    left = cell + _GAP if query_image is not None else 0
+    rows = max(1, -(-len(hits) // columns))
+    width = left + columns * cell + (columns - 1) * _GAP
+    canvas = np.full((rows * cell + (rows - 1) * _GAP, width, 3), _WHITE, np.uint8)
+    if query_image is not None:
+        _draw_query(canvas[:cell, :cell], query_image)
+    for i, hit in enumerate(hits):
+        y, x = (i // columns) * (cell + _GAP), left + (i % columns) * (cell + _GAP)
+        _draw_hit(canvas[y : y + cell, x : x + cell], hit, i)
+    return canvas
+
+
+def result_grid(result: SearchResult, *, cell: int = CELL, columns: int = COLUMNS) -> Pixels:
+    """`draw_grid` for a search result, hits in their order."""
+    return draw_grid(
+        result.query.image, [hit.path for hit in result.hits], cell=cell, columns=columns
+    )
+
+
+def save_grid(pixels: Pixels, path: str | os.PathLike[str]) -> None:
+    """Write a grid as JPEG, PNG or WebP, by the path's extension.
+
+    Raises:
+        MmragError: unknown extension, or the folder cannot be written to.
+    """
+    extension = Path(path).suffix.lower()
+    if extension not in (".jpg", ".jpeg", ".png", ".webp"):
+        raise MmragError(f"A grid is written as .jpg, .png or .webp, not as {extension or path!r}.")
+    data = encode_grid(pixels, extension)
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(data)
+    except OSError as error:
+        raise MmragError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def encode_grid(pixels: Pixels, extension: str = ".jpg") -> bytes:
+    """A grid as the bytes of a file: ".jpg", ".png" or ".webp"."""
+    ok, encoded = cv2.imencode(extension, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    if not ok:
+        raise MmragError(f"The grid could not be encoded as {extension}.")
+    return encoded.tobytes()
+
+
+def _draw_query(view: Pixels, source: ImageSource) -> None:
+    """Picture above, caption below it, inside a blue frame."""
+    cell = view.shape[0]
+    caption = max(24, cell // 9)
+    _place(view[_BORDER : cell - caption, _BORDER : cell - _BORDER], source)
+    cv2.rectangle(view, (0, 0), (cell - 1, cell - 1), _BLUE, _BORDER * 2 - 1)
+    view[cell - caption :] = _BLUE
+    scale = caption / 38
+    (text_width, text_height), below = cv2.getTextSize("query", _FONT, scale, 2)
+    x = (cell - text_width) // 2
+    y = cell - (caption - text_height - below) // 2 - below
+    cv2.putText(view, "query", (x, y), _FONT, scale, _WHITE, 2, cv2.LINE_AA)
+
+
+def _draw_hit(view: Pixels, source: ImageSource, number: int) -> None:
+    view[:] = _GREY
+    _place(view, source)
+    scale = view.shape[0] / 250
+    (width, height), _ = cv2.getTextSize(str(number), _FONT, scale, 2)
+    # A white plate keeps the number legible on any picture.
+    view[: height + 14, : width + 14] = _WHITE
+    cv2.putText(view, str(number), (7, height + 7), _FONT, scale, _RED, 2, cv2.LINE_AA)
+
+
+def _place(view: Pixels, source: ImageSource) -> None:
+    """Fit the picture into `view`, centred, with its aspect ratio."""
+    height, width = view.shape[:2]
+    try:
+        image = np.asarray(load_image(source, min_side=max(height, width)))
+    except ImageError:
+        view[:] = _GREY
+        cv2.putText(view, "unreadable", (10, height // 2), _FONT, 0.6, (90, 90, 90), 1, cv2.LINE_AA)
+        return
+    scale = min(width / image.shape[1], height / image.shape[0])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    fitted = cv2.resize(image, size, interpolation=shrink)
+    y, x = (height - size[1]) // 2, (width - size[0]) // 2
+    view[y : y + size[1], x : x + size[0]] = fitted

@@ -1,0 +1,135 @@
+"""Bring a collection up to date with a gallery: embed what is new, keep what is not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from mmrag.errors import ImageError, MmragError
+from mmrag.galleries.gallery import Gallery
+from mmrag.index.image_index import ImageIndex
+from mmrag.index.kinds import BuildOptions
+from mmrag.index.rows import Candidate, Embedder, embed_images, make_row
+from mmrag.types import Skipped
+
+# Rows wait for a full write at most this long, so that little is lost when the process is killed.
+_WRITE_ROWS, _WRITE_SECONDS = 256, 5.0
+
+
+@dataclass
+class IndexReport:
+    """What `index_gallery` did: counts, and everything that was left out, with its reason."""
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    embedded: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def images_per_second(self) -> float:
+        """Images embedded per second, files and database included."""
+        return self.embedded / self.seconds if self.seconds else 0.0
+
+
+def index_gallery(
+    index: ImageIndex,
+    gallery: Gallery,
+    *,
+    embed: str = "image",
+    batch_size: int | None = None,
+    progress: Callable[[int], Any] | None = None,
+    embedder: Embedder | None = None,
+    build: BuildOptions | None = None,
+) -> IndexReport:
+    """Make the collection hold exactly the gallery's images.
+
+    Unchanged images (same bytes, same stored fields) are not embedded again, changed ones are
+    replaced, vanished and unreadable ones removed. Rows are written while it runs, so a killed
+    run goes on where it was when it is started again.
+
+    Args:
+        index: opened with the encoder that embeds what is new.
+        gallery: from `open_gallery` or an eval set.
+        embed: what becomes the vector: "image", "text" (the description) or "both" composed.
+        batch_size: images per forward pass; default: what suits the device.
+        progress: called with 1 for each image that is done, in whatever way.
+        embedder: encodes elsewhere; then `index.encoder` only has to know its `info`.
+        build: how a collection that is not there yet is made.
+
+    Raises:
+        MmragError: the gallery is empty (a collection is never emptied by mistake).
+        IndexStoreError: Milvus fails; what was written is kept.
+    """
+    started = time.perf_counter()
+    if not gallery.images:
+        raise MmragError("There are no images to index.")
+    index.create(embed, build)
+    encoder = index.encoder
+    assert encoder is not None
+    report = IndexReport(skipped=list(gallery.skipped))
+    stored = index.stored_hashes()
+    step = progress or (lambda _: None)
+    seen: set[str] = set()
+    refresh: list[Candidate] = []
+    rows: list[dict[str, Any]] = []
+    written = time.monotonic()
+
+    def write() -> None:
+        nonlocal written
+        index.write(rows)
+        rows.clear()
+        written = time.monotonic()
+
+    embedder = embedder or partial(embed_images, encoder, embed=embed, batch_size=batch_size)
+    outcomes = embedder(gallery.images, stored)
+    try:
+        for candidate, vector in outcomes:
+            image_id = candidate.image.image_id
+            step(1)
+            if isinstance(vector, ImageError):
+                report.skipped.append(Skipped(image_id, str(vector)))
+                continue
+            seen.add(image_id)
+            if vector is None:
+                if stored[image_id] == candidate.row_hash:
+                    report.unchanged += 1
+                else:
+                    refresh.append(candidate)
+                continue
+            report.embedded += 1
+            if image_id in stored:
+                report.updated += 1
+            else:
+                report.added += 1
+            rows.append(make_row(candidate, vector.tolist()))
+            if len(rows) >= _WRITE_ROWS or time.monotonic() - written > _WRITE_SECONDS:
+                write()
+    finally:
+        # Also when interrupted: what is embedded is kept.
+        with closing(outcomes):
+            write()
+    for start in range(0, len(refresh), _WRITE_ROWS):
+        some = refresh[start : start + _WRITE_ROWS]
+        vectors = index.get([c.image.image_id for c in some], ["vector"])
+        index.write(
+            [
+                make_row(c, vectors[c.image.image_id]["vector"])
+                for c in some
+                if c.image.image_id in vectors
+            ]
+        )
+        report.updated += len(vectors)
+    vanished = sorted(set(stored) - seen)
+    index.delete(vanished)
+    report.removed = len(vanished)
+    index.finish()
+    report.skipped.sort(key=lambda skipped: skipped.path)
+    report.seconds = time.perf_counter() - started
+    return report

@@ -1,0 +1,231 @@
+"""Reads pytest-benchmark's result files: rows for tables and charts, and regressions.
+
+A benchmark of the suite says in its `extra_info` what one round works on: `items` (how many) and
+`unit` (of what), or that it is a latency; further figures stand beside them under their names.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmrag.errors import MmragError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESULTS = Path(__file__).parents[1] / "bench" / "results"
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """One benchmark.
+
+    `seconds`, `q1`, `q3` and `stddev` are of one round (median, quartiles, standard deviation).
+    `value` is what a table shows: `items` per second in `unit` (such as "img/s"), or the median in
+    milliseconds when the unit is "ms". `figures` holds further numbers, such as `times_tutorial`
+    (ratio), `limit_share` (0 to 1) and `peak_memory_mb`.
+    """
+
+    group: str
+    name: str
+    params: dict[str, Any]
+    value: float
+    unit: str
+    seconds: float
+    q1: float
+    q3: float
+    stddev: float
+    rounds: int
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def spread(self) -> float:
+        """Interquartile range over median."""
+        return (self.q3 - self.q1) / self.seconds if self.seconds else 0.0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes rows of two files the same benchmark."""
+        return self.group, self.name
+
+
+@dataclass(frozen=True)
+class BenchFile:
+    """The results of one machine at one commit; `dirty` when files differed from the commit."""
+
+    path: Path
+    machine: dict[str, Any]
+    machine_name: str
+    commit: str
+    dirty: bool
+    datetime: str
+    quick: bool
+    rows: list[BenchRow]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One benchmark in two files: `ratio` is new time over old time, above 1 is slower."""
+
+    row: BenchRow
+    before: BenchRow
+    ratio: float
+    regressed: bool
+
+
+def read_results(path: Path) -> BenchFile:
+    """Read one result file.
+
+    Raises:
+        MmragError: it is absent or not a result of this suite.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        machine = dict(document["machine_info"])
+        commit = document["commit_info"]
+        return BenchFile(
+            path=path,
+            machine=machine,
+            machine_name=machine_name(machine),
+            commit=str(commit.get("id") or "unknown"),
+            dirty=bool(commit.get("dirty")),
+            datetime=str(document["datetime"]),
+            quick=bool(machine.get("quick")),
+            rows=[_row(benchmark) for benchmark in document["benchmarks"]],
+        )
+    except FileNotFoundError:
+        raise MmragError(
+            f"No result file at {path}; `python -m mmrag bench --save` writes one."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MmragError(f"{path} is not a result of `python -m mmrag bench`: {error}") from error
+
+
+def merged(new: Path, old: Path) -> str:
+    """The JSON of `new`, with what only `old` measured; `old` need not be there.
+
+    So a suite that takes long can be measured in parts, at one commit.
+    """
+    content = json.loads(new.read_text(encoding="utf-8"))
+    if old.is_file():
+        again = {one["fullname"] for one in content["benchmarks"]}
+        before = json.loads(old.read_text(encoding="utf-8"))
+        content["benchmarks"] += [
+            one for one in before["benchmarks"] if one["fullname"] not in again
+        ]
+        # A part that is measured later makes its commit no newer.
+        content["datetime"] = before["datetime"]
+    return json.dumps(content, indent=1) + "\n"
+
+
+def list_results(folder: Path = RESULTS) -> list[BenchFile]:
+    """The result files of a folder, oldest first."""
+    files = [read_results(path) for path in sorted(folder.glob("*.json"))]
+    return sorted(files, key=lambda file: file.datetime)
+
+
+def results_frame(files: Iterable[BenchFile]) -> pd.DataFrame:
+    """One line per benchmark and file, parameters and figures as columns of their own.
+
+    Columns: machine, commit, dirty, datetime, group, name, value, unit, seconds, spread, rounds,
+    and those of `params` and of the plain numbers in `figures`.
+    """
+    import pandas as pd
+
+    lines = []
+    for file in files:
+        for row in file.rows:
+            plain = {k: v for k, v in row.figures.items() if isinstance(v, int | float | str)}
+            lines.append(
+                {
+                    "machine": file.machine_name,
+                    "commit": file.commit[:8],
+                    "dirty": file.dirty,
+                    "datetime": file.datetime,
+                    "group": row.group,
+                    "name": row.name,
+                    "value": row.value,
+                    "unit": row.unit,
+                    "seconds": row.seconds,
+                    "spread": row.spread,
+                    "rounds": row.rounds,
+                    **row.params,
+                    **plain,
+                }
+            )
+    return pd.DataFrame(lines)
+
+
+def compare_results(new: BenchFile, old: BenchFile, threshold: float = 0.1) -> list[Change]:
+    """What became slower or quicker, the slowest first.
+
+    A benchmark has regressed when its median grew by more than `threshold` (a share) and its
+    quartiles lie wholly above the old ones, so that mere noise does not count. Where a row holds
+    its ratio to the tutorial's loop of the same run, as it does when the machine was disturbed,
+    the medians still decide: look at `times_tutorial` before blaming the code.
+    """
+    before = {row.key: row for row in old.rows}
+    changes = []
+    for row in new.rows:
+        past = before.get(row.key)
+        if past is None or not past.seconds:
+            continue
+        ratio = row.seconds / past.seconds
+        regressed = ratio > 1 + threshold and row.q1 > past.q3
+        changes.append(Change(row, past, ratio, regressed))
+    return sorted(changes, key=lambda change: -change.ratio)
+
+
+def last_two(files: Sequence[BenchFile]) -> tuple[BenchFile, BenchFile]:
+    """The newest file, and the one before it of the same machine and the same kind of run.
+
+    Raises:
+        MmragError: there are no two.
+    """
+    for new in reversed(files):
+        alike = [
+            file
+            for file in files
+            if (file.machine_name, file.quick) == (new.machine_name, new.quick)
+            and file.datetime < new.datetime
+        ]
+        if alike:
+            return new, alike[-1]
+    raise MmragError(
+        "There are no two results of one machine to compare; `python -m mmrag bench --save` "
+        "after a change writes the next one."
+    )
+
+
+def _row(benchmark: dict[str, Any]) -> BenchRow:
+    stats, extra = benchmark["stats"], dict(benchmark["extra_info"])
+    seconds = float(stats["median"])
+    unit, items = str(extra.pop("unit", "ms")), extra.pop("items", None)
+    params = dict(extra.pop("params", {}))
+    value = 1000 * seconds if items is None else float(items) / seconds
+    return BenchRow(
+        group=str(benchmark["group"]),
+        name=str(benchmark["name"]).removeprefix("test_"),
+        params=params,
+        value=value,
+        unit=unit,
+        seconds=seconds,
+        q1=float(stats["q1"]),
+        q3=float(stats["q3"]),
+        stddev=float(stats["stddev"]),
+        rounds=int(stats["rounds"]),
+        figures=extra,
+    )
+
+
+def machine_name(machine: dict[str, Any]) -> str:
+    """A short name for a machine of this kind, such as `amd-epyc-2-cores`, for file names."""
+    parts = [*sorted(set(machine.get("gpus", []))), str(machine.get("cpu", "unknown"))]
+    words = " ".join(parts[:1] if machine.get("gpus") else parts)
+    slug = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\(.*?\)|@.*", "", words.lower())).strip("-")
+    return f"{slug or 'unknown'}-{machine.get('cores', 0)}-cores"

@@ -1,0 +1,163 @@
+"""What identifies an evaluation: the eval set's content, and the software it ran on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from mmrag.errors import ImageError, MmragError
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.images.decode import read_bytes
+from mmrag.metrics.metrics import canonical
+from mmrag.runs.run import EvalSetRef, Run
+from mmrag.version import __version__
+
+_LIBRARIES = (
+    "ir-measures",
+    "milvus-lite",
+    "numpy",
+    "open-clip-torch",
+    "openai",
+    "pillow",
+    "pymilvus",
+    "pytrec-eval-terrier",
+    "timm",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+
+def labels_sha256(eval_set: EvalSet) -> str:
+    """Hash of all that decides a score: ids, texts, categories, metadata, judgments, settings.
+
+    Neither the folder nor the order of judgments counts.
+    """
+    root = eval_set.image_root
+    digest = hashlib.sha256()
+
+    def add(parts: Iterable[Any]) -> None:
+        digest.update(json.dumps(list(parts), sort_keys=True).encode() + b"\n")
+
+    add([eval_set.name, eval_set.version, eval_set.primary_metric, eval_set.exclude_query_image])
+    for image in eval_set.images:
+        add([image.image_id, _relative(image.path, root), image.text, image.metadata])
+    for query in eval_set.queries:
+        add(
+            [
+                query.query_id,
+                _relative(query.image, root) if query.image else None,
+                query.text,
+                query.category,
+                query.paraphrases,
+                query.question,
+                query.answers,
+                query.metadata,
+            ]
+        )
+    for query_id in sorted(eval_set.qrels):
+        add([query_id, sorted(eval_set.qrels[query_id].items())])
+    return digest.hexdigest()
+
+
+def query_picture_hashes(eval_set: EvalSet) -> dict[str, str]:
+    """SHA-256 of each query picture's bytes, by path; what cannot be read is left out."""
+    found = {}
+    for path in sorted({query.image for query in eval_set.queries if query.image}):
+        try:
+            found[path] = hashlib.sha256(read_bytes(path)).hexdigest()
+        except ImageError:
+            continue
+    return found
+
+
+def pictures_sha256(gallery: Mapping[str, str], queries: Mapping[str, str], root: Path) -> str:
+    """Hash over the content hashes of the gallery's pictures (by id) and the queries' (by path)."""
+    relative = {_relative(path, root): one for path, one in queries.items()}
+    parts = [sorted(gallery.items()), sorted(relative.items())]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def environment(device: str = "") -> dict[str, Any]:
+    """Versions, device and git commit: what is needed to repeat a run, and nothing secret."""
+    return {
+        "mmrag": __version__,
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": _device_name(device),
+        "libraries": {name: version for name in _LIBRARIES if (version := _version(name))},
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of this checkout, with "-modified" for tracked files that differ; None if none."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("-modified" if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    return done.stdout.strip()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        import torch
+
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return device
+
+
+def _relative(path: str, root: Path) -> str:
+    return Path(path).relative_to(root).as_posix() if Path(path).is_relative_to(root) else path
+
+
+def open_eval_set(run: Run) -> EvalSet:
+    """The eval set that a run was made on, as it was.
+
+    Raises:
+        MmragError: it is gone, or its queries or judgments are others now.
+    """
+    eval_set = EvalSet.load(run.eval_set.folder)
+    if labels_sha256(eval_set) != run.eval_set.labels_sha256:
+        raise MmragError(
+            f"The eval set in {run.eval_set.folder} has changed since run {run.run_id} was made; "
+            "evaluate it again."
+        )
+    return eval_set
+
+
+def eval_set_ref(eval_set: EvalSet, pictures: str | None = None) -> EvalSetRef:
+    """What a run remembers of its eval set."""
+    return EvalSetRef(
+        name=eval_set.name,
+        folder=str(eval_set.folder.absolute()),
+        version=eval_set.version,
+        labels_sha256=labels_sha256(eval_set),
+        pictures_sha256=pictures,
+        images=len(eval_set.images),
+        queries=len(eval_set.queries),
+        primary_metric=canonical(eval_set.primary_metric),
+    )

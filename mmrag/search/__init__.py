@@ -1,0 +1,1 @@
+"""Search, and answers from what was found."""

@@ -1,0 +1,187 @@
+"""From a query to hits: encode, search, leave out, and time each stage."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmrag.encoders.encoder import Encoder, Vectors
+from mmrag.errors import IndexStoreError, MmragError
+from mmrag.images.decode import read_bytes
+from mmrag.index.image_index import ImageIndex
+from mmrag.rerank.reranker import Reranker
+from mmrag.types import Hit, Query, SearchResult
+
+
+class Searcher:
+    """Searches one index with one encoder.
+
+    Args:
+        index: opened with `encoder`.
+        encoder: turns queries into vectors.
+        reranker: reorders the hits; None keeps the order of retrieval.
+
+    Raises:
+        IndexStoreError: the collection is absent, or was built with another encoder.
+    """
+
+    def __init__(
+        self, index: ImageIndex, encoder: Encoder, reranker: Reranker | None = None
+    ) -> None:
+        self.index = index
+        self.encoder = encoder
+        self.reranker = reranker
+        index.encoder = encoder
+        if not index.exists():
+            raise IndexStoreError(
+                f"There is no collection {index.collection!r} in {index.store.uri}; "
+                "`python -m mmrag index FOLDER` makes it."
+            )
+        index.check_encoder()
+
+    def search(
+        self,
+        query: Query,
+        k: int = 9,
+        *,
+        filter: str | None = None,
+        exclude_query_image: bool = False,
+    ) -> SearchResult:
+        """The k best images for one query; see `search_many`."""
+        return self.search_many([query], k, filter=filter, exclude_query_image=exclude_query_image)[
+            0
+        ]
+
+    def search_many(
+        self,
+        queries: Sequence[Query],
+        k: int = 9,
+        *,
+        filter: str | None = None,
+        exclude_query_image: bool = False,
+        batch_size: int = 32,
+    ) -> list[SearchResult]:
+        """The k best images for each query, encoded and searched in batches.
+
+        Args:
+            queries: image, text or both.
+            k: how many hits, 1 to 10,000.
+            filter: Milvus expression, such as `metadata["price"] < 10`.
+            exclude_query_image: leave the query's own picture out (same file or same bytes).
+            batch_size: queries per forward pass.
+
+        Returns:
+            Results in the order of the queries. `timings_ms` holds `encode` and `search` as
+            shares of their batch, `rerank` when there was one, and `total`.
+        """
+        if not 1 <= k <= 10_000:
+            raise MmragError(f"k must be between 1 and 10,000, not {k}.")
+        if not queries:
+            return []
+        clock = _Clock(len(queries))
+        vectors = self.encode(queries, batch_size)
+        clock.lap("encode")
+        found = self.search_vectors(
+            queries,
+            vectors,
+            k,
+            filter=filter,
+            exclude_query_image=exclude_query_image,
+            batch_size=batch_size,
+        )
+        clock.lap("search")
+        results = [
+            SearchResult(query, hits, dict(clock.shares))
+            for query, hits in zip(queries, found, strict=True)
+        ]
+        if self.reranker is not None:
+            results = self.reranker.rerank_many(results)
+        for result in results:
+            result.timings_ms["total"] = sum(result.timings_ms.values())
+        return results
+
+    def encode(self, queries: Sequence[Query], batch_size: int = 32) -> Vectors:
+        """(n, dim) float32 vectors of queries, unit rows."""
+        images = [query.image for query in queries]
+        texts = [query.text or None for query in queries]
+        return self.encoder.encode(images, texts, batch_size)
+
+    def search_vectors(
+        self,
+        queries: Sequence[Query],
+        vectors: Vectors,
+        k: int = 9,
+        *,
+        filter: str | None = None,
+        exclude_query_image: bool = False,
+        batch_size: int = 32,
+    ) -> list[list[Hit]]:
+        """The k best images for queries whose vectors are known; as `search_many`."""
+        own = [_OwnPicture(query) if exclude_query_image else None for query in queries]
+        extra = 1 if exclude_query_image else 0
+        rows: list[list[dict[str, Any]]] = []
+        for start in range(0, len(queries), batch_size):
+            batch = vectors[start : start + batch_size]
+            rows += self.index.search(batch, k + extra, filter)
+        for i, picture in enumerate(own):
+            if picture is None:
+                continue
+            wanted = k + extra
+            kept = [row for row in rows[i] if not picture.is_in(row)]
+            # Several copies of the query's picture may stand at the top.
+            while len(kept) < k and len(rows[i]) == wanted and wanted < 16_384:
+                wanted = min(4 * wanted, 16_384)
+                rows[i] = self.index.search(vectors[i : i + 1], wanted, filter)[0]
+                kept = [row for row in rows[i] if not picture.is_in(row)]
+            rows[i] = kept[:k]
+        return [[_hit(rank, row) for rank, row in enumerate(some, start=1)] for some in rows]
+
+
+class _OwnPicture:
+    """Recognises the query's picture among rows, by file and by content."""
+
+    def __init__(self, query: Query) -> None:
+        self.path = os.path.realpath(query.image_path) if query.image_path else None
+        data: bytes | None = None
+        if self.path is not None:
+            data = read_bytes(Path(self.path))
+        elif isinstance(query.image, bytes):
+            data = query.image
+        elif query.image is not None:
+            raise MmragError(
+                "To leave the query's picture out, give it as a path or as the file's bytes."
+            )
+        self.content_hash = hashlib.sha256(data).hexdigest() if data else None
+
+    def is_in(self, row: dict[str, Any]) -> bool:
+        if self.content_hash is not None and row["content_hash"] == self.content_hash:
+            return True
+        return self.path is not None and row["path"] == self.path
+
+
+class _Clock:
+    def __init__(self, queries: int) -> None:
+        self.shares: dict[str, float] = {}
+        self._queries = queries
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.shares[stage] = 1000 * (now - self._last) / self._queries
+        self._last = now
+
+
+def _hit(rank: int, row: dict[str, Any]) -> Hit:
+    return Hit(
+        rank=rank,
+        image_id=row["image_id"],
+        path=row["path"],
+        score=float(row["score"]),
+        retrieval_rank=rank,
+        text=row["text"],
+        metadata=row["metadata"] or {},
+    )

@@ -1,0 +1,102 @@
+"""Files of a Hugging Face hub: resumable, with progress and a checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmrag.errors import CheckpointError
+
+_CHUNK = 1 << 20
+
+
+def download_file(
+    repository: str, file: str, target: Path, progress: Callable[..., Any] | None = None
+) -> Path:
+    """One file of a hub repository to `target`, through `target.part`.
+
+    Raises:
+        CheckpointError: it cannot be fetched, or its checksum is not the hub's.
+    """
+    if target.is_file():
+        return target
+    import huggingface_hub
+
+    url = ""
+    try:
+        url = huggingface_hub.hf_hub_url(repository, file)
+        metadata = huggingface_hub.get_hf_file_metadata(url, timeout=10)
+    # The hub client raises its own, httpx's and OS errors, depending on what is wrong.
+    except Exception as error:
+        what = type(error).__name__ + (f" at {url}" if url else "")
+        raise CheckpointError(f"{file} of {repository} cannot be fetched ({what}).") from error
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    _fetch(metadata.location, part, metadata.size, file, progress)
+    if not _checksum_fits(part, metadata.etag or ""):
+        part.unlink()
+        raise CheckpointError(f"{url} arrived damaged: its checksum is wrong; run it again.")
+    os.replace(part, target)
+    return target
+
+
+def _fetch(
+    url: str, part: Path, size: int | None, name: str, progress: Callable[..., Any] | None
+) -> None:
+    import httpx
+
+    done = part.stat().st_size if part.is_file() else 0
+    if size is not None and done > size:
+        part.unlink()
+        done = 0
+    if size is not None and done == size and size > 0:
+        return
+    headers = {"Range": f"bytes={done}-"} if done else {}
+    timeout = httpx.Timeout(10, read=60)
+    try:
+        with httpx.stream(
+            "GET", url, headers=headers, timeout=timeout, follow_redirects=True
+        ) as reply:
+            reply.raise_for_status()
+            if done and reply.status_code != 206:
+                done = 0
+            with part.open("ab" if done else "wb") as out:
+                bar = progress and progress(
+                    total=size, initial=done, unit="B", unit_scale=True, desc=name
+                )
+                # In the pieces that arrive: a larger buffer would be lost with the connection.
+                try:
+                    for chunk in reply.iter_bytes():
+                        out.write(chunk)
+                        done += len(chunk)
+                        if bar:
+                            bar.update(len(chunk))
+                finally:
+                    if bar:
+                        bar.close()
+    except (httpx.HTTPError, OSError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise CheckpointError(
+            f"{name} broke off after {done:,} bytes ({reason}); run it again to go on."
+        ) from error
+    if size is not None and done != size:
+        raise CheckpointError(
+            f"{name} broke off after {done:,} of {size:,} bytes; run it again to go on."
+        )
+
+
+def _checksum_fits(path: Path, etag: str) -> bool:
+    """The hub's ETag is a file's SHA-256, or for small files git's SHA-1 of the blob."""
+    if len(etag) == 64:
+        digest = hashlib.sha256()
+    elif len(etag) == 40:
+        digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    else:
+        return False
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest() == etag

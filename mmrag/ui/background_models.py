@@ -1,0 +1,86 @@
+"""Models for work in the background: they compute in turn with the visitors' searches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mmrag.encoders.encoder import Encoder
+from mmrag.ui import resources
+from mmrag.ui.fair_lock import Turns
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from mmrag.encoders.encoder import EmbeddingModel
+    from mmrag.images.decode import Pixels
+    from mmrag.rerank.reranker import Reranker
+    from mmrag.types import SearchResult
+    from mmrag.vision.budget import Budget
+
+
+def encoder(name: str) -> Encoder:
+    """The encoder that searches use too; searches come in between its batches."""
+    shared = resources.encoder(name)
+    return Encoder(_TakesTurns(shared.model, resources.model_turns()), shared.info)
+
+
+def reranker(name: str, presentation: str, max_cost: Budget) -> Reranker:
+    """A reranker; where it computes here, searches come in between its batches."""
+    from mmrag.rerank import load_reranker
+
+    kind, _, rest = name.partition(":")
+    if kind == "encoder":
+        return load_reranker(name, encoder=encoder(rest))
+    loaded = load_reranker(name, presentation=presentation, max_cost=max_cost)
+    return _InTurn(loaded, resources.model_turns()) if kind == "bge-reranker" else loaded
+
+
+class _TakesTurns:
+    """A model that computes one batch at a time."""
+
+    def __init__(self, model: EmbeddingModel, turns: Turns) -> None:
+        self.dim = model.dim
+        self.image_size = model.image_size
+        self._model = model
+        self._turns = turns
+
+    def preprocess(self, image: Image.Image) -> Pixels:
+        return self._model.preprocess(image)
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        return self._model.parameters()
+
+    def embed(self, pixels: torch.Tensor | None, texts: Sequence[str] | None) -> torch.Tensor:
+        with self._turns.turn():
+            return self._model.embed(pixels, texts)
+
+
+class _InTurn:
+    """A reranker that computes one query at a time."""
+
+    def __init__(self, model: Reranker, turns: Turns) -> None:
+        self.name = model.name
+        self._model = model
+        self._turns = turns
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        return self._model.configuration
+
+    def rerank(self, result: SearchResult) -> SearchResult:
+        with self._turns.turn():
+            return self._model.rerank(result)
+
+    def rerank_many(
+        self,
+        results: Sequence[SearchResult],
+        on_done: Callable[[int, SearchResult], None] | None = None,
+    ) -> list[SearchResult]:
+        outcomes = []
+        for position, result in enumerate(results):
+            outcomes.append(self.rerank(result))
+            if on_done is not None:
+                on_done(position, outcomes[-1])
+        return outcomes

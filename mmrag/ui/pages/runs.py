@@ -1,0 +1,245 @@
+"""Runs: numbers with intervals, what differs by more than chance, and for which queries."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from mmrag.errors import MmragError
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.eval_sets.known_sets import known_eval_sets
+from mmrag.runs import frames
+from mmrag.runs.compare import Entry, RunTable, run_table, stage_entries
+from mmrag.runs.provenance import open_eval_set
+from mmrag.runs.run import Run
+from mmrag.ui import resources, run_charts, url
+from mmrag.ui.navigation import show_error
+from mmrag.ui.panels.run_files import export_panel, import_panel, list_panel
+from mmrag.ui.panels.run_queries import queries_panel
+from mmrag.ui.tables import guarded
+
+SHOWN_METRICS = 3
+TABS = {
+    "curves": "Hit rate over k",
+    "categories": "Categories",
+    "cost": "Gain and cost",
+    "queries": "Queries",
+    "ablations": "Ablations",
+}
+Chart = alt.Chart | alt.LayerChart
+
+
+@st.cache_resource(max_entries=24, show_spinner="Reading the run …")
+def _load(run_id: str, finished: str | None) -> Run:
+    return resources.runs().load(run_id)
+
+
+@st.cache_resource(max_entries=24, show_spinner="Comparing …")
+def _table(key: tuple[str, ...], _entries: list[Entry]) -> RunTable:
+    return run_table(_entries)
+
+
+@st.cache_data(max_entries=24, show_spinner="Drawing the curves …")
+def _curves(key: tuple[str, ...], _entries: list[Entry], _eval_set: EvalSet) -> pd.DataFrame:
+    return frames.curves(_entries, _eval_set)
+
+
+def main() -> None:
+    """The page."""
+    runs = resources.runs().runs()
+    # Always there, so that what is below keeps its place, and stays open, when the words go.
+    place = st.empty()
+    added = st.session_state.pop("added", None)
+    if added:
+        with place.container(border=True):
+            st.text(added)
+    if runs:
+        chosen = _choose(runs)
+        if chosen:
+            try:
+                _compare(chosen)
+            except MmragError as error:
+                show_error(error)
+        list_panel(runs)
+    else:
+        st.info("No runs yet. Start one on the Evaluate page, or run `make demo`.")
+    import_panel(runs)
+
+
+def _choose(runs: list[Run]) -> list[Run]:
+    sets = list(dict.fromkeys(run.eval_set.name for run in runs))
+    by_id = {run.run_id: run for run in runs}
+    linked = [by_id[i].eval_set.name for i in st.query_params.get_all("runs") if i in by_id]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.selectbox(
+            "Eval set",
+            sets,
+            index=sets.index(linked[0]) if linked else 0,
+            key="runs_set",
+            width=260,
+        )
+        of_set = {run.run_id: run for run in runs if run.eval_set.name == name and run.summaries}
+        url.before_many("runs", list(of_set), _suggested(list(of_set.values())))
+        st.multiselect(
+            "Runs to compare",
+            list(of_set),
+            format_func=lambda i: f"{of_set[i].name} · {of_set[i].created[:16].replace('T', ' ')}",
+            key="runs",
+            help="The first one is what the others are compared with.",
+        )
+        ids = url.after_many("runs")
+    return [_load(i, of_set[i].finished) for i in ids]
+
+
+def _suggested(runs: list[Run]) -> list[str]:
+    """The latest run of each name, at most four, in the order they were made."""
+    latest: dict[str, Run] = {}
+    for run in runs:
+        latest.setdefault(run.name, run)
+    return [run.run_id for run in sorted(latest.values(), key=lambda r: r.created)][:4]
+
+
+def _compare(runs: list[Run]) -> None:
+    entries = [Entry(run, run.stage) for run in runs]
+    if len(runs) == 1:
+        entries = stage_entries(runs[0])
+    key = tuple(f"{one.run.run_id}|{one.run.finished}|{one.stage}" for one in entries)
+    found = _table(key, entries)
+    metrics = (
+        st.multiselect(
+            "Metrics",
+            found.metrics,
+            default=_first_metrics(found),
+            key=f"metrics_{runs[0].eval_set.name}",
+            help="The charts show the first one.",
+        )
+        or found.metrics[:1]
+    )
+    milliseconds = st.column_config.NumberColumn(format="%.1f")
+    st.dataframe(
+        guarded(frames.table(found, metrics)),
+        hide_index=True,
+        width="stretch",
+        column_config={
+            "p50 ms": milliseconds,
+            "p95 ms": milliseconds,
+            "USD per query": st.column_config.NumberColumn(format="%.5f"),
+        },
+    )
+    st.caption(
+        "Mean with 95 % bootstrap interval; Δ against the first run, p by paired randomisation "
+        "test, corrected by Holm's method over everything in the table."
+    )
+    notes = [*found.notes, *(f"{run.name}: {note}" for run in runs for note in run.notes)]
+    if notes:
+        st.text("\n".join(notes))
+    metric = metrics[0]
+    eval_set = _eval_set(runs[0])
+    curves, categories, cost, queries, ablations = url.tabs("show", TABS)
+    if curves.open:
+        with curves:
+            _draw(_hit_rates(key, entries, eval_set), "No query was scored.")
+    if categories.open:
+        with categories:
+            _draw(_by_category(entries, metric), "The queries have no categories.")
+    if cost.open:
+        with cost:
+            _draw(_trade_off(found, metric), "None of these runs was timed here.")
+    if queries.open:
+        with queries:
+            queries_panel(entries, metric, eval_set)
+    if ablations.open:
+        with ablations:
+            _ablations(runs)
+    export_panel(
+        runs,
+        partial(_as_csv, found, metrics),
+        partial(_all_charts, key, entries, found, metric, eval_set),
+    )
+
+
+def _as_csv(found: RunTable, metrics: list[str]) -> str:
+    return frames.as_csv(frames.numbers(found, metrics))
+
+
+def _draw(chart: Chart | None, otherwise: str) -> None:
+    if chart is None:
+        st.caption(otherwise)
+    else:
+        st.altair_chart(chart, width="stretch")
+
+
+def _hit_rates(
+    key: tuple[str, ...], entries: list[Entry], eval_set: EvalSet | None
+) -> Chart | None:
+    if eval_set is None:
+        return None
+    frame = _curves(key, entries, eval_set)
+    return None if frame.empty else run_charts.hit_rates(frame)
+
+
+def _by_category(entries: list[Entry], metric: str) -> Chart | None:
+    frame = frames.categories(entries, metric)
+    return None if frame.empty else run_charts.category_bars(frame, metric)
+
+
+def _trade_off(found: RunTable, metric: str) -> Chart | None:
+    frame = frames.trade_off(found, metric)
+    return None if frame.empty else run_charts.trade_off(frame, metric)
+
+
+def _all_charts(
+    key: tuple[str, ...],
+    entries: list[Entry],
+    found: RunTable,
+    metric: str,
+    eval_set: EvalSet | None,
+) -> bytes:
+    """What the tabs show, as files; of the queries the changes from the first run to each other."""
+    charts: dict[str, Chart | None] = {
+        "hit rate over k": _hit_rates(key, entries, eval_set),
+        f"{metric} by category": _by_category(entries, metric),
+        f"{metric} and cost": _trade_off(found, metric),
+    }
+    for number, entry in enumerate(entries[1:], start=2):
+        frame = frames.query_differences(entries[0], entry, metric)
+        changed = frame[frame["change"] != 0]
+        if not changed.empty:
+            charts[f"{metric} query by query 1 to {number}"] = run_charts.query_changes(
+                changed, metric
+            )
+    return run_charts.as_zip({title: chart for title, chart in charts.items() if chart})
+
+
+def _first_metrics(found: RunTable) -> list[str]:
+    wanted = [found.primary_metric, "hit_rate@1", "hit_rate@10", "nDCG@10", "RR", "mAP@10"]
+    return [m for m in dict.fromkeys(wanted) if m in found.metrics][:SHOWN_METRICS]
+
+
+def _eval_set(run: Run) -> EvalSet | None:
+    known = known_eval_sets().get(Path(run.eval_set.folder).name)
+    try:
+        if known is not None and str(known.absolute()) == run.eval_set.folder:
+            return resources.eval_set(known.name)
+        return open_eval_set(run)
+    except MmragError as error:
+        show_error(error)
+        return None
+
+
+def _ablations(runs: list[Run]) -> None:
+    shown = False
+    for run in runs:
+        for name, result in run.ablations.items():
+            shown = True
+            st.text(f"{run.name}: {name}")
+            st.json(result, expanded=1)
+    if not shown:
+        st.caption("These runs have none; choose them under “Also measure” on the Evaluate page.")
+
+
+main()

@@ -1,0 +1,85 @@
+"""Asking a question about the best match."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from mmrag.errors import MmragError
+from mmrag.images.thumbnails import data_url
+from mmrag.search.answer import Answer, stream_answer
+from mmrag.types import SearchResult
+from mmrag.ui.navigation import show_error
+
+ANSWERS_KEPT = 20
+
+
+def ask_panel(shown: dict[str, SearchResult]) -> None:
+    """Draw the question field; stream the answer when it is sent."""
+    with st.expander("Ask about the best match", icon=":material/chat:"):
+        with st.form("ask", border=False):
+            question = st.text_input(
+                "Question", placeholder="What does it cost?", max_chars=1000, key="question"
+            )
+            with st.container(horizontal=True, vertical_alignment="bottom"):
+                name = st.segmented_control(
+                    "Of", list(shown), default=next(iter(shown)), required=True, key="ask_side"
+                )
+                images = st.number_input("Pictures sent", 1, 9, 1, key="ask_images", width=130)
+                compare = st.checkbox("Compare with no retrieval", key="ask_compare")
+            sent = st.form_submit_button("Ask", icon=":material/send:")
+        result = shown[name]
+        if not sent or not question.strip():
+            st.caption("The picture, its description and the question go to the vision model.")
+            return
+        try:
+            _answer("From the best match", question, result, int(images))
+            if compare:
+                _answer("Without retrieval", question, result, 0)
+        except MmragError as error:
+            show_error(error)
+
+
+def _answer(title: str, question: str, result: SearchResult, images: int) -> None:
+    """Answer from the first `images` hits, or (0) from the query alone."""
+    st.markdown(f"**{title}**")
+    place = st.empty()
+    kept: dict[tuple[object, ...], Answer] = st.session_state.setdefault("answers", {})
+    hits = result.hits if images else []
+    key = (question, images, tuple(hit.path for hit in hits[:images]), id(result))
+    answer = kept.get(key)
+    if answer is None:
+        from mmrag.vision.model import VisionModel
+
+        with place.container():
+            st.spinner("Waiting for the model …")
+        stream = stream_answer(
+            question,
+            VisionModel("gpt-4o"),
+            hits=hits,
+            query=result.query,
+            images=max(1, images),
+        )
+        said = ""
+        for piece in stream:
+            said += piece
+            place.text(said)
+        answer = kept[key] = stream.answer
+        while len(kept) > ANSWERS_KEPT:
+            del kept[next(iter(kept))]
+    place.text(answer.answer or "(no answer)")
+    if answer.problem:
+        with st.container(border=True):
+            st.markdown(":material/info: **The answer is not whole**")
+            # As text: it may quote the model, whose Markdown could fetch pictures from anywhere.
+            st.text(answer.problem)
+    used = [hit for hit in hits if hit.image_id in answer.image_ids]
+    if used:
+        with st.container(horizontal=True):
+            for hit in used:
+                url = data_url(hit.path, 120)
+                if url:
+                    st.image(url, width=96, alt=hit.text or hit.image_id)
+    usage = answer.usage
+    cost = "" if usage.cost_usd is None else f", {usage.cost_usd:.4f} USD"
+    cached = ", from the cache" if usage.cached else ""
+    st.caption(f"{usage.prompt_tokens + usage.completion_tokens:,} tokens{cost}{cached}")

@@ -1,0 +1,254 @@
+"""Choosing a query: one of an eval set, or a picture of one's own, and its instruction."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from mmrag.errors import MmragError
+from mmrag.eval_sets.known_sets import known_eval_sets
+from mmrag.images.decode import read_bytes
+from mmrag.images.thumbnails import data_url
+from mmrag.types import Query
+from mmrag.ui import resources, url
+from mmrag.ui.markdown import escaped
+from mmrag.ui.paste import pasted_picture
+from mmrag.ui.picture_grid import Tile, picture_grid
+
+if TYPE_CHECKING:
+    from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
+    from mmrag.images.decode import ImageSource
+
+PER_PAGE = 12
+SOURCES = {"set": "From an eval set", "own": "My own picture"}
+
+
+@dataclass(frozen=True)
+class ChosenQuery:
+    """What the visitor asks; `eval_set` and `eval_query` only when it comes from a set."""
+
+    image: ImageSource | None
+    text: str
+    eval_set: EvalSet | None = None
+    eval_query: EvalQuery | None = None
+    exclude_query_image: bool = False
+
+    def query(self) -> Query:
+        """What a searcher takes."""
+        return Query(self.image, self.text or None)
+
+    def digest(self) -> str:
+        """Identifies picture and text."""
+        image = self.image
+        part = image if isinstance(image, bytes) else os.fspath(str(image or "")).encode()
+        whole = part + b"\0" + self.text.encode() + bytes([self.exclude_query_image])
+        return hashlib.sha256(whole).hexdigest()
+
+
+def choose_query() -> ChosenQuery | None:
+    """Draw the panel; None until there is a picture or a text."""
+    url.before("source", list(SOURCES), "set")
+    st.segmented_control(
+        "Query",
+        list(SOURCES),
+        required=True,
+        format_func=SOURCES.__getitem__,
+        key="source",
+        persist_state="session",
+        label_visibility="collapsed",
+    )
+    return _from_set() if url.after("source", "set") == "set" else _own_picture()
+
+
+def _from_set() -> ChosenQuery | None:
+    names = list(known_eval_sets())
+    if not names:
+        st.info("There is no eval set here. `python -m mmrag eval-set import` makes one.")
+        return None
+    url.before("set", names, names[0])
+    st.selectbox("Eval set", names, key="set", persist_state="session", on_change=_forget_query)
+    name = url.after("set", names[0])
+    eval_set = resources.eval_set(name)
+    by_id = {query.query_id: query for query in eval_set.queries}
+    if not by_id:
+        st.info("This eval set has no queries.")
+        return None
+    ids = list(by_id)
+    url.before("query", ids, ids[0])
+    st.selectbox(
+        "Labelled query",
+        ids,
+        format_func=lambda i: f"{i} · {by_id[i].text or '(picture alone)'}",
+        key="query",
+        persist_state="session",
+        on_change=_forget_text,
+    )
+    chosen: EvalQuery = by_id[url.after("query", ids[0])]
+    with st.container(horizontal=True, gap="small"):
+        step = len(ids)
+        at = ids.index(chosen.query_id)
+        _go_button("Previous", ":material/chevron_left:", ids[(at - 1) % step])
+        _go_button("Next", ":material/chevron_right:", ids[(at + 1) % step])
+        _go_button("Random", ":material/shuffle:", random.choice(ids))
+        all_queries = st.popover(
+            "Browse",
+            icon=":material/grid_view:",
+            help="All queries with pictures",
+            key="browse",
+            on_change="rerun",
+        )
+        if all_queries.open:
+            with all_queries:
+                _browse(eval_set)
+    if st.session_state.get("text_of") != (name, chosen.query_id):
+        # A link may carry an edited instruction; it belongs to the query that it names.
+        first = "text_of" not in st.session_state
+        if not (first and st.query_params.get("text")):
+            st.session_state.text = chosen.text or ""
+        st.session_state.text_of = (name, chosen.query_id)
+    text = _instruction()
+    if chosen.image:
+        _show_picture(chosen.image)
+    if not chosen.image and not text:
+        st.info("This query has no picture: give it an instruction.")
+        return None
+    exclude = eval_set.exclude_query_image
+    return ChosenQuery(chosen.image, text, eval_set, chosen, exclude)
+
+
+def _own_picture() -> ChosenQuery | None:
+    kept = st.session_state.get("own_picture")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        uploaded = st.file_uploader(
+            "Upload a picture",
+            type=["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif"],
+            max_upload_size=20,
+            key="upload",
+        )
+    pasted = pasted_picture(key="paste")
+    with st.popover("Photograph", icon=":material/photo_camera:"):
+        photographed = st.camera_input("Photograph", label_visibility="collapsed", key="camera")
+    for data in (
+        pasted,
+        photographed.getvalue() if photographed else None,
+        uploaded.getvalue() if uploaded else None,
+    ):
+        if data is not None and hashlib.sha256(data).hexdigest() not in _seen_pictures():
+            _seen_pictures().append(hashlib.sha256(data).hexdigest())
+            kept = st.session_state.own_picture = data
+            break
+    if kept is not None:
+        _show_picture(kept)
+        if st.button("Remove the picture", icon=":material/close:", type="tertiary"):
+            del st.session_state.own_picture
+            st.rerun()
+    text = _instruction()
+    if kept is None and not text:
+        st.info("Give a picture, an instruction, or both.")
+        return None
+    exclude = st.session_state.get("own_picture_is_hit", False)
+    return ChosenQuery(kept, text, exclude_query_image=bool(exclude and kept is not None))
+
+
+def use_as_query(data: bytes) -> None:
+    """Make a picture of the gallery the next query ("more like this")."""
+    st.session_state.source = "own"
+    st.session_state.own_picture = data
+    st.session_state.own_picture_is_hit = True
+    st.session_state.text = ""
+    st.session_state.text_of = None
+
+
+def _instruction() -> str:
+    text: str = st.text_area(
+        "Instruction",
+        key="text",
+        bind="query-params",
+        height=80,
+        max_chars=2000,
+        placeholder="phone case with this image theme",
+    )
+    return text.strip()
+
+
+def _seen_pictures() -> list[str]:
+    seen: list[str] = st.session_state.setdefault("seen_pictures", [])
+    return seen
+
+
+def _go_button(label: str, icon: str, query_id: str) -> None:
+    def go() -> None:
+        st.session_state.query = query_id
+        _forget_text()
+
+    st.button(label, icon=icon, on_click=go)
+
+
+def _browse(eval_set: EvalSet) -> None:
+    categories = sorted({query.category for query in eval_set.queries if query.category})
+    wanted = None
+    if categories:
+        wanted = st.pills("Category", categories, format_func=escaped, key="browse_category")
+    matching = [q for q in eval_set.queries if wanted is None or q.category == wanted]
+    pages = -(-len(matching) // PER_PAGE)
+    page = st.pagination(max(1, pages), key=f"browse_page_{wanted}")
+    tiles = [
+        Tile(
+            id=query.query_id,
+            src=data_url(query.image, 120) if query.image else None,
+            label=f"{query.query_id}: {query.text or 'picture alone'}",
+            caption=query.text or "(picture alone)",
+            missing="" if query.image else "text",
+        )
+        for query in matching[(page - 1) * PER_PAGE : page * PER_PAGE]
+    ]
+    clicked = picture_grid(tiles, key=f"browse_{wanted}_{page}")
+    if clicked:
+        st.session_state.next_query = clicked
+        st.rerun()
+
+
+def apply_pending() -> None:
+    """Take over a choice made below the widgets that show it; call before they are drawn."""
+    clicked = st.session_state.pop("next_query", None)
+    if clicked:
+        st.session_state.query = clicked
+        _forget_text()
+    data = st.session_state.pop("next_picture", None)
+    if data:
+        use_as_query(data)
+    like = st.query_params.pop("like", None)
+    if like:
+        collection, _, image_id = like.partition(":")
+        _search_like(collection, image_id)
+
+
+def _search_like(collection: str, image_id: str) -> None:
+    """A link from the Gallery page: a picture of a collection, searched in that collection."""
+    row = resources.index(resources.uri(), collection).get([image_id], ["path"]).get(image_id)
+    if row is None:
+        raise MmragError(f"The collection {collection} holds no image {image_id} any more.")
+    use_as_query(read_bytes(row["path"]))
+    st.session_state.left_collection = st.session_state.right_collection = collection
+
+
+def _forget_query() -> None:
+    st.session_state.pop("query", None)
+    _forget_text()
+
+
+def _forget_text() -> None:
+    st.session_state.text_of = None
+
+
+def _show_picture(image: ImageSource) -> None:
+    url = data_url(image, 320)
+    if url is None:
+        st.warning("This picture cannot be read. Choose another one.", icon=":material/error:")
+        return
+    st.image(url, width=220, alt="the query picture")

@@ -1,0 +1,240 @@
+"""One of the two sides of the search page: its configuration and its results."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from mmrag.demo import drawings_only
+from mmrag.types import SearchResult
+from mmrag.ui import resources, url
+from mmrag.ui.picture_grid import picture_grid
+from mmrag.ui.tiles import first_right, hit_tiles, judged
+
+if TYPE_CHECKING:
+    from mmrag.index.image_index import CollectionInfo
+    from mmrag.ui.panels.query_input import ChosenQuery
+
+SIDES = ("left", "right")
+RESULTS_KEPT = 20
+CANDIDATES = 20
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What one side searches and how."""
+
+    collection: CollectionInfo
+    reranker: resources.RerankerChoice
+    k: int
+
+    @property
+    def candidates(self) -> int:
+        """How many hits are retrieved: what is shown, and what a reranker sees."""
+        return max(self.k, CANDIDATES) if self.reranker.name else self.k
+
+    def key(self) -> str:
+        """Identifies the configuration and the state of its collection."""
+        c, r = self.collection, self.reranker
+        return f"{c.name}|{c.fingerprint}|{c.rows}|{r.name}|{r.presentation}|{self.k}"
+
+    def title(self) -> str:
+        """In words."""
+        return f"{self.collection.encoder}, {self.reranker.label}"
+
+
+def configure(side: str, found: dict[str, CollectionInfo]) -> Configuration:
+    """Draw one side's choices."""
+    choices = resources.reranker_choices()
+    names = list(found)
+    suggested = suggestion(side, found)
+    url.before(f"{side}_collection", names, suggested[0])
+    st.selectbox(
+        "Encoder and collection",
+        names,
+        format_func=lambda n: f"{found[n].encoder} · {readable(n)} ({found[n].rows:,})",
+        key=f"{side}_collection",
+        persist_state="session",
+    )
+    collection = url.after(f"{side}_collection", suggested[0])
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        url.before(f"{side}_rerank", list(choices), suggested[1])
+        st.selectbox(
+            "Reranking",
+            list(choices),
+            format_func=lambda key: choices[key].label,
+            key=f"{side}_rerank",
+            persist_state="session",
+        )
+        reranker = url.after(f"{side}_rerank", suggested[1])
+        k = st.number_input("Hits", 1, 50, 9, key=f"{side}_k", bind="query-params", width=110)
+    return Configuration(found[collection], choices[reranker], int(k))
+
+
+def readable(collection: str) -> str:
+    """An eval set's own collection by the set's name, any other as it is called."""
+    match = re.fullmatch(r"eval_(.+)_[0-9a-f]{12}(_[a-z]+)?", collection)
+    return match[1] + (match[2] or "").replace("_", ", ") if match else collection
+
+
+def suggestion(side: str, found: dict[str, CollectionInfo]) -> tuple[str, str]:
+    """What a first visitor sees: the same search without and with reranking, if possible."""
+    names = list(found)
+    clip = [name for name, info in found.items() if info.encoder == "demo-clip"]
+    best = [name for name, info in found.items() if info.encoder == "demo"]
+    if clip and best:
+        return clip[0], "none" if side == "left" else "encoder:demo"
+    return names[0], "none"
+
+
+def swap() -> None:
+    """Exchange the two sides."""
+    for part in ("collection", "rerank", "k"):
+        left, right = f"left_{part}", f"right_{part}"
+        state = st.session_state
+        state[left], state[right] = state[right], state[left]
+
+
+def copy_left() -> None:
+    """Give the right side the left side's configuration ("same but ...")."""
+    for part in ("collection", "rerank", "k"):
+        st.session_state[f"right_{part}"] = st.session_state[f"left_{part}"]
+
+
+def results() -> OrderedDict[str, SearchResult]:
+    """This visitor's latest results; nothing is searched twice."""
+    kept: OrderedDict[str, SearchResult] = st.session_state.setdefault("results", OrderedDict())
+    return kept
+
+
+def search(configuration: Configuration, chosen: ChosenQuery) -> SearchResult:
+    """The result, from this session when it is there."""
+    from mmrag.search.searcher import Searcher
+
+    key = f"{configuration.key()}|{chosen.digest()}"
+    kept = results()
+    if key in kept:
+        kept.move_to_end(key)
+        return kept[key]
+    info = configuration.collection
+    encoder = resources.encoder(info.encoder)
+    searcher = Searcher(resources.index(resources.uri(), info.name), encoder)
+    query = chosen.query()
+    with resources.model_turn():
+        began = time.perf_counter()
+        vectors = searcher.encode([query])
+        encoded = time.perf_counter()
+    searching = time.perf_counter()
+    [hits] = searcher.search_vectors(
+        [query],
+        vectors,
+        configuration.candidates,
+        exclude_query_image=chosen.exclude_query_image,
+    )
+    times = {"encode": encoded - began, "search": time.perf_counter() - searching}
+    result = SearchResult(query, hits, {stage: 1000 * s for stage, s in times.items()})
+    name = configuration.reranker.name
+    if name and result.hits:
+        reranker = resources.reranker(name, configuration.reranker.presentation)
+        if configuration.reranker.costs_money:
+            result = reranker.rerank(result)
+        else:
+            with resources.model_turn():
+                result = reranker.rerank(result)
+    stages = {n: ms for n, ms in result.timings_ms.items() if n != "total"}
+    result = replace(result, timings_ms={**stages, "total": sum(stages.values())})
+    kept[key] = result
+    while len(kept) > RESULTS_KEPT:
+        kept.popitem(last=False)
+    return result
+
+
+def show(
+    side: str, view: str, configuration: Configuration, result: SearchResult, chosen: ChosenQuery
+) -> str | None:
+    """Draw one side's result; returns the id of the picture that was clicked."""
+    st.text(configuration.title())
+    query_id = chosen.eval_query.query_id if chosen.eval_query else None
+    right = judged(result, chosen.eval_set, query_id)
+    notes = [first_right(result.hits, right), f"{result.timings_ms.get('total', 0):.0f} ms"]
+    st.caption(" · ".join(note for note in notes if note))
+    _report(result)
+    note = drawings_only(configuration.collection.encoder, (hit.path for hit in result.hits))
+    if note:
+        st.caption(
+            ":material/info: The shipped encoders know the catalogue's drawings only.", help=note
+        )
+    if not result.hits:
+        st.info("No hits: the collection is empty.")
+        return None
+    if view == "pictures":
+        return picture_grid(hit_tiles(result.hits[: configuration.k], right), key=f"{side}_grid")
+    if view == "panorama":
+        st.image(panorama(result), width="stretch", alt="query and candidates in a grid")
+        if result.rerank is not None:
+            st.caption("In the order of retrieval, as the reranker saw them.")
+    elif view == "timings":
+        _timings(result)
+    return None
+
+
+def panorama(result: SearchResult) -> bytes:
+    """The grid as the reranker saw it: candidates in the order of retrieval, as JPEG."""
+    from mmrag.images.grid import encode_grid, result_grid
+
+    hits = sorted(result.hits, key=lambda hit: hit.retrieval_rank)
+    columns = max(1, math.ceil(math.sqrt(len(hits))))
+    return encode_grid(result_grid(replace(result, hits=hits), columns=columns))
+
+
+def _report(result: SearchResult) -> None:
+    report = result.rerank
+    if report is None:
+        return
+    if result.explanation:
+        with st.container(border=True):
+            st.caption("Why the first is best")
+            st.text(result.explanation)
+    if report.status != "complete":
+        words = "The order of retrieval stands." if report.status == "failed" else "Repaired."
+        st.warning(f"Reranking: {report.status}. {words}", icon=":material/info:")
+        for problem in report.problems:
+            st.text(problem)
+    used = report.usage
+    if used.prompt_tokens or used.cached:
+        cost = "no price known" if used.cost_usd is None else f"{used.cost_usd:.4f} USD"
+        st.caption(
+            f"{used.prompt_tokens + used.completion_tokens:,} tokens, {cost}"
+            + (f", {used.cached} answers from the cache" if used.cached else "")
+        )
+
+
+def _timings(result: SearchResult) -> None:
+    import altair as alt
+    import pandas as pd
+
+    stages = [
+        {"stage": stage, "ms": round(ms, 1), "order": i}
+        for i, (stage, ms) in enumerate(result.timings_ms.items())
+        if stage != "total"
+    ]
+    chart = (
+        alt.Chart(pd.DataFrame(stages))
+        .mark_bar(cornerRadius=3, height=26)
+        .encode(
+            x=alt.X("ms:Q", stack="zero", title="milliseconds"),
+            color=alt.Color("stage:N", title=None, sort=[str(s["stage"]) for s in stages]),
+            order="order:Q",
+            tooltip=["stage:N", "ms:Q"],
+        )
+        .properties(height=90)
+    )
+    st.altair_chart(chart, width="stretch")
+    words = [f"{s['stage']} {s['ms']} ms" for s in stages]
+    st.caption(" · ".join(words))
