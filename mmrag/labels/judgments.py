@@ -1,0 +1,259 @@
+"""Judgments as they were given: one row each, with judge, grade and time.
+
+They are kept in `qrels/judgments.jsonl` beside `qrels/test.tsv`. Rows are only ever added, so no
+judge's last word is lost; `test.tsv` holds what the rows come to, for every tool that reads BEIR.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import orjson
+
+from mmrag.errors import EvalSetError
+from mmrag.eval_sets.eval_set import read_qrels
+from mmrag.eval_sets.records import Qrels, RecordError, is_plain_id
+
+Kind = Literal["imported", "model", "person", "settled"]
+# A later kind overrules an earlier one.
+KINDS: tuple[Kind, ...] = ("model", "imported", "person", "settled")
+GRADES = {"wrong": 0, "partly": 1, "right": 2}
+IMPORTED = "imported"
+MAX_JUDGE, MAX_REASON = 100, 2000
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """One word of one judge; `grade` is None where an earlier one is taken back.
+
+    `judge` is a person's or a model's name, `time` ISO 8601 in UTC, `reason` what the judge said.
+    """
+
+    query_id: str
+    image_id: str
+    grade: int | None
+    judge: str
+    kind: Kind = "person"
+    time: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """People who graded one image differently: judge to grade."""
+
+    query_id: str
+    image_id: str
+    grades: dict[str, int]
+
+
+class JudgmentLog:
+    """The judgments of one eval set; several processes may add to it at once.
+
+    Args:
+        folder: of the eval set.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._qrels = Path(folder) / "qrels"
+        self.path = self._qrels / "judgments.jsonl"
+        self.table = self._qrels / "test.tsv"
+
+    def rows(self) -> list[Judgment]:
+        """All rows, oldest first; what stands in `test.tsv` alone counts as imported.
+
+        Raises:
+            EvalSetError: a row is damaged; names file and line. A last line that was cut off while
+                it was written is passed over.
+        """
+        return self._read()[0]
+
+    def add(self, judgments: Iterable[Judgment]) -> None:
+        """Add rows and bring `test.tsv` up to date; both are on the disk when it returns.
+
+        Raises:
+            EvalSetError: a grade or a name that cannot be stored, or files that cannot be written.
+        """
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        new = [_checked(one, now) for one in judgments]
+        if not new:
+            return
+        try:
+            with self._locked():
+                rows, missing, cut = self._read()
+                self._append([*missing, *new], cut)
+                self._write_table(current([*rows, *new]))
+        except OSError as error:
+            raise EvalSetError(
+                f"The judgments in {self._qrels} cannot be written: {error.strerror or error}."
+            ) from error
+
+    def _read(self) -> tuple[list[Judgment], list[Judgment], bool]:
+        """Rows, those of them that are not in the file yet, and whether its last line is cut."""
+        data = self.path.read_bytes() if self.path.exists() else b""
+        lines = data.split(b"\n")
+        cut = bool(lines[-1])
+        rows = [
+            _parse(self.path, number, line)
+            for number, line in enumerate(lines[:-1], start=1)
+            if line.strip()
+        ]
+        standing = read_qrels(self.table) if self.table.exists() else {}
+        known = current(rows)
+        missing = [
+            Judgment(query_id, image_id, grade, IMPORTED, "imported")
+            for query_id, grades in standing.items()
+            for image_id, grade in grades.items()
+            if known.get(query_id, {}).get(image_id) != grade
+        ]
+        # A table that was edited by hand since: what it says now is somebody's last word.
+        if rows and missing:
+            missing = [
+                Judgment(m.query_id, m.image_id, m.grade, IMPORTED, "settled") for m in missing
+            ]
+        return [*rows, *missing], missing, cut
+
+    def _append(self, judgments: Sequence[Judgment], cut: bool) -> None:
+        if cut:
+            data = self.path.read_bytes()
+            os.truncate(self.path, data.rfind(b"\n") + 1)
+        with self.path.open("ab") as out:
+            out.writelines(
+                orjson.dumps(_record(one), option=orjson.OPT_APPEND_NEWLINE) for one in judgments
+            )
+            out.flush()
+            os.fsync(out.fileno())
+
+    def _write_table(self, qrels: Qrels) -> None:
+        part = self.table.with_name(self.table.name + ".part")
+        with part.open("wb") as out:
+            out.write(b"query-id\tcorpus-id\tscore\n")
+            for query_id, grades in qrels.items():
+                for image_id, grade in grades.items():
+                    out.write(f"{query_id}\t{image_id}\t{grade}\n".encode())
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(self.table)
+        folder = os.open(self._qrels, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._qrels.mkdir(parents=True, exist_ok=True)
+        with (self._qrels / ".judgments.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def current(rows: Iterable[Judgment]) -> Qrels:
+    """What rows come to: query id to image id to grade.
+
+    A settled conflict overrules people, people overrule imported labels, these a model's. Within
+    a kind the last word of each judge stands, and of several judges the latest.
+    """
+    qrels: Qrels = {}
+    for (query_id, image_id), words in _last_words(rows).items():
+        for kind in reversed(KINDS):
+            said = [one.grade for one in words.values() if one.kind == kind]
+            grades = [grade for grade in said if grade is not None]
+            if grades:
+                qrels.setdefault(query_id, {})[image_id] = grades[-1]
+                break
+    return qrels
+
+
+def conflicts(rows: Iterable[Judgment]) -> list[Conflict]:
+    """Images that people graded differently and nobody has settled since."""
+    found = []
+    for (query_id, image_id), words in _last_words(rows).items():
+        if any(one.kind == "settled" and one.grade is not None for one in words.values()):
+            continue
+        grades = {
+            one.judge: one.grade
+            for one in words.values()
+            if one.kind == "person" and one.grade is not None
+        }
+        if len(set(grades.values())) > 1:
+            found.append(Conflict(query_id, image_id, grades))
+    return found
+
+
+def grades_of(rows: Iterable[Judgment], judge: str) -> dict[tuple[str, str], int]:
+    """(query id, image id) to the last grade that one judge gave."""
+    return {
+        pair: one.grade
+        for pair, words in _last_words(rows).items()
+        for one in words.values()
+        if one.judge == judge and one.grade is not None
+    }
+
+
+def judges(rows: Iterable[Judgment]) -> dict[str, Kind]:
+    """Judge to kind, in the order in which they first spoke."""
+    found: dict[str, Kind] = {}
+    for one in rows:
+        found.setdefault(one.judge, one.kind)
+    return found
+
+
+def _last_words(
+    rows: Iterable[Judgment],
+) -> dict[tuple[str, str], dict[tuple[str, Kind], Judgment]]:
+    """Per query and image each judge's last row, in the order in which they were given."""
+    words: dict[tuple[str, str], dict[tuple[str, Kind], Judgment]] = {}
+    for one in rows:
+        said = words.setdefault((one.query_id, one.image_id), {})
+        said.pop((one.judge, one.kind), None)
+        said[one.judge, one.kind] = one
+    return words
+
+
+def _checked(one: Judgment, now: str) -> Judgment:
+    if not (is_plain_id(one.query_id) and is_plain_id(one.image_id)):
+        raise EvalSetError(
+            f"The judgment of {one.image_id!r} for {one.query_id!r} cannot be stored: an id is "
+            "empty or holds a tab or a line break."
+        )
+    if one.grade is not None and not 0 <= one.grade <= 9:
+        raise EvalSetError(f"A grade is a whole number from 0 to 9, not {one.grade}.")
+    judge = " ".join(one.judge.split())
+    if not judge or len(judge) > MAX_JUDGE or not judge.isprintable():
+        raise EvalSetError(f"A judge's name has 1 to {MAX_JUDGE} printable characters.")
+    reason = one.reason[:MAX_REASON]
+    return Judgment(one.query_id, one.image_id, one.grade, judge, one.kind, one.time or now, reason)
+
+
+def _record(one: Judgment) -> dict[str, Any]:
+    record = asdict(one)
+    return {key: value for key, value in record.items() if value != "" or key == "judge"}
+
+
+def _parse(path: Path, number: int, line: bytes) -> Judgment:
+    try:
+        values = orjson.loads(line)
+        one = Judgment(
+            values["query_id"],
+            values["image_id"],
+            values["grade"],
+            values["judge"],
+            cast(Kind, values.get("kind", "person")),
+            values.get("time", ""),
+            values.get("reason", ""),
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(path, number, f"not a judgment ({type(error).__name__})") from None
+    texts = (one.query_id, one.image_id, one.judge, one.time, one.reason)
+    grade_fits = one.grade is None or type(one.grade) is int
+    if not all(isinstance(text, str) for text in texts) or not grade_fits or one.kind not in KINDS:
+        raise RecordError(path, number, "not a judgment")
+    return one
