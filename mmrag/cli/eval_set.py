@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from mmrag.cli import labels
 from mmrag.cli.options import json_option, print_json, printable
 from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalSet
@@ -21,7 +22,11 @@ SHOWN_MISSING, SHOWN_PROBLEMS = 5, 50
 
 @click.group(name="eval-set")
 def eval_set() -> None:
-    """Import, check and describe labelled query sets."""
+    """Import, make, label, check and describe query sets."""
+
+
+for _command in labels.COMMANDS:
+    eval_set.add_command(_command)
 
 
 @eval_set.command(name="import")

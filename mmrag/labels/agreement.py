@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from mmrag.metrics.statistics import LEVEL, RESAMPLES, Floats, generator
 
 Weights = Literal["none", "linear", "quadratic"]
+Item = TypeVar("Item", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Agreement:
 
 
 def agreement(
-    first: Mapping[Hashable, int],
-    second: Mapping[Hashable, int],
+    first: Mapping[Item, int],
+    second: Mapping[Item, int],
     weights: Weights = "none",
     seed: int = 0,
 ) -> Agreement:

@@ -1,0 +1,281 @@
+"""`eval-set judge`, `draft`, `agreement`, `merge`, `split`, `sample`, `dedupe`: labels."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mmrag.cli.options import json_option, print_json, printable
+from mmrag.errors import MmragError
+
+if TYPE_CHECKING:
+    from mmrag.eval_sets.eval_set import EvalSet
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("folder", type=_FOLDER)
+@click.option(
+    "--run",
+    "runs",
+    multiple=True,
+    required=True,
+    metavar="RUN",
+    help="A stored run whose first hits are judged; repeat it to compare several.",
+)
+@click.option("--depth", type=click.IntRange(1, 100), default=10, show_default=True)
+@click.option("--judge", metavar="NAME", help="Your name. Default: the account's.")
+@click.option("--limit", type=click.IntRange(1), help="Stop after this many judgments.")
+def judge(
+    folder: Path, runs: tuple[str, ...], depth: int, judge: str | None, limit: int | None
+) -> None:
+    """Judge the first hits of runs by hand, picture by picture.
+
+    Type 3 for right, 2 for partly, 1 for wrong, Enter to skip, u to undo, q to stop. Each word is
+    stored at once. The Judge page of the dashboard does the same with pictures beside each other.
+
+    \b
+    Example:
+      mmrag eval-set judge my-set --run 20261127 --run 20261128 --judge Ada
+    """
+    from mmrag.eval_sets.eval_set import EvalSet
+    from mmrag.labels.judgments import GRADES, Judgment, JudgmentLog
+    from mmrag.labels.session import JudgingSession
+    from mmrag.runs.store import RunStore
+
+    name = judge or getpass.getuser()
+    eval_set = EvalSet.load(folder)
+    with RunStore() as store:
+        loaded = [store.load(store.find(one)) for one in runs]
+    session = JudgingSession.of_runs(eval_set, loaded, depth, name)
+    log = JudgmentLog(folder)
+    keys = {"1": GRADES["wrong"], "2": GRADES["partly"], "3": GRADES["right"]}
+    queries = {query.query_id: query for query in eval_set.queries}
+    paths = {image.image_id: image.path for image in eval_set.images}
+    given: list[tuple[str, str]] = []
+    pending = session.pending()
+    click.echo(f"{len(pending)} to judge as {printable(name)}; q stops.")
+    place = 0
+    while place < len(pending) and (limit is None or len(given) < limit):
+        query_id, image_id = pending[place]
+        query = queries[query_id]
+        asked = " + ".join(filter(None, (query.image, query.text)))
+        click.echo(f"\n[{place + 1}/{len(pending)}] {printable(asked)}")
+        click.echo(f"  -> {printable(paths[image_id])}")
+        answer = click.prompt("  3 right, 2 partly, 1 wrong", default="", show_default=False)
+        if answer == "q":
+            break
+        if answer == "u" and given:
+            query_id, image_id = given.pop()
+            log.add([Judgment(query_id, image_id, None, name)])
+            place = pending.index((query_id, image_id))
+            continue
+        if answer in keys:
+            log.add([Judgment(query_id, image_id, keys[answer], name)])
+            given.append((query_id, image_id))
+        place += 1
+    click.echo(f"{len(given)} judged; {len(session.pending())} are left.")
+    for line in session.verdicts():
+        click.echo(line)
+
+
+@click.command()
+@click.argument("collection")
+@click.option("--out", type=_FOLDER, required=True, help="The eval set; made where it is new.")
+@click.option("--queries", type=click.IntRange(1), default=200, show_default=True)
+@click.option("--uri", metavar="U", help="As for `index`.")
+@click.option(
+    "--near-duplicate",
+    type=click.FloatRange(-1, 1),
+    help="Leave out pairs with at least this cosine. Default: what fits the encoder.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the choice of pairs.")
+@json_option
+def draft(
+    collection: str,
+    out: Path,
+    queries: int,
+    uri: str | None,
+    near_duplicate: float | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Propose composed queries from a collection's own pictures.
+
+    Pairs of pictures at several distances, and an instruction from what differs in their
+    metadata. Nothing counts before a person has accepted it, on the Judge page of the dashboard.
+
+    \b
+    Example:
+      mmrag eval-set draft photos --out my-set --queries 200
+    """
+    from tqdm import tqdm
+
+    from mmrag.index.image_index import ImageIndex
+    from mmrag.labels.drafting import draft as propose
+    from mmrag.labels.drafting import set_of_collection
+
+    with ImageIndex.open(uri, collection=collection) as index:
+        eval_set = set_of_collection(index, out, out.resolve().name)
+        with tqdm(total=None, disable=not sys.stderr.isatty(), unit="pair") as bar:
+            made = propose(
+                index,
+                eval_set,
+                queries,
+                near_duplicate=near_duplicate,
+                seed=seed,
+                progress=bar.update,
+            )
+    if as_json:
+        print_json({"eval_set": str(out), "drafted": made})
+    else:
+        click.echo(f"{made} drafts wait in {printable(str(out))}; accept them on the Judge page.")
+
+
+@click.command()
+@click.argument("folder", type=_FOLDER)
+@json_option
+def agreement(folder: Path, as_json: bool) -> None:
+    """Say who judged how much, and how far each two judges agree.
+
+    Cohen's kappa with its 95 % interval, over what both have judged; weighted (linear) for grades.
+
+    \b
+    Example:
+      mmrag eval-set agreement my-set
+    """
+    from mmrag.labels.report import judge_report
+
+    report = judge_report(folder)
+    if as_json:
+        print_json(report)
+        return
+    click.echo(printable(report.sentence))
+    for pair in report.pairs:
+        low, high = pair.agreement.ci95
+        click.echo(
+            printable(
+                f"{pair.first} and {pair.second}: kappa {pair.agreement.kappa:.2f} "
+                f"[{low:.2f}, {high:.2f}], weighted {pair.weighted.kappa:.2f}, "
+                f"{pair.agreement.observed:.0%} the same, on {pair.agreement.items}"
+            )
+        )
+    for conflict in report.conflicts:
+        words = ", ".join(f"{judge} {grade}" for judge, grade in conflict.grades.items())
+        click.echo(printable(f"To settle: {conflict.query_id} {conflict.image_id}: {words}"))
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, type=_FOLDER)
+@click.option("--out", type=_FOLDER, required=True, help="Folder of the new set.")
+def merge(folders: tuple[Path, ...], out: Path) -> None:
+    """Make one eval set of several.
+
+    \b
+    Example:
+      mmrag eval-set merge shoes bags --out fashion
+    """
+    from mmrag.eval_sets.eval_set import EvalSet
+    from mmrag.labels import editing
+
+    _new(out)
+    _written(editing.merge([EvalSet.load(one) for one in folders], out, out.name))
+
+
+@click.command()
+@click.argument("folder", type=_FOLDER)
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    required=True,
+    metavar="NAME=SHARE",
+    help="A part and its share of the queries, e.g. dev=0.2; repeat it. Shares sum to 1.",
+)
+@click.option("--out", type=_FOLDER, required=True, help="The parts become folders in it.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw.")
+def split(folder: Path, parts: tuple[str, ...], out: Path, seed: int) -> None:
+    """Divide the queries into parts, each category in proportion.
+
+    \b
+    Example:
+      mmrag eval-set split my-set --part dev=0.3 --part test=0.7 --out my-parts
+    """
+    from mmrag.eval_sets.eval_set import EvalSet
+    from mmrag.labels import editing
+
+    shares = {}
+    for part in parts:
+        name, _, share = part.partition("=")
+        try:
+            shares[name] = float(share)
+        except ValueError:
+            raise click.UsageError(f"{part!r} is not NAME=SHARE, for example dev=0.2.") from None
+        if not name or Path(name).name != name or name in (".", ".."):
+            raise click.UsageError(f"{name!r} cannot be the name of a folder.")
+        _new(out / name)
+    for one in editing.split(EvalSet.load(folder), shares, out, seed):
+        _written(one)
+
+
+@click.command()
+@click.argument("folder", type=_FOLDER)
+@click.option("--queries", type=click.IntRange(1), required=True, help="How many to draw.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder of the new set.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw.")
+def sample(folder: Path, queries: int, out: Path, seed: int) -> None:
+    """Draw queries at random, each category in proportion; the gallery stays whole.
+
+    \b
+    Example:
+      mmrag eval-set sample my-set --queries 100 --out my-sample
+    """
+    from mmrag.eval_sets.eval_set import EvalSet
+    from mmrag.labels import editing
+
+    _new(out)
+    _written(editing.sample(EvalSet.load(folder), queries, out, seed))
+
+
+@click.command()
+@click.argument("folder", type=_FOLDER)
+@click.option("--out", type=_FOLDER, required=True, help="Folder of the new set.")
+def dedupe(folder: Path, out: Path) -> None:
+    """Keep each picture (by its bytes) and each query (picture and text) once.
+
+    \b
+    Example:
+      mmrag eval-set dedupe my-set --out my-set-once
+    """
+    from mmrag.eval_sets.eval_set import EvalSet
+    from mmrag.labels import editing
+
+    _new(out)
+    found = editing.dedupe(EvalSet.load(folder), out)
+    for what, gone in (("picture", found.images), ("query", found.queries)):
+        for one, stays in gone.items():
+            click.echo(printable(f"{what} {one}: as {stays}"))
+    _written(found.eval_set)
+
+
+COMMANDS = (judge, draft, agreement, merge, split, sample, dedupe)
+
+
+def _new(folder: Path) -> None:
+    if (folder / "eval_set.json").exists():
+        raise MmragError(f"There is an eval set in {folder} already; name another --out.")
+
+
+def _written(made: EvalSet) -> None:
+    made.save()
+    click.echo(
+        printable(
+            f"{made.folder}: {len(made.images):,} images, {len(made.queries):,} queries, "
+            f"{sum(map(len, made.qrels.values())):,} judgments"
+        )
+    )
