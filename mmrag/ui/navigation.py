@@ -16,6 +16,7 @@ WRONG_PASSWORD_SECONDS = 1.0
 PAGES = {
     "search": ("Search", ":material/image_search:"),
     "evaluate": ("Evaluate", ":material/play_circle:"),
+    "judge": ("Judge", ":material/rule:"),
     "runs": ("Runs", ":material/bar_chart:"),
     "speed": ("Speed", ":material/speed:"),
     "gallery": ("Gallery", ":material/grid_view:"),

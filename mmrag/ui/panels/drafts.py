@@ -1,0 +1,66 @@
+"""Drafted queries, accepted, edited or rejected one by one."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.images.thumbnails import data_url
+from mmrag.labels.drafts import Draft, DraftFile
+
+
+def drafts_panel(eval_set: EvalSet, file: DraftFile, judge: str) -> None:
+    """One draft after the other, with both pictures and the words between them."""
+    drafts = file.drafts()
+    waiting = [draft for draft in drafts if draft.state == "waiting"]
+    counts = {state: sum(d.state == state for d in drafts) for state in ("accepted", "rejected")}
+    st.text(
+        f"{len(waiting)} waiting, {counts['accepted']} accepted, {counts['rejected']} rejected."
+    )
+    if not waiting:
+        st.info("No draft is waiting. Propose some from a collection:")
+        st.code(
+            f"mmrag eval-set draft COLLECTION --out {eval_set.folder} --queries 200",
+            language="bash",
+        )
+        return
+    _draft(eval_set, file, waiting[0], judge)
+
+
+def _draft(eval_set: EvalSet, file: DraftFile, draft: Draft, judge: str) -> None:
+    shown = eval_set.present([draft.image_id, draft.target_id, *draft.negatives])
+
+    def picture(image_id: str, label: str) -> None:
+        src = data_url(shown[image_id].path, 480) if image_id in shown else None
+        st.text(label)
+        if src:
+            st.image(src)
+        else:
+            st.text(f"{image_id} cannot be read")
+
+    left, middle, right = st.columns([2, 2, 2])
+    with left:
+        picture(draft.image_id, "From this picture")
+    with right:
+        picture(draft.target_id, "to this one")
+    with middle:
+        text = st.text_area("Instruction", draft.text, key=f"draft text {draft.query_id}")
+        with st.container(horizontal=True):
+            accepted = st.button("Accept", type="primary", shortcut="a", key="draft_accept")
+            rejected = st.button("Reject", shortcut="x", key="draft_reject")
+        st.text(f"Proposed by {draft.by}. Keys: a accepts, x rejects.")
+        for paraphrase in draft.paraphrases:
+            st.text(f"or: {paraphrase}")
+    if draft.negatives:
+        st.text("Judged wrong with it, because they do not fit:")
+        for column, image_id in zip(
+            st.columns(max(5, len(draft.negatives))), draft.negatives, strict=False
+        ):
+            with column:
+                picture(image_id, "")
+    if accepted:
+        file.accept(draft.query_id, judge, text)
+        st.rerun()
+    if rejected:
+        file.reject(draft.query_id, judge)
+        st.rerun()
