@@ -20,10 +20,34 @@ def test_a_thumbnail_is_small_keeps_the_aspect_ratio_and_is_kept(tmp_path):
     path = picture(tmp_path / "a.png", "red")
     data = thumbnail(path, 100)
     assert Image.open(io.BytesIO(data)).size == (100, 50)
-    kept = list((config.home() / "cache" / "thumbnails").rglob("*.webp"))
-    assert [file.read_bytes() for file in kept] == [data]
-    kept[0].write_bytes(b"kept")
-    assert thumbnail(path, 100) == b"kept"
+    (kept,) = (config.home() / "cache" / "thumbnails").rglob("*.webp")
+    assert Image.open(kept).size == (100, 50), "what is kept is a picture too"
+    written = kept.stat().st_mtime_ns
+    assert thumbnail(path, 100) == data
+    assert kept.stat().st_mtime_ns == written, "the one that is kept was used"
+
+
+def _cut(data):
+    return data[: len(data) // 2]
+
+
+def _zeros(data):
+    return bytes(len(data))
+
+
+def _one_bit(data):
+    return data[:40] + bytes([data[40] ^ 1]) + data[41:]
+
+
+@pytest.mark.parametrize("damage", [_cut, _zeros, _one_bit, lambda data: b""])
+def test_a_damaged_thumbnail_is_made_anew(tmp_path, damage):
+    path = picture(tmp_path / "a.png", "red")
+    data = thumbnail(path, 100)
+    (kept,) = (config.home() / "cache" / "thumbnails").rglob("*.webp")
+    whole = kept.read_bytes()
+    kept.write_bytes(damage(whole))
+    assert thumbnail(path, 100) == data
+    assert kept.read_bytes() == whole, "it is mended on the disk too"
 
 
 def test_a_changed_picture_gets_a_new_thumbnail(tmp_path):

@@ -166,6 +166,7 @@ class ShardFolder:
                 try:
                     part.write(data)
                     part.flush()
+                    os.fsync(part.fileno())
                     os.fchmod(part.fileno(), 0o644)
                     os.replace(part.name, Path(self.root) / name)
                 except BaseException:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrag.errors import CheckpointError
+from mmrag.system.durable import replacing, write_file
 
 if TYPE_CHECKING:
     import torch
@@ -124,17 +125,14 @@ def write_safetensors(module: torch.nn.Module, path: Path) -> None:
     from safetensors.torch import save_file
 
     state = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
-    part = path.with_name(path.name + ".part")
-    save_file(state, part)
-    os.replace(part, path)
+    with replacing(path) as part:
+        save_file(state, part)
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:
     """Write `config.json`, whose presence makes a folder an encoder: call it last."""
-    part = folder / "config.json.part"
     card = {"format": "mmrag-encoder", **card}
-    part.write_text(json.dumps(card, indent=1, sort_keys=True), encoding="utf-8")
-    os.replace(part, folder / "config.json")
+    write_file(folder / "config.json", json.dumps(card, indent=1, sort_keys=True))
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from mmrag.encoders.checkpoints import (
 )
 from mmrag.errors import CheckpointError, MmragError
 from mmrag.images.decode import Pixels, resize_and_crop
+from mmrag.system.durable import write_file
 
 if TYPE_CHECKING:
     from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
@@ -296,7 +297,7 @@ def _write_config(
     folder: Path, architecture: Mapping[str, Any], preprocess: Mapping[str, Any]
 ) -> None:
     config = {"model_cfg": architecture, "preprocess_cfg": preprocess}
-    (folder / _CONFIG_FILE).write_text(json.dumps(config, indent=1), encoding="utf-8")
+    write_file(folder / _CONFIG_FILE, json.dumps(config, indent=1))
 
 
 def fetch_published(

@@ -22,6 +22,7 @@ from mmrag.eval_sets.records import (
     read_records,
 )
 from mmrag.galleries.gallery import Gallery
+from mmrag.system.durable import replacing
 from mmrag.system.files import LEAVES_ROOT, absent_files
 from mmrag.types import GalleryImage, Query, Skipped
 
@@ -290,8 +291,5 @@ def _json_line(record: dict[str, Any]) -> bytes:
 
 
 def _write(path: Path, lines: Iterable[bytes]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as out:
+    with replacing(path) as part, part.open("wb") as out:
         out.writelines(lines)
-    part.replace(path)

@@ -12,6 +12,7 @@ import numpy as np
 
 from mmrag.errors import ImageError, MmragError
 from mmrag.images.decode import ImageSource, Pixels, load_image
+from mmrag.system.durable import write_file
 
 if TYPE_CHECKING:
     from mmrag.types import SearchResult
@@ -76,8 +77,7 @@ def save_grid(pixels: Pixels, path: str | os.PathLike[str]) -> None:
         raise MmragError(f"A grid is written as .jpg, .png or .webp, not as {extension or path!r}.")
     data = encode_grid(pixels, extension)
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_bytes(data)
+        write_file(Path(path), data)
     except OSError as error:
         raise MmragError(f"{path} cannot be written: {error.strerror or error}.") from error
 

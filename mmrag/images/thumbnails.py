@@ -6,7 +6,9 @@ import base64
 import hashlib
 import io
 import os
+import struct
 import tempfile
+import zlib
 from pathlib import Path
 
 from PIL import Image
@@ -16,13 +18,16 @@ from mmrag.errors import ImageError
 from mmrag.images.decode import ImageSource, load_image
 
 SIDE = 240
+# Stands behind the picture's own bytes, where programs that show WebP do not look.
+_CHECK = struct.Struct(">I")
 
 
 def thumbnail(source: ImageSource, side: int = SIDE) -> bytes:
     """A picture within `side` × `side` pixels, as WebP.
 
     Thumbnails of files are kept under `MMRAG_HOME/cache/thumbnails`, by path, size and time of the
-    last change; those of uploads (bytes, Pillow images) are not kept.
+    last change, each with a checksum: one that was damaged is made anew. Those of uploads (bytes,
+    Pillow images) are not kept.
 
     Raises:
         ImageError: the picture cannot be read.
@@ -36,11 +41,10 @@ def thumbnail(source: ImageSource, side: int = SIDE) -> bytes:
         raise ImageError(f"{error.strerror or error}") from error
     key = hashlib.sha256(f"{path}\0{seen.st_mtime_ns}\0{seen.st_size}\0{side}".encode()).hexdigest()
     kept = config.home() / "cache" / "thumbnails" / key[:2] / f"{key[2:]}.webp"
-    try:
-        return kept.read_bytes()
-    except OSError:
+    data = _kept(kept)
+    if data is None:
         data = _shrink(path, side)
-    _keep(kept, data)
+        _keep(kept, data)
     return data
 
 
@@ -60,12 +64,22 @@ def _shrink(source: ImageSource, side: int) -> bytes:
     return out.getvalue()
 
 
+def _kept(path: Path) -> bytes | None:
+    """What `_keep` wrote, or None when it is not there or no longer whole."""
+    try:
+        held = path.read_bytes()
+    except OSError:
+        return None
+    data, check = held[: -_CHECK.size], held[-_CHECK.size :]
+    return data if data and check == _CHECK.pack(zlib.crc32(data)) else None
+
+
 def _keep(path: Path, data: bytes) -> None:
     """Write as a whole or not at all; a state folder that cannot be written to only costs time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(data)
+            file.write(data + _CHECK.pack(zlib.crc32(data)))
         os.replace(file.name, path)
     except OSError:
         return

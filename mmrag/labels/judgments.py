@@ -20,6 +20,7 @@ import orjson
 from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import read_qrels
 from mmrag.eval_sets.records import Qrels, RecordError, is_plain_id
+from mmrag.system.durable import replacing
 
 Kind = Literal["imported", "model", "person", "settled"]
 # A later kind overrules an earlier one.
@@ -132,20 +133,11 @@ class JudgmentLog:
             os.fsync(out.fileno())
 
     def _write_table(self, qrels: Qrels) -> None:
-        part = self.table.with_name(self.table.name + ".part")
-        with part.open("wb") as out:
+        with replacing(self.table) as part, part.open("wb") as out:
             out.write(b"query-id\tcorpus-id\tscore\n")
             for query_id, grades in qrels.items():
                 for image_id, grade in grades.items():
                     out.write(f"{query_id}\t{image_id}\t{grade}\n".encode())
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(self.table)
-        folder = os.open(self._qrels, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +12,13 @@ from mmrag import config
 from mmrag.encoders.encoder import Encoder, Prepared, Vectors
 from mmrag.errors import ImageError
 from mmrag.images.decode import read_bytes
-from mmrag.vision.cache import open_database
+from mmrag.system.sqlite import open_cache
 
 _MOST_PARAMETERS = 500
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS embeddings (encoder TEXT, content_hash TEXT, "
+    "vector BLOB NOT NULL, PRIMARY KEY (encoder, content_hash)) WITHOUT ROWID"
+)
 
 
 class EmbeddingCache:
@@ -72,7 +74,7 @@ class EmbeddingCache:
         self._vectors.update(fresh)
         if self.disk and fresh:
             name = self.encoder.info.fingerprint
-            with self._open() as connection:
+            with open_cache(self.path, _TABLE) as connection:
                 connection.executemany(
                     "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)",
                     [(name, digest, vector.tobytes()) for digest, vector in fresh.items()],
@@ -83,7 +85,7 @@ class EmbeddingCache:
         if not self.path.is_file():
             return {}
         loaded: dict[str, Vectors] = {}
-        with self._open() as connection:
+        with open_cache(self.path, _TABLE) as connection:
             for start in range(0, len(digests), _MOST_PARAMETERS):
                 some = digests[start : start + _MOST_PARAMETERS]
                 rows = connection.execute(
@@ -109,12 +111,3 @@ class EmbeddingCache:
                 return digest
             self._hashes[key] = digest
         return self._hashes[key]
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with open_database(
-            self.path,
-            "CREATE TABLE IF NOT EXISTS embeddings (encoder TEXT, content_hash TEXT, "
-            "vector BLOB NOT NULL, PRIMARY KEY (encoder, content_hash)) WITHOUT ROWID",
-        ) as connection:
-            yield connection

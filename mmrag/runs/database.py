@@ -97,7 +97,7 @@ class Database:
         def prepare(connection: Any, _: Any) -> None:
             connection.execute("PRAGMA busy_timeout = 30000")
             use_wal(connection)
-            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
 
         return engine

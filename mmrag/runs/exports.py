@@ -18,6 +18,7 @@ from mmrag.eval_sets.submissions import SUBMISSIONS
 from mmrag.runs.provenance import open_eval_set
 from mmrag.runs.run import RETRIEVAL, Run
 from mmrag.runs.trec import trec_lines
+from mmrag.system.durable import write_file
 from mmrag.system.spreadsheet import spreadsheet_cell
 
 FORMATS = ("trec", "csv", "json", "parquet", "html", *SUBMISSIONS)
@@ -76,13 +77,13 @@ def write_export(
     if len(files) == 1:
         name, data = files[0]
         target = out / name if out.is_dir() else out
-        _write(target, data)
+        write_file(target, data)
         return [target]
     if out.exists() and not out.is_dir():
         raise MmragError(f"{format} makes {len(files)} files, so {out} must be a folder.")
     out.mkdir(parents=True, exist_ok=True)
     for name, data in files:
-        _write(out / name, data)
+        write_file(out / name, data)
     return [out / name for name, _ in files]
 
 
@@ -183,13 +184,6 @@ def _submission(run: Run, format: str, stage: str) -> list[tuple[str, bytes]]:
         (name, json.dumps(content, ensure_ascii=False).encode() + b"\n")
         for name, content in module.submission(run.ranking(stage), eval_set, **more)
     ]
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    part.replace(path)
 
 
 def _values(value: Any) -> Any:

@@ -21,6 +21,7 @@ from mmrag.runs.provenance import eval_set_ref
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run
 from mmrag.runs.store import RunStore, new_run_id, now
 from mmrag.runs.trec import decoded
+from mmrag.system.durable import write_file
 
 # Lies in the folder of a set that was made here; no other set is ever removed.
 _MARK = "judgments_of.json"
@@ -66,7 +67,7 @@ def import_qrels(
     folder.mkdir(parents=True)
     try:
         mark = {"eval_set": eval_set.folder.name, "file": path.name}
-        (folder / _MARK).write_text(json.dumps(mark), encoding="utf-8")
+        write_file(folder / _MARK, json.dumps(mark))
         made.save()
     except BaseException:
         shutil.rmtree(folder)

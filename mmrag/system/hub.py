@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mmrag.errors import CheckpointError
+from mmrag.system.durable import own_part, settle
 
 _CHUNK = 1 << 20
 
@@ -17,6 +19,8 @@ def download_file(
     repository: str, file: str, target: Path, progress: Callable[..., Any] | None = None
 ) -> Path:
     """One file of a hub repository to `target`, through `target.part`.
+
+    Of several processes that want it at once one fetches it, and the others wait and use it.
 
     Raises:
         CheckpointError: it cannot be fetched, or its checksum is not the hub's.
@@ -34,12 +38,20 @@ def download_file(
         what = type(error).__name__ + (f" at {url}" if url else "")
         raise CheckpointError(f"{file} of {repository} cannot be fetched ({what}).") from error
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    _fetch(metadata.location, part, metadata.size, file, progress)
-    if not _checksum_fits(part, metadata.etag or ""):
-        part.unlink()
-        raise CheckpointError(f"{url} arrived damaged: its checksum is wrong; run it again.")
-    os.replace(part, target)
+
+    def say() -> None:
+        logging.getLogger(__name__).warning(
+            "%s is being downloaded by another process; waiting for it.", target.name
+        )
+
+    with own_part(target, say) as part:
+        if target.is_file():
+            return target
+        _fetch(metadata.location, part, metadata.size, file, progress)
+        if not _checksum_fits(part, metadata.etag or ""):
+            part.unlink()
+            raise CheckpointError(f"{url} arrived damaged: its checksum is wrong; run it again.")
+        settle(part, target)
     return target
 
 
@@ -50,7 +62,8 @@ def _fetch(
 
     done = part.stat().st_size if part.is_file() else 0
     if size is not None and done > size:
-        part.unlink()
+        # Emptied and not removed: the lock is on the file.
+        os.truncate(part, 0)
         done = 0
     if size is not None and done == size and size > 0:
         return

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
 
 from mmrag.errors import CheckpointError, MmragError
+from mmrag.system.durable import replacing
 
 STATE_FILE = "checkpoint.pt"
 
@@ -58,8 +58,6 @@ class TrainingState:
         before: dict[str, dict[str, float]],
     ) -> None:
         """Write the state; a write that is killed leaves the one before."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_name(STATE_FILE + ".part")
         held = {
             "key": self._key,
             "model": model.state_dict(),
@@ -68,15 +66,14 @@ class TrainingState:
             "before": before,
         }
         try:
-            torch.save(held, part)
+            with replacing(self.path) as part:
+                torch.save(held, part)
         # torch's own writer does not pass on what the system says.
         except RuntimeError as error:
-            part.unlink(missing_ok=True)
             raise MmragError(
                 f"{self.path} cannot be written, most likely for want of space; make room and run "
                 "this again. The state that was saved before is kept."
             ) from error
-        os.replace(part, self.path)
 
     def remove(self) -> None:
         """The training is finished."""

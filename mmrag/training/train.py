@@ -22,6 +22,7 @@ from mmrag.encoders.encoder import Encoder
 from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.evaluation.exact_search import hit_rates, rank_in_memory
+from mmrag.system.durable import write_file
 from mmrag.system.streaming import map_ahead
 from mmrag.training.batches import Batch, BatchMaker, Side
 from mmrag.training.models import EncoderFiles, open_model
@@ -206,7 +207,7 @@ def train(
         metrics_after=after,
     )
     log = {"encoder": encoder, "eval_set": eval_set.name, "settings": asdict(settings)}
-    (out / "training.json").write_text(json.dumps({**log, **asdict(report)}, indent=1))
+    write_file(out / "training.json", json.dumps({**log, **asdict(report)}, indent=1))
     model.to(torch.float16 if settings.half else torch.float32)
     files.save(out)
     state.remove()

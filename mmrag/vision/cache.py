@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
+import logging
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmrag import config
-from mmrag.errors import MmragError
-from mmrag.system.sqlite import use_wal
+from mmrag.system.sqlite import open_cache
+
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS responses "
+    "(key TEXT PRIMARY KEY, answer TEXT NOT NULL, created REAL NOT NULL) WITHOUT ROWID"
+)
 
 
 class ResponseCache:
@@ -33,49 +35,31 @@ class ResponseCache:
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The answer that `put` stored, or None."""
+        """The answer that `put` stored, or None; a damaged one is forgotten, to be asked anew."""
         if not self.path.is_file():
             return None
-        with self._open() as connection:
+        with open_cache(self.path, _TABLE) as connection:
             row = connection.execute(
                 "SELECT answer FROM responses WHERE key = ?", (key,)
             ).fetchone()
-        answer: dict[str, Any] | None = json.loads(row[0]) if row else None
-        return answer
+            if row is None:
+                return None
+            try:
+                answer = json.loads(row[0])
+            except (TypeError, ValueError):
+                answer = None
+            if isinstance(answer, dict):
+                return answer
+            connection.execute("DELETE FROM responses WHERE key = ?", (key,))
+        logging.getLogger(__name__).warning(
+            "An answer in the cache %s was damaged; it is asked for anew.", self.path
+        )
+        return None
 
     def put(self, key: str, answer: dict[str, Any]) -> None:
         """Store an answer; the first one stays, so that repetitions agree."""
-        with self._open() as connection:
+        with open_cache(self.path, _TABLE) as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO responses VALUES (?, ?, ?)",
                 (key, json.dumps(answer), time.time()),
             )
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with open_database(
-            self.path,
-            "CREATE TABLE IF NOT EXISTS responses "
-            "(key TEXT PRIMARY KEY, answer TEXT NOT NULL, created REAL NOT NULL) WITHOUT ROWID",
-        ) as connection:
-            yield connection
-
-
-@contextmanager
-def open_database(path: Path, schema: str) -> Iterator[sqlite3.Connection]:
-    """A SQLite file in WAL mode with one table; commits on success.
-
-    Raises:
-        MmragError: the file is damaged or cannot be written; says how to go on.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path, timeout=30)) as connection, connection:
-            use_wal(connection)
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute(schema)
-            yield connection
-    except sqlite3.Error as error:
-        raise MmragError(
-            f"The cache {path} cannot be used ({error}); remove it, or go on with --no-cache."
-        ) from error

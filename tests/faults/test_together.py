@@ -22,6 +22,7 @@ from mmrag.encoders.encoder import Encoder
 from mmrag.system.processes import started_after_boot
 
 from ..conftest import ROOT
+from ..hub import Hub
 from ..test_cli import everything
 from ..test_evaluate import outcome
 from . import jobs
@@ -233,3 +234,33 @@ def test_setting_the_clock_makes_nobody_dead(disk: Disk) -> None:
     after_boot, of_day = json.loads(done.stdout)
     assert abs(of_day - me.create_time()) > 80_000, "the clock was set"
     assert after_boot == pytest.approx(started_after_boot(me), abs=0.02)
+
+
+def test_downloads_at_once(forks: ForkServerContext, tmp_path: Path) -> None:
+    """One fetches each file and the others wait for it; so it is when they go on in the middle."""
+    text = "BAAI/bge-base-en-v1.5"
+    names = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+    weights = "BAAI/bge-visualized/Visualized_base_en_v1.5.pth"
+    served = {f"{text}/{name}": name.encode() for name in names}
+    hub = Hub({**served, weights: np.random.default_rng(0).bytes(400_000)})
+    hub.pause = 0.02
+    try:
+        for number, begun in enumerate([0, 100_000]):
+            home = tmp_path / str(number)
+            if begun:
+                part = home / "weights" / "visualized-bge-base" / f"{Path(weights).name}.part"
+                part.parent.mkdir(parents=True)
+                part.write_bytes(hub.files[weights][:begun])
+            hub.ranges.clear()
+            together = [forks.Process(target=jobs.download, args=(home, hub.url)) for _ in range(3)]
+            for process in together:
+                process.start()
+            for process in together:
+                process.join(120)
+            assert [process.exitcode for process in together] == [0, 0, 0]
+            got = [file.read_bytes() for file in home.rglob("*") if file.is_file()]
+            assert sorted(got) == sorted(hub.files.values())
+            assert len(hub.ranges) == len(hub.files), "each file was fetched once"
+            assert (f"bytes={begun}-" in hub.ranges) == bool(begun)
+    finally:
+        hub.close()
