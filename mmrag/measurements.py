@@ -7,17 +7,23 @@ A benchmark of the suite says in its `extra_info` what one round works on: `item
 from __future__ import annotations
 
 import json
+import logging
 import re
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrag.errors import MmragError
+from mmrag.system.durable import move_aside, write_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_log = logging.getLogger(__name__)
+# More than a result of all benchmarks takes.
+_ROOM = 2 << 20
 RESULTS = Path(__file__).parents[1] / "bench" / "results"
 
 
@@ -70,10 +76,14 @@ class BenchFile:
 
 @dataclass(frozen=True)
 class Change:
-    """One benchmark in two files: `ratio` is new time over old time, above 1 is slower."""
+    """One benchmark in two files: `ratio` is new time over old time, above 1 is slower.
+
+    `file` is the older one, which `before` is of.
+    """
 
     row: BenchRow
     before: BenchRow
+    file: BenchFile
     ratio: float
     regressed: bool
 
@@ -123,10 +133,77 @@ def merged(new: Path, old: Path) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
+def check_folder(folder: Path) -> None:
+    """See before hours of measuring that the result can be stored; unreadable files are named.
+
+    Raises:
+        MmragError: the folder cannot be written, or its disk is full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_ROOM))
+    except OSError as error:
+        raise MmragError(
+            f"The result could not be saved in {folder} ({error.strerror or error}); make room, "
+            "or measure without --save."
+        ) from error
+    list_results(folder)
+
+
+def save_result(result: BenchFile, folder: Path = RESULTS) -> Path:
+    """Store a result beside what was measured before at its commit, whole or not at all.
+
+    An earlier file of that name that cannot be read is moved aside. When the folder cannot be
+    written the result stays in the system's folder for temporary files.
+
+    Raises:
+        MmragError: it could not be stored; says where it is.
+    """
+    kind = "-quick" if result.quick else ""
+    saved = folder / f"{result.machine_name}-{result.commit[:8]}{kind}.json"
+    try:
+        if saved.is_file() and _problem(saved):
+            _log.warning("%s could not be read; it is now %s.", saved, move_aside(saved).name)
+        write_file(saved, merged(result.path, saved))
+        return saved
+    except OSError as error:
+        with tempfile.NamedTemporaryFile(
+            prefix=f"{saved.stem}-", suffix=".json", delete=False
+        ) as kept:
+            kept.write(result.path.read_bytes())
+        raise MmragError(
+            f"{saved} cannot be written ({error.strerror or error}); the result is {kept.name}: "
+            "make room and copy it there."
+        ) from error
+
+
+def read_folder(folder: Path = RESULTS) -> tuple[list[BenchFile], list[str]]:
+    """The result files of a folder, oldest first, and a sentence on each that cannot be read."""
+    files, problems = [], []
+    for path in sorted(folder.glob("*.json")):
+        problem = _problem(path)
+        if problem:
+            problems.append(problem)
+        else:
+            files.append(read_results(path))
+    return sorted(files, key=lambda file: file.datetime), problems
+
+
 def list_results(folder: Path = RESULTS) -> list[BenchFile]:
-    """The result files of a folder, oldest first."""
-    files = [read_results(path) for path in sorted(folder.glob("*.json"))]
-    return sorted(files, key=lambda file: file.datetime)
+    """The result files of a folder, oldest first; what cannot be read is named in the log."""
+    files, problems = read_folder(folder)
+    for problem in problems:
+        _log.warning("Left out: %s", problem)
+    return files
+
+
+def _problem(path: Path) -> str | None:
+    try:
+        read_results(path)
+    except MmragError as error:
+        return str(error)
+    return None
 
 
 def results_frame(files: Iterable[BenchFile]) -> pd.DataFrame:
@@ -161,28 +238,35 @@ def results_frame(files: Iterable[BenchFile]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def compare_results(new: BenchFile, old: BenchFile, threshold: float = 0.1) -> list[Change]:
+def compare_results(new: BenchFile, *earlier: BenchFile, threshold: float = 0.1) -> list[Change]:
     """What became slower or quicker, the slowest first.
 
     A benchmark has regressed when its median grew by more than `threshold` (a share) and its
     quartiles lie wholly above the old ones, so that mere noise does not count. Where a row holds
     its ratio to the tutorial's loop of the same run, as it does when the machine was disturbed,
     the medians still decide: look at `times_tutorial` before blaming the code.
+
+    Args:
+        earlier: each benchmark is compared with the first of these that has it.
     """
-    before = {row.key: row for row in old.rows}
+    before: dict[tuple[str, str], tuple[BenchRow, BenchFile]] = {}
+    for file in earlier:
+        for row in file.rows:
+            if row.seconds:
+                before.setdefault(row.key, (row, file))
     changes = []
     for row in new.rows:
-        past = before.get(row.key)
-        if past is None or not past.seconds:
+        if row.key not in before:
             continue
+        past, file = before[row.key]
         ratio = row.seconds / past.seconds
         regressed = ratio > 1 + threshold and row.q1 > past.q3
-        changes.append(Change(row, past, ratio, regressed))
+        changes.append(Change(row, past, file, ratio, regressed))
     return sorted(changes, key=lambda change: -change.ratio)
 
 
-def last_two(files: Sequence[BenchFile]) -> tuple[BenchFile, BenchFile]:
-    """The newest file, and the one before it of the same machine and the same kind of run.
+def newest_and_before(files: Sequence[BenchFile]) -> tuple[BenchFile, list[BenchFile]]:
+    """The newest file, and those before it of the same machine and kind of run, newest first.
 
     Raises:
         MmragError: there are no two.
@@ -190,12 +274,12 @@ def last_two(files: Sequence[BenchFile]) -> tuple[BenchFile, BenchFile]:
     for new in reversed(files):
         alike = [
             file
-            for file in files
+            for file in reversed(files)
             if (file.machine_name, file.quick) == (new.machine_name, new.quick)
             and file.datetime < new.datetime
         ]
         if alike:
-            return new, alike[-1]
+            return new, alike
     raise MmragError(
         "There are no two results of one machine to compare; `python -m mmrag bench --save` "
         "after a change writes the next one."

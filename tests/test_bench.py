@@ -24,10 +24,10 @@ from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.measurements import (
     compare_results,
-    last_two,
     list_results,
     machine_name,
     merged,
+    newest_and_before,
     read_results,
     results_frame,
 )
@@ -41,8 +41,8 @@ def test_a_quick_run_has_every_kind_of_row(tmp_path: Path) -> None:
     only += " or (search and 1000-exact-lite)"
     options = ["--encoder", "tiny", "--device", "cpu", "--precision", "fp32", "--quick"]
     # Without a Milvus server: a second one beside another test's does not start. And as if not
-    # beside other tests, where pytest-benchmark measures nothing.
-    env = {"MMRAG_TEST_MILVUS": "", "PYTEST_XDIST_WORKER": ""}
+    # beside other tests, where pytest-benchmark measures nothing, nor refuses to.
+    env = {"MMRAG_TEST_MILVUS": "", "PYTEST_XDIST_WORKER": "", "TMPDIR": str(tmp_path)}
     done = mmrag("bench", *options, "--only", only, "--json", env=env)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
@@ -80,10 +80,17 @@ def made_file(path: Path, when: str, median: float, **machine: Any) -> Path:
         "commit_info": {"id": "0123456789abcdef", "dirty": False},
         "datetime": when,
         "benchmarks": [
-            {"group": "encode", "name": "test_encode[a]", "stats": stats, "extra_info": extra},
+            {
+                "group": "encode",
+                "name": "test_encode[a]",
+                "fullname": "a",
+                "stats": stats,
+                "extra_info": extra,
+            },
             {
                 "group": "query",
                 "name": "test_query",
+                "fullname": "b",
                 "stats": {**stats, "median": 0.02, "q1": 0.01, "q3": 0.03},
                 "extra_info": {"params": {}, "unit": "ms"},
             },
@@ -104,7 +111,7 @@ def test_rows_and_regressions(tmp_path: Path) -> None:
     assert list(frame[frame["group"] == "encode"]["value"]) == [5.0, 10.0, pytest.approx(10 / 3)]
     assert list(frame[frame["group"] == "query"]["value"]) == [20.0] * 3
     assert set(frame["machine"]) == {"amd-epyc-2-cores", "nvidia-h200-16-cores"}
-    new, old = last_two(files)
+    new, (old,) = newest_and_before(files)
     assert (new.path.name, old.path.name) == ("b.json", "a.json")
     changes = compare_results(new, old)
     assert [(change.row.name, change.regressed) for change in changes] == [
@@ -115,7 +122,7 @@ def test_rows_and_regressions(tmp_path: Path) -> None:
     assert not any(change.regressed for change in compare_results(old, new))
     assert not any(change.regressed for change in compare_results(new, old, threshold=0.6))
     with pytest.raises(MmragError, match="no two results of one machine"):
-        last_two(files[:2])
+        newest_and_before(files[:2])
 
 
 def test_parts_of_one_commit_are_saved_together(tmp_path: Path) -> None:
@@ -157,8 +164,8 @@ def test_compare_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     new = str(made_file(tmp_path / "b.json", "2026-01-03T10:00:00", 3.0))
     assert run(["bench", "compare", new, old]) == 1
     shown = capsys.readouterr()
-    assert "encode[a]  5       3.33  img/s  1.50        slower" in shown.out
-    assert "1 of 2 benchmarks are more than 10 % slower than at 01234567." in shown.err
+    assert "encode[a]  5       3.33  img/s  01234567   1.50        slower" in shown.out
+    assert "1 of 2 benchmarks are more than 10 % slower than before." in shown.err
     assert run(["bench", "compare", old, new, "--json"]) == 0
     changes = json.loads(capsys.readouterr().out)["changes"]
     assert [change["regressed"] for change in changes] == [False, False]
@@ -166,6 +173,36 @@ def test_compare_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     (tmp_path / "bad.json").write_text("[]")
     assert run(["bench", "compare", new, str(tmp_path / "bad.json")]) == 1
     assert "is not a result of" in capsys.readouterr().err
+
+
+def test_each_benchmark_is_compared_with_the_last_that_measured_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As files of parts of the suite want it: the file just before may have measured others."""
+
+    def keep(name: str, day: int, *benchmarks: tuple[str, float]) -> None:
+        path = made_file(tmp_path / f"{name}.json", f"2026-01-{day:02}T10:00:00", 1.0)
+        document = json.loads(path.read_text())
+        one = document["benchmarks"][0]
+        document["commit_info"]["id"] = name * 8
+        document["benchmarks"] = [
+            {**one, "name": f"test_{what}", "stats": {**one["stats"], "median": median}}
+            for what, median in benchmarks
+        ]
+        path.write_text(json.dumps(document))
+
+    keep("a", 1, ("x", 2.0), ("y", 4.0))
+    keep("b", 2, ("x", 1.0))
+    keep("c", 3, ("z", 1.0))
+    keep("d", 4, ("x", 1.0), ("y", 1.0), ("new", 1.0))
+    monkeypatch.setattr(list_results, "__defaults__", (tmp_path,))
+    assert run(["bench", "compare", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    compared = {one["name"]: (one["commit_before"], one["ratio"]) for one in told["changes"]}
+    assert compared == {"x": ("b" * 8, 1.0), "y": ("a" * 8, 0.25)}
+    assert (told["new"], told["without_counterpart"]) == ("d" * 8, 1)
+    assert run(["bench", "compare"]) == 0
+    assert "1 of 3 benchmarks of dddddddd were not measured before." in capsys.readouterr().out
 
 
 def test_machine_names() -> None:

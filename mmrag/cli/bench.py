@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -15,6 +12,8 @@ import click
 
 from mmrag.cli.options import json_option, print_json, printable
 from mmrag.errors import MmragError
+from mmrag.system import leash
+from mmrag.system.measuring import alone
 
 _ROOT = Path(__file__).parents[2]
 _THRESHOLD = 0.1
@@ -61,7 +60,7 @@ def _run(
     save: bool,
     as_json: bool,
 ) -> None:
-    from mmrag.measurements import RESULTS, merged, read_results
+    from mmrag.measurements import RESULTS, check_folder, read_results, save_result
 
     if not (_ROOT / "bench" / "conftest.py").is_file():
         raise MmragError("The bench suite is not here; run this in a clone of mmrag's repository.")
@@ -80,18 +79,15 @@ def _run(
     command += ["-k", only] if only else []
     command += [f"--uri={uri}"] if uri else []
     command += ["--quick"] if quick else []
+    if save:
+        check_folder(RESULTS)
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "result.json"
         whole = _suite([*command, f"--benchmark-json={out}"]) == 0
         if not out.is_file() or not out.stat().st_size:
             raise MmragError("The bench suite did not finish; its messages are above.")
         result = read_results(out)
-        saved = None
-        if save:
-            RESULTS.mkdir(parents=True, exist_ok=True)
-            kind = "-quick" if result.quick else ""
-            saved = RESULTS / f"{result.machine_name}-{result.commit[:8]}{kind}.json"
-            saved.write_text(merged(out, saved), encoding="utf-8")
+        saved = save_result(result, RESULTS) if save else None
     if as_json:
         rows = [{**vars(row), "spread": row.spread} for row in result.rows]
         print_json(
@@ -116,14 +112,9 @@ def _run(
 
 
 def _suite(command: Sequence[str]) -> int:
-    """Run pytest. Ctrl-C ends it from here: while it loads it would show a stack trace."""
-    suite = subprocess.Popen(command, cwd=_ROOT, stdout=sys.stderr, start_new_session=True)
-    try:
-        return suite.wait()
-    except KeyboardInterrupt:
-        os.killpg(suite.pid, signal.SIGTERM)
-        suite.wait()
-        raise
+    """Run pytest, which ends with this process whatever ends that; its messages are errors."""
+    with alone() as lock:
+        return leash.run(command, keep=[lock], cwd=_ROOT, stdout=sys.stderr)
 
 
 @bench.command()
@@ -137,24 +128,29 @@ def _suite(command: Sequence[str]) -> int:
 )
 @json_option
 def compare(files: tuple[Path, ...], threshold: float, as_json: bool) -> None:
-    """Show what became slower: NEW against OLD, by default the last two of one machine.
+    """Show what became slower: NEW against OLD, or the newest result of a machine against before.
 
-    Ends with status 1 when there are regressions.
+    Without files each benchmark of the newest result is compared with the last earlier result of
+    that machine that measured it. Ends with status 1 when there are regressions.
 
     \b
     Example:
       python -m mmrag bench compare
       python -m mmrag bench compare new.json old.json --threshold 0.2
     """
-    from mmrag.measurements import compare_results, last_two, list_results, read_results
+    from mmrag.measurements import compare_results, list_results, newest_and_before, read_results
 
     if files and len(files) != 2:
         raise click.UsageError("Give two files, NEW and OLD, or none.")
-    new, old = map(read_results, files) if files else last_two(list_results())
-    changes = compare_results(new, old, threshold)
+    if files:
+        new, earlier = read_results(files[0]), [read_results(files[1])]
+    else:
+        new, earlier = newest_and_before(list_results())
+    changes = compare_results(new, *earlier, threshold=threshold)
     if not changes:
         raise MmragError("The two results have no benchmark in common.")
     regressed = [change for change in changes if change.regressed]
+    alone = len(new.rows) - len(changes)
     if as_json:
         rows = [
             {
@@ -164,13 +160,21 @@ def compare(files: tuple[Path, ...], threshold: float, as_json: bool) -> None:
                 "seconds": change.row.seconds,
                 "ratio": change.ratio,
                 "regressed": change.regressed,
+                "commit_before": change.file.commit,
             }
             for change in changes
         ]
-        print_json({"new": new.commit, "old": old.commit, "changes": rows})
+        print_json(
+            {
+                "new": new.commit,
+                "old": earlier[0].commit,
+                "changes": rows,
+                "without_counterpart": alone,
+            }
+        )
     else:
-        if new.machine_name != old.machine_name:
-            click.echo(f"Two machines: {new.machine_name} against {old.machine_name}.")
+        if new.machine_name != earlier[0].machine_name:
+            click.echo(f"Two machines: {new.machine_name} against {earlier[0].machine_name}.")
         lines = [
             (
                 change.row.group,
@@ -178,16 +182,20 @@ def compare(files: tuple[Path, ...], threshold: float, as_json: bool) -> None:
                 _number(change.before.value),
                 _number(change.row.value),
                 change.row.unit,
+                change.file.commit[:8],
                 f"{change.ratio:.2f}",
                 "slower" if change.regressed else "",
             )
             for change in changes
         ]
-        _table(lines, ("group", "benchmark", "before", "now", "", "time ratio", ""))
+        _table(lines, ("group", "benchmark", "before", "now", "", "before is", "time ratio", ""))
+        if alone:
+            whole = f"{len(new.rows)} benchmarks of {new.commit[:8]}"
+            click.echo(f"{alone} of {whole} were not measured before.")
     if regressed:
         raise MmragError(
             f"{len(regressed)} of {len(changes)} benchmarks are more than "
-            f"{100 * threshold:.0f} % slower than at {old.commit[:8]}."
+            f"{100 * threshold:.0f} % slower than before."
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mmrag.measurements import list_results
+from mmrag.measurements import read_folder
 
 from .pages import captions, click, open_page, run, texts
 
@@ -18,7 +18,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where kept results are looked for."""
     folder = tmp_path / "results"
     folder.mkdir()
-    monkeypatch.setattr(list_results, "__defaults__", (folder,))
+    monkeypatch.setattr(read_folder, "__defaults__", (folder,))
     return folder
 
 
@@ -53,6 +53,15 @@ def encode(seconds: float) -> dict[str, Any]:
 def test_without_results_it_says_how_to_make_them(results: Path) -> None:
     page = open_page("speed")
     assert "No results are kept yet" in page.info[0].value
+
+
+def test_a_result_that_cannot_be_read_is_named_and_the_others_are_shown(results: Path) -> None:
+    keep(results, "2026-01-01T00:00:00", "a" * 40, encode(2.0))
+    (results / "half.json").write_text('{"machine_info": {"cpu"')
+    page = open_page("speed")
+    assert not page.exception
+    assert "half.json is not a result" in texts(page)
+    assert "aaaaaaaa" in texts(page)
 
 
 def test_kept_results_are_shown_with_hours_and_money(results: Path) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from mmrag.errors import MmragError
-from mmrag.measurements import BenchFile, list_results, results_frame
+from mmrag.measurements import BenchFile, read_folder, results_frame
 from mmrag.ui.navigation import show_error
 from mmrag.ui.tables import guarded
 
@@ -21,14 +21,17 @@ LIMIT_SECONDS = 900
 
 
 @st.cache_data(ttl=30, show_spinner=False)
-def _frame() -> tuple[pd.DataFrame, list[str]]:
-    files = [file for file in list_results() if not file.quick]
-    return results_frame(files), [_title(file) for file in files]
+def _frame() -> tuple[pd.DataFrame, list[str], list[str]]:
+    found, unreadable = read_folder()
+    files = [file for file in found if not file.quick]
+    return results_frame(files), [_title(file) for file in files], unreadable
 
 
 def main() -> None:
     """The page."""
-    frame, titles = _frame()
+    frame, titles, unreadable = _frame()
+    for problem in unreadable:
+        show_error(MmragError(f"Left out: {problem}"))
     _measure_here()
     if frame.empty:
         st.info(

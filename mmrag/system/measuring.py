@@ -1,0 +1,50 @@
+"""One measurement of this machine at a time: two side by side would both be wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmrag.errors import MmragError
+from mmrag.system.locks import try_to_take
+
+
+@contextmanager
+def alone() -> Iterator[int]:
+    """While the block runs no other measurement of this machine begins; also a decorator.
+
+    Gives:
+        The open file that holds the lock: children that inherit it keep it until they end.
+
+    Raises:
+        MmragError: one runs already.
+    """
+    path = Path(tempfile.gettempdir()) / "mmrag-measuring.lock"
+    handle = _open(path)
+    try:
+        if not try_to_take(handle):
+            who = os.read(handle, 20).decode("ascii", "replace").strip()
+            named = f" (process {who})" if who.isdigit() else ""
+            raise MmragError(
+                f"Another measurement of this machine is running{named}, and two at once would "
+                "both be wrong; wait until it has ended, or stop it."
+            )
+        with contextlib.suppress(OSError):  # somebody else's file: locked, not written
+            os.truncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _open(path: Path) -> int:
+    """Of another user's file in a shared folder only reading is permitted, which is enough."""
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o644)
+    except PermissionError:
+        return os.open(path, flags | os.O_RDONLY)
