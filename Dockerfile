@@ -18,5 +18,6 @@ VOLUME /data
 EXPOSE 8501
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"]
-# Listens to the outside of the container, so give it MMRAG_DASHBOARD_PASSWORD.
+# Listens to the outside of the container: give it MMRAG_DASHBOARD_PASSWORD, or see `docker logs` for
+# the link that it prints. `--allow-host NAME` behind it names what browsers call it.
 CMD ["python", "-m", "mmrag", "dashboard", "--host", "0.0.0.0", "--no-prepare"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import click
 
 from mmrag.errors import MmragError
 from mmrag.system import interrupt
+from mmrag.system.addresses import is_local, reachable_names
 
-LOCAL = ("localhost", "127.0.0.1", "::1")
 SCRIPT = Path(__file__).parents[2] / "dashboard.py"
 
 
@@ -20,28 +21,61 @@ SCRIPT = Path(__file__).parents[2] / "dashboard.py"
     "--host",
     default="localhost",
     show_default=True,
-    help="Address to listen on. Set MMRAG_DASHBOARD_PASSWORD before you name another one.",
+    help="Address to listen on. Others than this machine's own need MMRAG_DASHBOARD_PASSWORD, "
+    "or get a link with a secret, which is printed once.",
 )
 @click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
+@click.option(
+    "--allow-host",
+    multiple=True,
+    metavar="NAME",
+    help="A further name that browsers reach it by, such as a proxy's. May be repeated.",
+)
+@click.option(
+    "--read-only",
+    is_flag=True,
+    help="No indexing, no deleting, and nothing that spends the key, for anybody.",
+)
 @click.option("--prepare/--no-prepare", default=True, help="First index and score the catalogue.")
-def dashboard(host: str, port: int, prepare: bool) -> None:
+def dashboard(
+    host: str, port: int, allow_host: tuple[str, ...], read_only: bool, prepare: bool
+) -> None:
     """Open the dashboard; stop it with Ctrl-C.
 
     \b
     Example:
       python -m mmrag dashboard --port 8502
+      python -m mmrag dashboard --host 0.0.0.0 --allow-host photos.example.org --read-only
     """
     if not SCRIPT.is_file():
         raise MmragError("dashboard.py is not here; run this in a clone of the repository.")
+    local = is_local(host)
     if prepare:
         from mmrag.cli.demo import prepare_demo
 
         prepare_demo()
+    env = {**os.environ, **({"MMRAG_READ_ONLY": "1"} if read_only else {})}
+    if not local:
+        env["MMRAG_DASHBOARD_OWNER"] = owner = secrets.token_urlsafe(24)
+        if not env.get("MMRAG_DASHBOARD_PASSWORD"):
+            env["MMRAG_DASHBOARD_PASSWORD"] = owner
+        _print_link(host, port, owner)
+    names = [*reachable_names(host), *allow_host]
     arguments = [f"--server.address={host}", f"--server.port={port}"]
-    if host not in LOCAL:
-        # By what name others reach it is not known here; the password guards it.
-        arguments.append("--server.allowedHosts=*")
+    arguments += [f"--server.allowedHosts={name}" for name in names]
     # Streamlit takes this process's place, so Ctrl-C reaches it alone.
     command = [sys.executable, "-m", "mmrag.cli.serve", "run", str(SCRIPT), *arguments]
     with interrupt.held_back():
-        os.execv(sys.executable, command)
+        os.execve(sys.executable, command, env)
+
+
+def _print_link(host: str, port: int, owner: str) -> None:
+    shown = "localhost" if host in ("0.0.0.0", "::", "") else host
+    shown = f"[{shown}]" if ":" in shown else shown
+    click.echo(
+        f"The owner's link, good until this dashboard is stopped:\n"
+        f"  http://{shown}:{port}/?owner={owner}\n"
+        "Only who opens it may index folders, delete things, and spend the key. Others sign in "
+        "with MMRAG_DASHBOARD_PASSWORD; where that is not set, the secret in the link is the "
+        "password."
+    )

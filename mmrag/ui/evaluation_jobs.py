@@ -12,6 +12,7 @@ from mmrag.runs.run import UnderWay
 from mmrag.system.jobs import JobQueue, Progress, Work
 from mmrag.ui import background_models as patient
 from mmrag.ui import resources
+from mmrag.ui.doors import only_owners
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ def under_way_elsewhere() -> list[UnderWay]:
 
 def submit(plan: Plan) -> int:
     """Put a plan into the queue; returns the job's number."""
+    if plan.reranker.costs_money or plan.ablations.answers:
+        only_owners("Asking a paid model")
     return queue().submit(plan.title(), _work(plan))
 
 

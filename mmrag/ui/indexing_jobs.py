@@ -14,6 +14,7 @@ from mmrag.index.update import IndexReport
 from mmrag.system.jobs import JobQueue, Progress, Work
 from mmrag.ui import background_models as patient
 from mmrag.ui import gallery_data, resources
+from mmrag.ui.doors import only_owners
 
 _REPORTS_KEPT = 50
 
@@ -60,6 +61,7 @@ def outcome(key: str | None) -> Outcome | None:
 
 def submit(plan: IndexingPlan) -> int:
     """Put a plan into the queue; returns the job's number."""
+    only_owners("Indexing")
     return queue().submit(plan.title(), _work(plan))
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from mmrag.ui.doors import enter
+
 _HERE = Path(__file__).parent
 WRONG_PASSWORD_SECONDS = 1.0
 
@@ -52,6 +54,8 @@ def show_error(error: Exception) -> None:
 
 def _sign_in() -> None:
     """`MMRAG_DASHBOARD_PASSWORD`, or OIDC when `.streamlit/secrets.toml` has an [auth] section."""
+    if enter():
+        return
     password = os.environ.get("MMRAG_DASHBOARD_PASSWORD")
     if password and not st.session_state.get("signed_in"):
         st.title("mmrag")

@@ -21,6 +21,7 @@ from mmrag import config
 from mmrag.errors import MmragError
 from mmrag.eval_sets.known_sets import known_eval_sets
 from mmrag.runs.store import RunStore
+from mmrag.ui.doors import may_change
 from mmrag.ui.fair_lock import Turns
 
 if TYPE_CHECKING:
@@ -165,8 +166,10 @@ def reranker_choices() -> dict[str, RerankerChoice]:
         if described.available:
             name = f"encoder:{described.name}"
             choices[name] = RerankerChoice(f"re-scored by {described.name}", name)
-    choices["gpt-4o"] = RerankerChoice("GPT-4o, panorama", "gpt-4o")
-    choices["gpt-4o-images"] = RerankerChoice("GPT-4o, single images", "gpt-4o", "images")
+    # Links may name what this visitor is not offered; it is not among the choices then.
+    if may_change():
+        choices["gpt-4o"] = RerankerChoice("GPT-4o, panorama", "gpt-4o")
+        choices["gpt-4o-images"] = RerankerChoice("GPT-4o, single images", "gpt-4o", "images")
     choices["bge-reranker"] = RerankerChoice("BGE reranker, by description", "bge-reranker")
     return choices
 

@@ -8,6 +8,7 @@ from mmrag.errors import MmragError
 from mmrag.images.thumbnails import data_url
 from mmrag.search.answer import Answer, stream_answer
 from mmrag.types import SearchResult
+from mmrag.ui.doors import only_owners
 from mmrag.ui.navigation import show_error
 
 ANSWERS_KEPT = 20
@@ -50,6 +51,7 @@ def _answer(title: str, question: str, result: SearchResult, images: int) -> Non
     if answer is None:
         from mmrag.vision.model import VisionModel
 
+        only_owners("Asking a paid model")
         with place.container():
             st.spinner("Waiting for the model …")
         stream = stream_answer(

@@ -23,6 +23,7 @@ from mmrag.index.browse import indexed_folder
 from mmrag.index.image_index import EMBED_CHOICES, CollectionInfo
 from mmrag.system.jobs import Job
 from mmrag.ui import gallery_data, indexing_jobs, resources
+from mmrag.ui.doors import only_owners
 from mmrag.ui.indexing_jobs import IndexingPlan, Outcome
 from mmrag.ui.navigation import show_error
 from mmrag.ui.tables import guarded
@@ -153,6 +154,7 @@ def _form(found: dict[str, CollectionInfo]) -> None:
         if not st.form_submit_button("Index", type="primary", icon=":material/add_to_photos:"):
             return
     try:
+        only_owners("Indexing")
         if source == "upload":
             name = collection_name(title or "my pictures")
             check_upload([file.size for file in files])
@@ -284,6 +286,7 @@ def _delete_dialog(info: CollectionInfo) -> None:
         st.caption("The pictures themselves stay where they are.")
     if st.button("Delete", type="primary", icon=":material/delete:"):
         try:
+            only_owners("Deleting")
             if indexing_jobs.is_busy(info.name):
                 raise MmragError("It is being indexed; stop that first.")
             resources.index(resources.uri(), info.name).drop()

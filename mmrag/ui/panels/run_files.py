@@ -26,6 +26,7 @@ from mmrag.runs.judgments import (
 )
 from mmrag.runs.run import Run
 from mmrag.ui import resources
+from mmrag.ui.doors import only_owners
 from mmrag.ui.navigation import show_error
 from mmrag.ui.tables import guarded
 
@@ -159,6 +160,7 @@ def _remove_dialog(doomed: str, title: str, runs: list[Run]) -> None:
         )
     if st.button("Remove it", type="primary", icon=":material/delete:"):
         try:
+            only_owners("Deleting")
             if kind == "set":
                 remove_judgments(name, resources.runs())
             else:

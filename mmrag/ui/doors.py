@@ -1,0 +1,74 @@
+"""Who may do what: open addresses need a password, and the owner's link or none may change things.
+
+`python -m mmrag dashboard` says in the environment what holds: `MMRAG_DASHBOARD_OWNER` is the
+secret in the owner's link, where the dashboard listens to more than this machine, and
+`MMRAG_READ_ONLY=1` switches off for everybody what changes or costs something.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+
+import streamlit as st
+
+from mmrag.errors import MmragError
+from mmrag.system.addresses import is_local
+
+_LINK = "owner"
+
+
+def enter() -> bool:
+    """Call before anything is drawn; whether the visitor came by the owner's link.
+
+    Where others could reach the dashboard and nothing guards it, a sentence is all they see.
+    """
+    secret = os.environ.get("MMRAG_DASHBOARD_OWNER")
+    given = st.query_params.get(_LINK)
+    if given is not None:
+        # It stays in no address that is copied, and in no history.
+        del st.query_params[_LINK]
+        if secret and hmac.compare_digest(os.fsencode(given), os.fsencode(secret)):
+            st.session_state.is_owner = True
+    if not (secret or os.environ.get("MMRAG_DASHBOARD_PASSWORD") or _has_oidc()):
+        try:
+            local = is_local(st.get_option("server.address"))
+        except MmragError:
+            local = False
+        if not local:
+            st.title("mmrag")
+            st.text(
+                "This dashboard listens to more than this machine and has no password; set "
+                "MMRAG_DASHBOARD_PASSWORD, or start it with `python -m mmrag dashboard --host …`."
+            )
+            st.stop()
+    return bool(st.session_state.get("is_owner"))
+
+
+def may_change() -> bool:
+    """Whether this visitor may index folders, delete things, and spend the key."""
+    if os.environ.get("MMRAG_READ_ONLY") == "1":
+        return False
+    return not os.environ.get("MMRAG_DASHBOARD_OWNER") or bool(st.session_state.get("is_owner"))
+
+
+def only_owners(what: str) -> None:
+    """Refuse what this visitor may not do; `what` begins the sentence, such as "Indexing".
+
+    Raises:
+        MmragError: they may not.
+    """
+    if may_change():
+        return
+    if os.environ.get("MMRAG_READ_ONLY") == "1":
+        raise MmragError(f"{what} is switched off: this dashboard was started with --read-only.")
+    raise MmragError(
+        f"{what} is for the owner of this dashboard; its link was printed when it was started."
+    )
+
+
+def _has_oidc() -> bool:
+    try:
+        return "auth" in st.secrets
+    except FileNotFoundError:
+        return False

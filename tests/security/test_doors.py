@@ -1,0 +1,156 @@
+"""Addresses, names and links: who reaches a dashboard, and who may change something in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from streamlit import config as streamlit_config
+
+from mmrag.system.addresses import is_local, reachable_names
+
+from ..conftest import ROOT, free_port, mmrag, wait_until
+from ..ui.conftest import _only_tiny as _only_tiny
+from ..ui.pages import click, open_dashboard, open_page, run, texts
+
+
+@contextmanager
+def dashboard_at(home: Path, host: str, *options: str) -> Iterator[tuple[int, Path]]:
+    """A dashboard on this address, as the command line starts it: its port and its log."""
+    port, log = free_port(), home / "dashboard.log"
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MMRAG_", "OPENAI_"))}
+    command = [sys.executable, "-m", "mmrag", "dashboard", "--no-prepare", "--host", host]
+    process = subprocess.Popen(
+        [*command, "--port", str(port), *options],
+        cwd=ROOT,
+        env={**clean, "MMRAG_HOME": str(home), "PYTHONUNBUFFERED": "1"},
+        stdout=log.open("wb"),
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        at = "127.0.0.2" if host == "127.0.0.2" else "127.0.0.1"
+        assert wait_until(lambda: " 101 " in opened(port, at, at), 90), log.read_text()
+        yield port, log
+    finally:
+        process.kill()
+        process.wait()
+
+
+def opened(port: int, address: str, host: str, origin: str | None = None) -> str:
+    """The status line of a request for the page's connection under this name."""
+    lines = [
+        "GET /_stcore/stream HTTP/1.1",
+        f"Host: {host}:{port}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        *([f"Origin: {origin}"] if origin else []),
+    ]
+    try:
+        with socket.create_connection((address, port), 10) as connection:
+            connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+            connection.settimeout(10)
+            return connection.recv(1000).split(b"\r\n")[0].decode()
+    except OSError:
+        return ""
+
+
+def test_an_address_that_looks_local_answers_to_no_other_name(tmp_path: Path) -> None:
+    with dashboard_at(tmp_path, "127.0.0.2") as (port, log):
+        evil = f"http://evil.test:{port}"
+        assert " 101 " in opened(port, "127.0.0.2", "127.0.0.2", f"http://127.0.0.2:{port}")
+        assert " 101 " not in opened(port, "127.0.0.2", "127.0.0.2", evil)
+        assert " 101 " not in opened(port, "127.0.0.2", "evil.test", evil)
+        assert " 101 " not in opened(port, "127.0.0.2", "evil.test")
+        assert "owner=" not in log.read_text(), "only this machine reaches it"
+
+
+def test_every_address_gets_a_secret_and_known_names(tmp_path: Path) -> None:
+    """Without a password a link is made, and told once; other names are still refused."""
+    options = ("--allow-host", "photos.example.org")
+    with dashboard_at(tmp_path, "0.0.0.0", *options) as (port, log):
+        (secret,) = re.findall(r"owner=([\w-]+)", log.read_text())
+        assert len(secret) >= 24
+        assert log.read_text().count(secret) == 1
+        assert " 101 " in opened(port, "127.0.0.1", "photos.example.org")
+        assert " 101 " not in opened(port, "127.0.0.1", "evil.test")
+        assert " 101 " not in opened(port, "127.0.0.1", "127.0.0.1", "http://evil.test")
+    kept = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path != log]
+    assert secret.encode() not in b"".join(kept)
+
+
+def test_a_host_that_does_not_exist_is_a_sentence() -> None:
+    done = mmrag("dashboard", "--no-prepare", "--host", "no.such.host.invalid")
+    assert done.returncode == 1
+    assert "'no.such.host.invalid' is no address of this machine" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("localhost", True), ("127.0.0.2", True), ("::1", True), ("0.0.0.0", False), ("", False)],
+)
+def test_it_is_the_address_that_counts(host: str, local: bool) -> None:
+    assert is_local(host) == local
+    assert "*" not in reachable_names(host)
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[None]:
+    """As `streamlit run dashboard.py --server.address=0.0.0.0`."""
+    before = streamlit_config.get_option("server.address")
+    streamlit_config._set_option("server.address", "0.0.0.0", "test")
+    yield
+    streamlit_config._set_option("server.address", before, "test")
+
+
+@pytest.mark.usefixtures("open_to_all")
+def test_an_open_address_without_a_password_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = open_dashboard()
+    assert "has no password" in texts(page)
+    assert list(page.info) == []
+    monkeypatch.setenv("MMRAG_DASHBOARD_PASSWORD", "open sesame")
+    assert [field.label for field in open_dashboard().text_input] == ["Password"]
+
+
+def test_the_owners_link_opens_and_leaves_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMRAG_DASHBOARD_OWNER", "a-secret")
+    monkeypatch.setenv("MMRAG_DASHBOARD_PASSWORD", "open sesame")
+    for wrong in ("", "a-secre", "ä"):
+        page = open_dashboard(owner=wrong)
+        assert [field.label for field in page.text_input] == ["Password"]
+        assert "owner" not in page.query_params
+    page = open_dashboard(owner="a-secret")
+    assert "No collection to search yet" in page.info[0].value
+    assert "owner" not in page.query_params
+    assert "No collection to search yet" in run(page).info[0].value, "it stays the owner's session"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("MMRAG_READ_ONLY", "1", "Indexing is switched off"),
+        ("MMRAG_DASHBOARD_OWNER", "a-secret", "Indexing is for the owner of this dashboard"),
+    ],
+)
+def test_visitors_index_nothing_and_spend_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    from mmrag.ui import indexing_jobs, resources
+
+    assert "gpt-4o" in resources.reranker_choices()
+    monkeypatch.setenv(name, value)
+    page = open_page("gallery")
+    page.text_input[0].set_value(str(folder))
+    click(page, "Index")
+    assert words in texts(page)
+    assert indexing_jobs.queue().jobs() == []
+    assert "gpt-4o" not in resources.reranker_choices()
