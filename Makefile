@@ -16,11 +16,12 @@ help:
 	@echo "make clean      remove the environment"
 
 # The stamps hold the time of the last installation: nothing is done while they are newer.
-$(VENV)/.users: requirements.txt
+$(VENV)/.users: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; name one with PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
 $(VENV)/.developers: requirements-dev.txt requirements-distributed.txt $(VENV)/.users

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmrag.encoders import PUBLISHED, load_encoder
+from mmrag.encoders import load_encoder
 from mmrag.encoders.build import build_encoder
 from mmrag.encoders.encoder import Encoder
+from mmrag.encoders.visualized_bge_weights import PUBLISHED
 from mmrag.errors import MmragError
 
 _BERT_BASE = {

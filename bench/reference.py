@@ -29,7 +29,7 @@ def tutorial_loop(encoder: Encoder) -> Callable[[Sequence[Path]], torch.Tensor]:
         Paths to (n, dim) float32.
     """
     model: Any = encoder.model
-    if hasattr(model, "clip"):
+    if model.folder_class == "clip":
         forward, size = model.clip.encode_image, (model._height, model._width)
     else:
         size = (model.image_size, model.image_size)

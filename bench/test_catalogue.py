@@ -141,7 +141,7 @@ def test_query_to_grid(searcher: Searcher, benchmark: Any, tmp_path: Path, quick
 
 @pytest.mark.benchmark(group="query")
 def test_command_line_from_cold(searcher: Searcher, benchmark: Any, quick: bool) -> None:
-    """`python -m mmrag search` of a store that is up; a process of its own for each query."""
+    """`mmrag search` of a store that is up; a process of its own for each query."""
     if searcher.encoder.info.name != "demo":
         pytest.skip("the demo encoder does not ship here")
     command = [sys.executable, "-m", "mmrag", "search", "--encoder", "demo", "--json"]

@@ -15,7 +15,6 @@ import pytest
 from mmrag import ImageIndex
 from mmrag.encoders.encoder import Encoder, EncoderInfo
 from mmrag.index.kinds import BuildOptions, IndexKind, SearchOptions, default_kind
-from tests.conftest import wait_until
 
 DIM, K, QUERIES = 768, 10, 100
 SIZES = (1_000, 10_000, 100_000)
@@ -65,7 +64,7 @@ def test_search(
         if index.exists():
             index.drop()
         # The local store's server of the benchmark before stays a few seconds.
-        wait_until(lambda: len(_servers()) <= 1)
+        _wait_for_one_server()
         before = _server_mb()
         started = time.perf_counter()
         index.create("image", BuildOptions(chosen))
@@ -121,6 +120,12 @@ def _sum(processes: list[psutil.Process], figure: Callable[[psutil.Process], flo
         with contextlib.suppress(psutil.NoSuchProcess):
             total += figure(process)
     return total
+
+
+def _wait_for_one_server(seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while len(_servers()) > 1 and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def _wait_until_idle(seconds: float = 900) -> None:

@@ -1,7 +1,7 @@
 """mmrag: composed image retrieval, reranked, measured and explained.
 
 The names below are the public interface; each is imported when it is first used, so that
-`import mmrag` and `python -m mmrag --help` need no torch.
+`import mmrag` and `mmrag --help` need no torch.
 """
 
 from __future__ import annotations

@@ -1,10 +1,14 @@
-"""`python -m mmrag COMMAND`."""
+"""`mmrag COMMAND`, and `python -m mmrag COMMAND`."""
+
+from __future__ import annotations
 
 import sys
 
 from mmrag.system import interrupt
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Run the command line and end the process with its status."""
     interrupt.stop_at_once()
     from mmrag.cli import run
 
@@ -18,3 +22,7 @@ if __name__ == "__main__":
         interrupt.leave()
     interrupt.stop_at_once()
     sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

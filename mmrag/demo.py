@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmrag.encoders import SHIPPED_DIR
+from mmrag.encoders.folders import is_shipped
 from mmrag.eval_sets.known_sets import CATALOGUE
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ OnProgress = Callable[[float, str], object]
 
 def is_possible() -> bool:
     """Whether the catalogue and the shipped encoders are here, as in a clone they are."""
-    shipped = all((SHIPPED_DIR / name / "config.json").is_file() for name in SHIPPED)
+    shipped = all(is_shipped(name) for name in SHIPPED)
     return shipped and (CATALOGUE / "eval_set.json").is_file()
 
 
@@ -169,13 +169,13 @@ def drawings_only(encoder: str, paths: Iterable[str]) -> str | None:
         encoder: its name.
         paths: pictures of the gallery; the first few are looked at.
     """
-    if Path(encoder).name != encoder or not (SHIPPED_DIR / encoder / "config.json").is_file():
+    if not is_shipped(encoder):
         return None
     root = CATALOGUE.resolve()
     if all(Path(path).resolve().is_relative_to(root) for path in islice(paths, 20)):
         return None
     return (
         f"Note: the shipped encoder {encoder!r} knows the catalogue's drawings only; for your own "
-        "pictures run `python -m mmrag download visualized-bge-base` and use "
+        "pictures run `mmrag download visualized-bge-base` and use "
         "--encoder visualized-bge-base."
     )

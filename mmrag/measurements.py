@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmrag import config
 from mmrag.errors import MmragError
+from mmrag.system import shipped
 from mmrag.system.durable import move_aside, write_file
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 # More than a result of all benchmarks takes.
 _ROOM = 2 << 20
-RESULTS = Path(__file__).parents[1] / "bench" / "results"
+SHIPPED_RESULTS = shipped.ROOT / "bench" / "results"
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,9 @@ def read_results(path: Path) -> BenchFile:
             rows=[_row(benchmark) for benchmark in document["benchmarks"]],
         )
     except FileNotFoundError:
-        raise MmragError(
-            f"No result file at {path}; `python -m mmrag bench --save` writes one."
-        ) from None
+        raise MmragError(f"No result file at {path}; `mmrag bench --save` writes one.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MmragError(f"{path} is not a result of `python -m mmrag bench`: {error}") from error
+        raise MmragError(f"{path} is not a result of `mmrag bench`: {error}") from error
 
 
 def merged(new: Path, old: Path) -> str:
@@ -131,6 +131,11 @@ def merged(new: Path, old: Path) -> str:
         # A part that is measured later makes its commit no newer.
         content["datetime"] = before["datetime"]
     return json.dumps(content, indent=1) + "\n"
+
+
+def results_folder() -> Path:
+    """Where new results are kept: beside the suite in a clone, else under `MMRAG_HOME`."""
+    return SHIPPED_RESULTS if shipped.IS_CLONE else config.home() / "bench"
 
 
 def check_folder(folder: Path) -> None:
@@ -151,7 +156,7 @@ def check_folder(folder: Path) -> None:
     list_results(folder)
 
 
-def save_result(result: BenchFile, folder: Path = RESULTS) -> Path:
+def save_result(result: BenchFile, folder: Path | None = None) -> Path:
     """Store a result beside what was measured before at its commit, whole or not at all.
 
     An earlier file of that name that cannot be read is moved aside. When the folder cannot be
@@ -161,7 +166,7 @@ def save_result(result: BenchFile, folder: Path = RESULTS) -> Path:
         MmragError: it could not be stored; says where it is.
     """
     kind = "-quick" if result.quick else ""
-    saved = folder / f"{result.machine_name}-{result.commit[:8]}{kind}.json"
+    saved = (folder or results_folder()) / f"{result.machine_name}-{result.commit[:8]}{kind}.json"
     try:
         if saved.is_file() and _problem(saved):
             _log.warning("%s could not be read; it is now %s.", saved, move_aside(saved).name)
@@ -178,10 +183,14 @@ def save_result(result: BenchFile, folder: Path = RESULTS) -> Path:
         ) from error
 
 
-def read_folder(folder: Path = RESULTS) -> tuple[list[BenchFile], list[str]]:
-    """The result files of a folder, oldest first, and a sentence on each that cannot be read."""
+def read_folder(folder: Path | None = None) -> tuple[list[BenchFile], list[str]]:
+    """The result files of a folder, oldest first, and a sentence on each that cannot be read.
+
+    Without a folder: all that are shipped and all that were kept here.
+    """
+    folders = [folder] if folder else dict.fromkeys([SHIPPED_RESULTS, results_folder()])
     files, problems = [], []
-    for path in sorted(folder.glob("*.json")):
+    for path in [path for one in folders for path in sorted(one.glob("*.json"))]:
         problem = _problem(path)
         if problem:
             problems.append(problem)
@@ -190,7 +199,7 @@ def read_folder(folder: Path = RESULTS) -> tuple[list[BenchFile], list[str]]:
     return sorted(files, key=lambda file: file.datetime), problems
 
 
-def list_results(folder: Path = RESULTS) -> list[BenchFile]:
+def list_results(folder: Path | None = None) -> list[BenchFile]:
     """The result files of a folder, oldest first; what cannot be read is named in the log."""
     files, problems = read_folder(folder)
     for problem in problems:
@@ -281,7 +290,7 @@ def newest_and_before(files: Sequence[BenchFile]) -> tuple[BenchFile, list[Bench
         if alike:
             return new, alike
     raise MmragError(
-        "There are no two results of one machine to compare; `python -m mmrag bench --save` "
+        "There are no two results of one machine to compare; `mmrag bench --save` "
         "after a change writes the next one."
     )
 

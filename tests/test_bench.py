@@ -145,7 +145,7 @@ def test_what_was_measured_is_saved_when_another_benchmark_fails(
         return 1
 
     monkeypatch.setattr("mmrag.cli.bench._suite", suite)
-    monkeypatch.setattr("mmrag.measurements.RESULTS", tmp_path)
+    monkeypatch.setattr("mmrag.measurements.SHIPPED_RESULTS", tmp_path)
     assert run(["bench", "--save"]) == 1
     assert "Some benchmarks failed, and are not in the result" in capsys.readouterr().err
     assert len(list_results(tmp_path)[0].rows) == 2
@@ -195,7 +195,7 @@ def test_each_benchmark_is_compared_with_the_last_that_measured_it(
     keep("b", 2, ("x", 1.0))
     keep("c", 3, ("z", 1.0))
     keep("d", 4, ("x", 1.0), ("y", 1.0), ("new", 1.0))
-    monkeypatch.setattr(list_results, "__defaults__", (tmp_path,))
+    monkeypatch.setattr("mmrag.measurements.SHIPPED_RESULTS", tmp_path)
     assert run(["bench", "compare", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     compared = {one["name"]: (one["commit_before"], one["ratio"]) for one in told["changes"]}

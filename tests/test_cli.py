@@ -47,7 +47,7 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     assert done.returncode == 0
     if command != "eval-set":
         assert "Example:\n" in done.stdout
-        assert "python -m mmrag" in done.stdout.split("Example:")[1]
+        assert "mmrag" in done.stdout.split("Example:")[1]
         # It shows pages and reports nothing.
         assert command == "dashboard" or "--json" in done.stdout
 
@@ -64,7 +64,7 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
         ("search --text x", 1, "mmrag download visualized-bge-base"),
         ("search --text x --device tpu", 1, "Unknown device 'tpu'"),
         ("eval-set info /nowhere", 1, "has no eval_set.json"),
-        ("download nope", 1, "Nothing to download for 'nope'"),
+        ("download nope", 1, "Unknown encoder 'nope'"),
     ],
 )
 def test_errors_are_one_line(arguments: str, status: int, message: str) -> None:

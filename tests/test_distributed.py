@@ -493,5 +493,5 @@ def test_without_ray(folder: Path) -> None:
         [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, cwd=ROOT
     )
     assert done.returncode == 1
-    assert "pip install -r requirements-distributed.txt" in done.stderr
+    assert "pip install 'mmrag[distributed]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mmrag import config, load_encoder
-from mmrag.encoders.download import download_encoder
+from mmrag.encoders import download_encoder
 from mmrag.errors import CheckpointError, MmragError
 
 from .conftest import PARITY, mmrag

@@ -122,7 +122,7 @@ def test_runs_are_found_by_id_beginning_and_name(store: RunStore) -> None:
         store.find("2025_")
     assert store.delete("2025-0a") == "2025-0a"
     assert [run.run_id for run in store.runs()] == ["2025-2a", "2025-1a"]
-    with pytest.raises(MmragError, match="`python -m mmrag runs` lists them"):
+    with pytest.raises(MmragError, match="`mmrag runs` lists them"):
         store.load("2025-0a")
 
 

@@ -12,6 +12,7 @@ import click
 from mmrag import config
 from mmrag.errors import MmragError
 from mmrag.system import interrupt
+from mmrag.version import __version__
 
 # Command to the module that defines it, in the order of the help. Modules are imported when their
 # command runs, so that `--help` needs no torch.
@@ -58,6 +59,7 @@ class _LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Every command has --help with an example. Settings: MMRAG_* variables, also in .env.",
 )
+@click.version_option(__version__, "--version", prog_name="mmrag")
 def main() -> None:
     """Composed image retrieval: search your pictures with a picture and an instruction."""
 
@@ -71,7 +73,7 @@ def run(arguments: list[str] | None = None) -> int:
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
         config.load_dotenv()
-        result: Any = main.main(args=arguments, prog_name="python -m mmrag", standalone_mode=False)
+        result: Any = main.main(args=arguments, prog_name="mmrag", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()

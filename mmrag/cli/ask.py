@@ -73,7 +73,7 @@ def ask(
 
     \b
     Example:
-      python -m mmrag ask "What does it cost?" --image leopard.jpg \\
+      mmrag ask "What does it cost?" --image leopard.jpg \\
           --text "phone case with this image theme" --compare
     """
     if not image and not text:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -12,10 +14,9 @@ import click
 
 from mmrag.cli.options import json_option, print_json, printable
 from mmrag.errors import MmragError
-from mmrag.system import leash
+from mmrag.system import leash, shipped
 from mmrag.system.measuring import alone
 
-_ROOT = Path(__file__).parents[2]
 _THRESHOLD = 0.1
 
 
@@ -29,7 +30,7 @@ _THRESHOLD = 0.1
 @click.option(
     "--save",
     is_flag=True,
-    help="Keep the result under bench/results, beside earlier ones of this commit.",
+    help="Keep the result beside earlier ones: in bench/results, or MMRAG_HOME/bench.",
 )
 @json_option
 @click.pass_context
@@ -41,10 +42,10 @@ def bench(context: click.Context, /, **options: Any) -> None:
 
     \b
     Example:
-      python -m mmrag bench --encoder visualized-bge-base --only encode
-      python -m mmrag bench --save
-      python -m mmrag bench --save --only search
-      python -m mmrag bench compare
+      mmrag bench --encoder visualized-bge-base --only encode
+      mmrag bench --save
+      mmrag bench --save --only search
+      mmrag bench compare
     """
     if context.invoked_subcommand is None:
         _run(**options)
@@ -60,15 +61,16 @@ def _run(
     save: bool,
     as_json: bool,
 ) -> None:
-    from mmrag.measurements import RESULTS, check_folder, read_results, save_result
+    from mmrag.measurements import check_folder, read_results, results_folder, save_result
 
-    if not (_ROOT / "bench" / "conftest.py").is_file():
-        raise MmragError("The bench suite is not here; run this in a clone of mmrag's repository.")
+    if importlib.util.find_spec("pytest_benchmark") is None:
+        raise MmragError("Measuring needs pytest-benchmark: pip install 'mmrag[bench]'")
     command = [
         sys.executable,
         "-m",
         "pytest",
-        "bench",
+        str(shipped.ROOT / "bench"),
+        f"--rootdir={shipped.ROOT}",
         "-v",
         "--benchmark-quiet",
         "-p",
@@ -80,14 +82,14 @@ def _run(
     command += [f"--uri={uri}"] if uri else []
     command += ["--quick"] if quick else []
     if save:
-        check_folder(RESULTS)
+        check_folder(results_folder())
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "result.json"
         whole = _suite([*command, f"--benchmark-json={out}"]) == 0
         if not out.is_file() or not out.stat().st_size:
             raise MmragError("The bench suite did not finish; its messages are above.")
         result = read_results(out)
-        saved = save_result(result, RESULTS) if save else None
+        saved = save_result(result) if save else None
     if as_json:
         rows = [{**vars(row), "spread": row.spread} for row in result.rows]
         print_json(
@@ -113,8 +115,10 @@ def _run(
 
 def _suite(command: Sequence[str]) -> int:
     """Run pytest, which ends with this process whatever ends that; its messages are errors."""
+    paths = [str(shipped.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     with alone() as lock:
-        return leash.run(command, keep=[lock], cwd=_ROOT, stdout=sys.stderr)
+        return leash.run(command, keep=[lock], stdout=sys.stderr, env=environment)
 
 
 @bench.command()
@@ -135,8 +139,8 @@ def compare(files: tuple[Path, ...], threshold: float, as_json: bool) -> None:
 
     \b
     Example:
-      python -m mmrag bench compare
-      python -m mmrag bench compare new.json old.json --threshold 0.2
+      mmrag bench compare
+      mmrag bench compare new.json old.json --threshold 0.2
     """
     from mmrag.measurements import compare_results, list_results, newest_and_before, read_results
 

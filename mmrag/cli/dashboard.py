@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from pathlib import Path
 
 import click
 
-from mmrag.errors import MmragError
-from mmrag.system import interrupt
+from mmrag.system import interrupt, shipped
 from mmrag.system.addresses import is_local, reachable_names
 
-SCRIPT = Path(__file__).parents[2] / "dashboard.py"
+SCRIPT = shipped.ROOT / "dashboard.py"
 
 
 @click.command()
@@ -44,11 +42,9 @@ def dashboard(
 
     \b
     Example:
-      python -m mmrag dashboard --port 8502
-      python -m mmrag dashboard --host 0.0.0.0 --allow-host photos.example.org --read-only
+      mmrag dashboard --port 8502
+      mmrag dashboard --host 0.0.0.0 --allow-host photos.example.org --read-only
     """
-    if not SCRIPT.is_file():
-        raise MmragError("dashboard.py is not here; run this in a clone of the repository.")
     local = is_local(host)
     if prepare:
         from mmrag.cli.demo import prepare_demo

@@ -27,7 +27,7 @@ def demo(as_json: bool) -> None:
 
     \b
     Example:
-      python -m mmrag demo
+      mmrag demo
     """
     from mmrag import demo as shown
     from mmrag.eval_sets.eval_set import EvalSet
@@ -51,9 +51,7 @@ def demo(as_json: bool) -> None:
         f"  queries with paraphrases {best.original_first:.1%}, "
         f"in those other words {best.paraphrased_first:.1%}"
     )
-    click.echo(
-        "\nSee it: `make dashboard`. With your own pictures: `python -m mmrag index FOLDER`."
-    )
+    click.echo("\nSee it: `make dashboard`. With your own pictures: `mmrag index FOLDER`.")
 
 
 def prepare_demo() -> list[Run]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mmrag.cli.options import json_option, print_json
-from mmrag.health import examine
+from mmrag.doctor import examine
 
 
 @click.command()
@@ -16,9 +16,9 @@ def doctor(uri: str | None, as_json: bool) -> None:
 
     \b
     Example:
-      python -m mmrag doctor
+      mmrag doctor
     """
-    report = examine(uri)
+    report = examine(uri).as_json()
     if as_json:
         print_json(report)
         return

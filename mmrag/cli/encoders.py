@@ -8,7 +8,7 @@ from functools import partial
 import click
 
 from mmrag.cli.options import json_option, print_json
-from mmrag.encoders import default_encoder_name, list_encoders
+from mmrag.encoders import default_encoder_name, download_encoder, list_encoders
 
 
 @click.command()
@@ -18,7 +18,7 @@ def encoders(as_json: bool) -> None:
 
     \b
     Example:
-      python -m mmrag encoders
+      mmrag encoders
     """
     known = list_encoders()
     if as_json:
@@ -39,11 +39,9 @@ def download(name: str, as_json: bool) -> None:
 
     \b
     Example:
-      python -m mmrag download visualized-bge-base
+      mmrag download visualized-bge-base
     """
     from tqdm import tqdm
-
-    from mmrag.encoders.download import download_encoder
 
     files = download_encoder(name, partial(tqdm, file=sys.stderr))
     if as_json:

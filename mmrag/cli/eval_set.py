@@ -61,9 +61,9 @@ def import_(
 
     \b
     Example:
-      python -m mmrag eval-set import cirr data/cirr cirr-val --split val
-      python -m mmrag eval-set import fashioniq data/fashion-iq fashioniq --images pictures
-      python -m mmrag eval-set import folder photos-by-class same-class
+      mmrag eval-set import cirr data/cirr cirr-val --split val
+      mmrag eval-set import fashioniq data/fashion-iq fashioniq --images pictures
+      mmrag eval-set import folder photos-by-class same-class
     """
     given: dict[str, Any] = {"split": split, "images": images, "category": category}
     options = {name: value for name, value in given.items() if value is not None}
@@ -99,7 +99,7 @@ def info(folder: str, as_json: bool) -> None:
 
     \b
     Example:
-      python -m mmrag eval-set info eval_sets/catalogue
+      mmrag eval-set info eval_sets/catalogue
     """
     description = _description(EvalSet.load(folder))
     if as_json:
@@ -117,7 +117,7 @@ def validate(folder: Path, decode: bool, as_json: bool) -> None:
 
     \b
     Example:
-      python -m mmrag eval-set validate eval_sets/catalogue --decode
+      mmrag eval-set validate eval_sets/catalogue --decode
     """
     from tqdm import tqdm
 

@@ -93,8 +93,8 @@ def evaluate(
 
     \b
     Example:
-      python -m mmrag evaluate eval_sets/catalogue --rerank encoder:demo
-      python -m mmrag compare RUN RUN
+      mmrag evaluate eval_sets/catalogue --rerank encoder:demo
+      mmrag compare RUN RUN
     """
     from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.evaluation.ablations import Ablations
@@ -227,7 +227,7 @@ def show_run(run: Run, as_json: bool) -> None:
     for line in run_lines(run):
         click.echo(line)
     click.echo(f"Run {run.run_id}. A page of it, with plots and example queries:")
-    click.echo(f"  python -m mmrag export {run.run_id} --format html --out report.html")
+    click.echo(f"  mmrag export {run.run_id} --format html --out report.html")
 
 
 def summary_json(run: Run) -> dict[str, Any]:

@@ -88,10 +88,10 @@ def index(
 
     \b
     Example:
-      python -m mmrag index photos --metadata photos/description.json --collection shop
-      python -m mmrag index photos --collection shop --index-type HNSW --index-param M=32 --replace
-      python -m mmrag index s3://bucket/photos --engine ray --parquet s3://bucket/vectors
-      python -m mmrag index s3://bucket/photos --from-parquet s3://bucket/vectors
+      mmrag index photos --metadata photos/description.json --collection shop
+      mmrag index photos --collection shop --index-type HNSW --index-param M=32 --replace
+      mmrag index s3://bucket/photos --engine ray --parquet s3://bucket/vectors
+      mmrag index s3://bucket/photos --from-parquet s3://bucket/vectors
     """
     check_engine(engine, address=address, workers=workers, parquet=parquet)
     if not store and not parquet:

@@ -28,9 +28,8 @@ def encoder_options(command: Command) -> Command:
             click.option(
                 "--encoder",
                 metavar="E",
-                help="demo, demo-clip, visualized-bge-base, visualized-bge-m3, "
-                "clip:ARCH/PRETRAINED, or a folder that `train` wrote. "
-                "Default: MMRAG_ENCODER, else demo.",
+                help="A name that `mmrag encoders` lists, clip:ARCH/PRETRAINED, or a folder that "
+                "`mmrag train` wrote. Default: MMRAG_ENCODER, else demo.",
             ),
             click.option("--checkpoint", metavar="FILE", help="Weights file, or hub name."),
             click.option(

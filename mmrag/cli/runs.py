@@ -26,7 +26,7 @@ def runs(eval_set: str | None, limit: int | None, delete: str | None, as_json: b
 
     \b
     Example:
-      python -m mmrag runs --eval-set catalogue
+      mmrag runs --eval-set catalogue
     """
     from mmrag.runs.store import RunStore
 
@@ -64,7 +64,7 @@ def runs(eval_set: str | None, limit: int | None, delete: str | None, as_json: b
             )
         )
     if not found:
-        click.echo("No runs yet; `python -m mmrag evaluate EVAL_SET` makes one.")
+        click.echo("No runs yet; `mmrag evaluate EVAL_SET` makes one.")
 
 
 @click.command()
@@ -88,7 +88,7 @@ def compare(
 
     \b
     Example:
-      python -m mmrag compare demo-clip demo
+      mmrag compare demo-clip demo
     """
     from mmrag.runs.compare import compare_runs, open_entry, stage_entries
     from mmrag.runs.store import RunStore
@@ -146,7 +146,7 @@ def export(reference: str, format_: str, out: str | None, stage: str | None, as_
 
     \b
     Example:
-      python -m mmrag export latest --format html --out report.html
+      mmrag export latest --format html --out report.html
     """
     from mmrag.runs.exports import export_run, write_export
     from mmrag.runs.store import RunStore
@@ -188,7 +188,7 @@ def import_run(
 
     \b
     Example:
-      python -m mmrag import-run bm25.trec --eval-set eval_sets/catalogue
+      mmrag import-run bm25.trec --eval-set eval_sets/catalogue
     """
     from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.runs.importing import import_run as import_file

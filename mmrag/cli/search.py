@@ -63,7 +63,7 @@ def search(
 
     \b
     Example:
-      python -m mmrag search --image leopard.jpg --text "phone case with this image theme" \\
+      mmrag search --image leopard.jpg --text "phone case with this image theme" \\
           --rerank gpt-4o --grid result.jpg
     """
     if not image and not text:

@@ -1,4 +1,4 @@
-"""`python -m mmrag.cli.serve run dashboard.py`: Streamlit, which Ctrl-C stops from the start on.
+"""`mmrag.cli.serve run dashboard.py`: Streamlit, which Ctrl-C stops from the start on.
 
 Streamlit takes care of Ctrl-C once it serves. Before that, while it is being imported and starts,
 Ctrl-C would show a stack trace.

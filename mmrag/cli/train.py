@@ -85,9 +85,9 @@ def train(
 
     \b
     Example:
-      python -m mmrag train grocery-train --encoder new:visualized-bge-tiny \\
+      mmrag train grocery-train --encoder new:visualized-bge-tiny \\
           --held-out grocery-val --augment strong --out my-encoder
-      python -m mmrag index photos --encoder my-encoder
+      mmrag index photos --encoder my-encoder
     """
     from tqdm import tqdm
 

@@ -75,7 +75,7 @@ def import_ray() -> Any:
         import ray.data
     except ImportError as error:
         raise MmragError(
-            f"--engine ray needs Ray ({error}): pip install -r requirements-distributed.txt"
+            f"--engine ray needs Ray ({error}): pip install 'mmrag[distributed]'"
         ) from None
     return ray
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmrag import config
+from mmrag.encoders import list_encoders
 from mmrag.errors import MmragError
 
 if TYPE_CHECKING:
@@ -78,9 +79,7 @@ def describe(spec: EncoderSpec, threads: int) -> tuple[EncoderInfo, int]:
 
 def _has_that_name(name: str) -> bool:
     """Whether `load_encoder` means an encoder by this name, though a folder may be called so."""
-    from mmrag.encoders import PUBLISHED, SHIPPED_DIR
-
-    return name in PUBLISHED or ("/" not in name and (SHIPPED_DIR / name / "config.json").is_file())
+    return name in {description.name for description in list_encoders()}
 
 
 def _absolute(name: str) -> str:

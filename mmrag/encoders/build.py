@@ -15,14 +15,14 @@ from mmrag.encoders.device import (
 )
 from mmrag.encoders.encoder import Encoder, EncoderInfo
 from mmrag.encoders.packed import Int8Linear, PackedLinear, can_pack, pack_linear_layers
+from mmrag.errors import MmragError
 
 if TYPE_CHECKING:
-    from mmrag.encoders.clip import CLIPModel
-    from mmrag.encoders.visualized_bge import VisualizedBGE
+    from mmrag.encoders.encoder import EmbeddingModel
 
 
 def build_encoder(
-    model: VisualizedBGE | CLIPModel,
+    model: EmbeddingModel,
     preprocessing: Mapping[str, Any],
     name: str,
     licence: str,
@@ -32,37 +32,43 @@ def build_encoder(
 ) -> Encoder:
     """Fingerprint `model`, move it to its device and precision, and wrap it.
 
+    What it does beyond that depends on the abilities that the model declares.
+
     int8 is a precision class of its own: its fingerprint is another one than that of the float
     precisions, so a collection is embedded and searched in int8, or not at all. What each step
     here brings is in bench/NOTES.md.
     """
+    module: Any = model
     torch_device = resolve_device(device)
     precision = resolve_precision(precision, torch_device)
+    if precision == "int8" and "int8" not in model.abilities:
+        raise MmragError(f"The encoder {name!r} does not run in int8; use --precision auto.")
     if precision == "int8":
         preprocessing = {**preprocessing, "precision": "int8"}
     info = EncoderInfo(
         name=name,
         dim=model.dim,
         image_size=model.image_size,
-        fingerprint=fingerprint(model, preprocessing),
+        fingerprint=fingerprint(module, preprocessing),
         licence=licence,
         source=source,
         device=str(torch_device),
         precision=precision,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
     )
-    model.eval().requires_grad_(False)
+    module.eval().requires_grad_(False)
     on_cpu = torch_device.type == "cpu"
-    if precision != "fp32":
-        model.specialise(fused=not on_cpu)
-    model.to(torch_device, torch_dtype(precision, torch_device))
+    if precision != "fp32" and "specialise" in model.abilities:
+        module.specialise(fused=not on_cpu)
+    module.to(torch_device, torch_dtype(precision, torch_device))
     if on_cpu:
         keep_freed_memory()
         if precision == "int8":
-            pack_linear_layers(model, Int8Linear)
-        elif precision == "bf16" and can_pack():
-            pack_linear_layers(model, PackedLinear)
+            pack_linear_layers(module, Int8Linear)
+        elif precision == "bf16" and "int8" in model.abilities and can_pack():
+            pack_linear_layers(module, PackedLinear)
     encoder = Encoder(model, info)
-    if torch_device.type == "cuda" and config.compile_models():
-        model.compile_images(encoder.batch_size)
+    compiles = torch_device.type == "cuda" and config.compile_models()
+    if compiles and "compile" in model.abilities:
+        module.compile_images(encoder.batch_size)
     return encoder

@@ -30,6 +30,7 @@ from mmrag.encoders.checkpoints import (
     write_card,
     write_safetensors,
 )
+from mmrag.encoders.encoder import Ability
 from mmrag.errors import CheckpointError, MmragError
 from mmrag.images.decode import Pixels, resize_and_crop
 from mmrag.system.durable import write_file
@@ -51,6 +52,9 @@ class CLIPModel(nn.Module):
         image_weight: w in `w * image + (1 - w) * text`, from 0 (text alone) to 1 (image alone).
         architecture: open_clip's own model configuration.
     """
+
+    abilities: frozenset[Ability] = frozenset({"specialise", "int8", "compile", "train"})
+    folder_class = "clip"
 
     def __init__(
         self,

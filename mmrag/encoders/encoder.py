@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -55,11 +55,24 @@ class Prepared:
     text: str | None
 
 
+Ability = Literal["specialise", "int8", "compile", "train"]
+
+
 class EmbeddingModel(Protocol):
-    """What an encoder file provides; `VisualizedBGE` and `CLIPModel` are the two here."""
+    """What a family's model is: a `torch.nn.Module` with these members.
+
+    It is moved to its device and precision by `.to`, so `embed` converts its inputs to the dtype
+    and device of its weights. `abilities` names what it can do beyond that:
+
+    - "specialise": it has `specialise(fused)`, which exchanges layers for quicker ones;
+    - "int8": its `nn.Linear` layers may be replaced by packed and quantised ones;
+    - "compile": it has `compile_images(n)`, which compiles batches of `n` images;
+    - "train": it has `folder_class`, one of `folders.CLASSES`, which saves it.
+    """
 
     dim: int
     image_size: int
+    abilities: frozenset[Ability]
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """An RGB image to (height, width, 3) uint8."""
@@ -69,6 +82,12 @@ class EmbeddingModel(Protocol):
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:
         """As `torch.nn.Module`."""
+
+
+class TrainableModel(EmbeddingModel, Protocol):
+    """A model with the ability "train"."""
+
+    folder_class: str
 
 
 class Encoder:

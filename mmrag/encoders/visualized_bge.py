@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from mmrag.encoders.encoder import Ability
 from mmrag.encoders.towers import BertTower, EvaTower
 from mmrag.images.decode import Pixels, resize_and_crop
 
@@ -34,6 +35,9 @@ class VisualizedBGE(nn.Module):
         text: what reads them beside the words.
         tokenizer: the text model's tokenizer.
     """
+
+    abilities: frozenset[Ability] = frozenset({"specialise", "int8", "compile", "train"})
+    folder_class = "visualized-bge"
 
     def __init__(
         self, vision: EvaTower, text: BertTower, tokenizer: PreTrainedTokenizerBase

@@ -71,7 +71,7 @@ def load_official(name: str, checkpoint: str, text_model: str) -> VisualizedBGE:
     except Exception as error:
         raise CheckpointError(
             f"No text model at {text_model!r} (its config.json and tokenizer are needed: {error}); "
-            f"`python -m mmrag download {name}` brings it."
+            f"`mmrag download {name}` brings it."
         ) from error
     state = read_state_dict(checkpoint)
     model = _build({"timm": OFFICIAL_VISION[name]}, config, tokenizer)

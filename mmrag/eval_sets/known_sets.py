@@ -7,8 +7,9 @@ from pathlib import Path
 
 from mmrag import config
 from mmrag.errors import MmragError
+from mmrag.system import shipped
 
-SHIPPED_SETS = Path(__file__).parents[2] / "eval_sets"
+SHIPPED_SETS = shipped.ROOT / "eval_sets"
 CATALOGUE = SHIPPED_SETS / "catalogue"
 
 

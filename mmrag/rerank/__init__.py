@@ -6,7 +6,6 @@ A reranker looks at the first hits and puts them in a better order. A new kind i
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,9 @@ class RerankerDescription:
 
 def list_rerankers() -> list[RerankerDescription]:
     """The kinds of rerankers, without loading anything."""
-    key = bool(os.environ.get("OPENAI_API_KEY") or os.environ.get("AZURE_OPENAI_API_KEY"))
+    from mmrag.vision.endpoint import endpoint_or_problem
+
+    key = not endpoint_or_problem()[1]
     return [
         RerankerDescription(
             "gpt-4o", "GPT-4o looks at the hits and explains the best", key, "set OPENAI_API_KEY"

@@ -94,7 +94,7 @@ def _load(model: str, device: str, half: bool) -> Any:
     except ImportError as error:
         raise MmragError(
             f"FlagEmbedding does not work with what is installed here ({error}); "
-            "`pip install -r requirements.txt` brings what does."
+            "`pip install --upgrade mmrag` brings what does."
         ) from error
     if Path(model).exists() and not (Path(model) / "config.json").is_file():
         raise CheckpointError(f"{model} is not a model's folder: it has no config.json.")

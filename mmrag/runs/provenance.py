@@ -16,6 +16,7 @@ from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.images.decode import read_bytes
 from mmrag.metrics.metrics import canonical
 from mmrag.runs.run import EvalSetRef, Run
+from mmrag.system import shipped
 from mmrag.version import __version__
 
 _LIBRARIES = (
@@ -98,8 +99,8 @@ def environment(device: str = "") -> dict[str, Any]:
 
 def git_commit() -> str | None:
     """The commit of this checkout, with "-modified" for tracked files that differ; None if none."""
-    folder = Path(__file__).resolve().parents[2]
-    if not (folder / ".git").exists():
+    folder = shipped.ROOT
+    if not shipped.IS_CLONE or not (folder / ".git").exists():
         return None
     try:
         commit = _git(folder, "rev-parse", "HEAD")

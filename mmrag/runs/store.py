@@ -110,8 +110,7 @@ class RunStore:
                 if ids:
                     return ids[0]
         raise MmragError(
-            f"There is no run {reference!r} in {self.database.shown}; "
-            "`python -m mmrag runs` lists them."
+            f"There is no run {reference!r} in {self.database.shown}; `mmrag runs` lists them."
         )
 
     def load(self, reference: str) -> Run:

@@ -39,7 +39,7 @@ class Searcher:
         if not index.exists():
             raise IndexStoreError(
                 f"There is no collection {index.collection!r} in {index.store.uri}; "
-                "`python -m mmrag index FOLDER` makes it."
+                "`mmrag index FOLDER` makes it."
             )
         index.check_encoder()
 

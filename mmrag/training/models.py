@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmrag.encoders import load_encoder
 from mmrag.encoders.encoder import EncoderInfo
+from mmrag.encoders.folders import class_files
 from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalSet
-
-if TYPE_CHECKING:
-    from mmrag.encoders.clip import CLIPModel
-    from mmrag.encoders.visualized_bge import VisualizedBGE
 
 CONFIGS = Path(__file__).parent / "configs"
 
 
 @dataclass(frozen=True)
 class EncoderFiles:
-    """A model in float32, and how to write it."""
+    """A `TrainableModel` in float32, and what its folder says of it."""
 
-    model: VisualizedBGE | CLIPModel
+    model: Any
     card: dict[str, Any]
-    write: Callable[[Any, Path, dict[str, Any]], None]
 
     def info(self) -> EncoderInfo:
         """Enough for an `Encoder` that measures the model while it is trained."""
@@ -36,7 +32,7 @@ class EncoderFiles:
     def save(self, out: Path) -> None:
         """Write the folder that `load_encoder` takes."""
         card = {"dim": self.model.dim, "image_size": self.model.image_size, **self.card}
-        self.write(self.model, out, card)
+        class_files(self.model.folder_class).save_folder(self.model, out, card)
 
 
 def open_model(
@@ -65,8 +61,10 @@ def open_model(
         "source": f"{loaded.info.source}, fine-tuned on {eval_set.name}",
     }
     model: Any = loaded.model
+    if "train" not in model.abilities:
+        raise MmragError(f"The encoder {encoder!r} cannot be trained here.")
     model.requires_grad_(True)
-    return EncoderFiles(model, card, _writer("clip" if hasattr(model, "clip") else ""))
+    return EncoderFiles(model, card)
 
 
 def _new(name: str, eval_set: EvalSet, seed: int) -> EncoderFiles:
@@ -80,28 +78,12 @@ def _new(name: str, eval_set: EvalSet, seed: int) -> EncoderFiles:
         ) from error
     card = {"licence": "Apache-2.0", "source": f"trained from nothing on {eval_set.name}"}
     texts = list(_texts(eval_set))
+    files = class_files(str(config.get("class", "visualized-bge")))
     try:
-        if config.get("class") == "clip":
-            from mmrag.encoders import clip
-
-            model: Any = clip.create(config, texts, seed)
-        else:
-            from mmrag.encoders import visualized_bge_files
-
-            model = visualized_bge_files.create(config, texts, seed)
+        model = files.create(config, texts, seed)
     except (KeyError, TypeError, ValueError) as error:
         raise MmragError(f"{path} is not a usable configuration: {error}") from error
-    return EncoderFiles(model, card, _writer(str(config.get("class"))))
-
-
-def _writer(kind: str) -> Callable[[Any, Path, dict[str, Any]], None]:
-    if kind == "clip":
-        from mmrag.encoders import clip
-
-        return clip.save_folder
-    from mmrag.encoders import visualized_bge_files
-
-    return visualized_bge_files.save_folder
+    return EncoderFiles(model, card)
 
 
 def _texts(eval_set: EvalSet) -> Iterable[str]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from mmrag.encoders.encoder import EmbeddingModel
+    from mmrag.encoders.encoder import Ability, EmbeddingModel
     from mmrag.images.decode import Pixels
     from mmrag.rerank.reranker import Reranker
     from mmrag.types import SearchResult
@@ -43,6 +43,7 @@ class _TakesTurns:
     def __init__(self, model: EmbeddingModel, turns: Turns) -> None:
         self.dim = model.dim
         self.image_size = model.image_size
+        self.abilities: frozenset[Ability] = frozenset()
         self._model = model
         self._turns = turns
 

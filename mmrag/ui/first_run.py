@@ -25,7 +25,7 @@ def ensure_something_to_search() -> dict[str, CollectionInfo]:
     if not demo.is_possible():
         st.info(
             "No collection to search yet. Index a folder on the Gallery page, or run "
-            "`python -m mmrag index FOLDER`."
+            "`mmrag index FOLDER`."
         )
         st.stop()
     bar = st.progress(0.0, "Indexing the catalogue that ships with mmrag …")

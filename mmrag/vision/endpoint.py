@@ -156,6 +156,14 @@ def find_endpoint() -> Endpoint:
     return Endpoint(_shown(url or _OPENAI, "OPENAI_BASE_URL"), key, url or _OPENAI)
 
 
+def endpoint_or_problem() -> tuple[str, str]:
+    """The server's address, or why there is none: one of the two is empty."""
+    try:
+        return find_endpoint().address, ""
+    except ModelServerError as error:
+        return "", str(error)
+
+
 def _routes() -> dict[str, Any]:
     """Requests go to the configured address and nowhere else.
 

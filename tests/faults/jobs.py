@@ -21,7 +21,7 @@ import transformers  # noqa: F401
 from PIL import Image
 
 from mmrag import EvalSet, ImageIndex, RunStore, Searcher, evaluate, index_eval_set, open_gallery
-from mmrag.encoders.download import download_encoder
+from mmrag.encoders import download_encoder
 from mmrag.encoders.encoder import Encoder, EncoderInfo
 from mmrag.evaluation.ablations import Ablations
 from mmrag.index import replace

@@ -92,7 +92,7 @@ def test_a_full_disk_is_noticed_before_measuring(
         raise AssertionError("it measured")
 
     monkeypatch.setattr("mmrag.cli.bench._suite", suite)
-    monkeypatch.setattr("mmrag.measurements.RESULTS", disk.path / "results")
+    monkeypatch.setattr("mmrag.measurements.SHIPPED_RESULTS", disk.path / "results")
     disk.fill(leave=100_000)
     assert run(["bench", "--save"]) == 1
     assert "could not be saved" in capsys.readouterr().err
@@ -116,7 +116,7 @@ def test_a_disk_that_fills_while_measuring(
     earlier = made_file(results / "amd-epyc-2-cores-01234567.json", "2026-01-01T10:00:00", 2.0)
     before = earlier.read_bytes()
     monkeypatch.setattr("mmrag.cli.bench._suite", suite)
-    monkeypatch.setattr("mmrag.measurements.RESULTS", results)
+    monkeypatch.setattr("mmrag.measurements.SHIPPED_RESULTS", results)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert run(["bench", "--save"]) == 1
     said = capsys.readouterr().err
@@ -167,8 +167,7 @@ def test_results_that_cannot_be_read(
         return 0
 
     monkeypatch.setattr("mmrag.cli.bench._suite", suite)
-    monkeypatch.setattr("mmrag.measurements.RESULTS", tmp_path)
-    monkeypatch.setattr(list_results, "__defaults__", (tmp_path,))
+    monkeypatch.setattr("mmrag.measurements.SHIPPED_RESULTS", tmp_path)
     assert run(["bench", "--save"]) == 0
     assert read_results(target).datetime == "2026-01-04T10:00:00"
     (aside,) = tmp_path.glob("*.broken-*")

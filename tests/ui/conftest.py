@@ -21,8 +21,7 @@ def _only_tiny(
 ) -> Iterator[None]:
     """The one encoder here is a small one, and nothing is cached from test to test."""
     shutil.copytree(tiny_folder, tmp_path / "shipped" / "tiny")
-    monkeypatch.setattr("mmrag.encoders.SHIPPED_DIR", tmp_path / "shipped")
-    monkeypatch.setattr("mmrag.demo.SHIPPED_DIR", tmp_path / "shipped")
+    monkeypatch.setattr("mmrag.encoders.folders.SHIPPED_DIR", tmp_path / "shipped")
     monkeypatch.setenv("MMRAG_ENCODER", "tiny")
     yield
     st.cache_resource.clear()

@@ -15,7 +15,7 @@ def test_health_says_what_works(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Everything that is needed works" in page.success[0].value
     assert "milvus_lite" in texts(page)
     assert "tiny" in texts(page)
-    assert "python -m mmrag download visualized-bge-base" in [c.value for c in page.code]
+    assert "mmrag download visualized-bge-base" in [c.value for c in page.code]
     shown = "".join(str(getattr(element, "proto", "")) for element in page.main)
     assert "sk-very-secret" not in shown
     assert os.environ["OPENAI_API_KEY"] not in texts(page)

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from mmrag.measurements import read_folder
-
 from .pages import captions, click, open_page, run, texts
 
 
@@ -18,7 +16,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where kept results are looked for."""
     folder = tmp_path / "results"
     folder.mkdir()
-    monkeypatch.setattr(read_folder, "__defaults__", (folder,))
+    monkeypatch.setattr("mmrag.measurements.SHIPPED_RESULTS", folder)
     return folder
 
 

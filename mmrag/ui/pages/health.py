@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Any
 
 import streamlit as st
 
-from mmrag.health_checks import Check, checks, versions
+from mmrag.doctor import Check, Report, versions
 from mmrag.ui import resources
 
 ICONS = {
@@ -24,7 +23,7 @@ def main() -> None:
         if st.button("Check again", icon=":material/refresh:"):
             _examined.clear()
     with st.spinner("Looking at devices, encoders and Milvus …"):
-        found = checks(_examined(resources.uri()))
+        found = _examined(resources.uri()).checks()
     _verdict(found)
     for topic, some in groupby(found, lambda check: check.topic):
         st.subheader(topic)
@@ -38,15 +37,15 @@ def main() -> None:
 
 
 @st.cache_data(ttl=60, show_spinner=False)
-def _examined(uri: str) -> dict[str, Any]:
+def _examined(uri: str) -> Report:
     # Brings in torch, which takes a while the first time.
-    from mmrag.health import examine
+    from mmrag.doctor import examine
 
     return examine(uri)
 
 
 def _versions() -> dict[str, str]:
-    return {"python": _examined(resources.uri())["python"], **versions()}
+    return {"python": _examined(resources.uri()).python, **versions()}
 
 
 def _verdict(found: list[Check]) -> None:

@@ -35,7 +35,7 @@ def main() -> None:
     _measure_here()
     if frame.empty:
         st.info(
-            "No results are kept yet. `python -m mmrag bench --save` measures this machine "
+            "No results are kept yet. `mmrag bench --save` measures this machine "
             "(an hour or two, --encoder demo a quarter of one) and keeps the result under "
             "bench/results."
         )
@@ -101,7 +101,7 @@ def _run_quick() -> list[dict[str, object]]:
         rows: list[dict[str, object]] = json.loads(done.stdout)["rows"]
     except (subprocess.TimeoutExpired, ValueError, KeyError) as error:
         raise MmragError(
-            "The measurement did not finish; run `python -m mmrag bench --quick` to see why."
+            "The measurement did not finish; run `mmrag bench --quick` to see why."
         ) from error
     return rows
 

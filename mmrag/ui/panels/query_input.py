@@ -68,7 +68,7 @@ def choose_query() -> ChosenQuery | None:
 def _from_set() -> ChosenQuery | None:
     names = list(known_eval_sets())
     if not names:
-        st.info("There is no eval set here. `python -m mmrag eval-set import` makes one.")
+        st.info("There is no eval set here. `mmrag eval-set import` makes one.")
         return None
     url.before("set", names, names[0])
     st.selectbox("Eval set", names, key="set", persist_state="session", on_change=_forget_query)

@@ -1,0 +1,211 @@
+"""What works on this machine and what is missing, for `doctor` and the Health page."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from mmrag import config
+from mmrag.errors import MmragError
+from mmrag.system import entry_points
+from mmrag.version import __version__
+
+if TYPE_CHECKING:
+    from mmrag.encoders import EncoderDescription
+
+LOW_DISK_GB = 5
+_PACKAGES = ("torch", "timm", "open_clip_torch", "pymilvus", "milvus_lite", "streamlit")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of health: `state` says whether it works, `advice` what to do when it does not.
+
+    "absent" is something that is not here and need not be.
+    """
+
+    topic: str
+    name: str
+    state: Literal["fine", "warning", "absent"]
+    found: str
+    advice: str = ""
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device by torch's name, and the precision that `auto` takes on it."""
+
+    name: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class Milvus:
+    """The store: its version and address, or why it does not answer."""
+
+    version: str = ""
+    uri: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Devices, encoders, Milvus, vision model's server, state folder; no secret is in it."""
+
+    python: str
+    torch: str
+    devices: tuple[Device, ...]
+    encoders: tuple[EncoderDescription, ...]
+    default_encoder: str
+    milvus: Milvus
+    model_server: str
+    model_server_problem: str
+    home: str
+    free_gb: float
+    plugin_problems: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """What `doctor --json` prints."""
+        available = [encoder.name for encoder in self.encoders if encoder.available]
+        milvus = self.milvus
+        return {
+            "mmrag": __version__,
+            "python": self.python,
+            "torch": self.torch,
+            "devices": [f"{device.name} ({device.precision})" for device in self.devices],
+            "encoders": available or ["none here; `mmrag download visualized-bge-base`"],
+            "default": self.default_encoder,
+            "milvus": f"does not answer: {milvus.problem}"
+            if milvus.problem
+            else f"{milvus.version} at {milvus.uri}",
+            "openai_key": "absent" if self.model_server_problem else "present",
+            "plugins": list(self.plugin_problems),
+            "home": self.home,
+            "disk_free": f"{self.free_gb:.0f} GB",
+        }
+
+    def checks(self) -> list[Check]:
+        """What it means for a person."""
+        return [
+            self._devices(),
+            *self._encoders(),
+            *(
+                Check("Plug-ins", "Not imported", "warning", problem)
+                for problem in self.plugin_problems
+            ),
+            self._milvus(),
+            self._model_server(),
+            self._disk(),
+        ]
+
+    def _devices(self) -> Check:
+        gpu = any(device.name != "cpu" for device in self.devices)
+        advice = "" if gpu else "No GPU: everything works, only slower. The Speed page measures it."
+        shown = ", ".join(f"{device.name} ({device.precision})" for device in self.devices)
+        return Check("Devices", "Computing", "fine", shown, advice)
+
+    def _encoders(self) -> list[Check]:
+        found = []
+        for encoder in self.encoders:
+            is_default = encoder.name == self.default_encoder
+            words = f"{encoder.dim} dimensions, {encoder.licence}"
+            if encoder.available:
+                words += ", the default" if is_default else ""
+                found.append(Check("Encoders", encoder.name, "fine", words))
+                continue
+            state: Literal["warning", "absent"] = "warning" if is_default else "absent"
+            command, _, size = encoder.how_to_get.partition("  ")
+            missing = f"weights not here yet {size}".strip()
+            advice = "The default encoder." if is_default else "Only if you want it."
+            found.append(
+                Check("Encoders", encoder.name, state, f"{words}; {missing}", advice, command)
+            )
+        return found
+
+    def _milvus(self) -> Check:
+        milvus = self.milvus
+        if not milvus.problem:
+            return Check("Store", "Milvus", "fine", f"{milvus.version} at {milvus.uri}")
+        advice = "Nothing can be indexed or searched. Start it, or name another one with MMRAG_URI."
+        found = f"does not answer: {milvus.problem}"
+        return Check("Store", "Milvus", "warning", found, advice)
+
+    def _model_server(self) -> Check:
+        topic, name = "Model server", "OPENAI_API_KEY"
+        if not self.model_server_problem:
+            return Check(topic, name, "fine", f"present, for {self.model_server}")
+        advice = (
+            "Only reranking and answering with a vision model need one: put OPENAI_API_KEY into "
+            f"the environment or into .env, and start again. {self.model_server_problem}"
+        )
+        return Check(topic, name, "absent", "not set", advice)
+
+    def _disk(self) -> Check:
+        low = self.free_gb < LOW_DISK_GB
+        advice = "Indexing needs room: free some, or move MMRAG_HOME." if low else ""
+        found = f"{self.home}, {self.free_gb:.0f} GB free"
+        return Check("Disk", "State folder", "warning" if low else "fine", found, advice)
+
+
+def examine(uri: str | None = None) -> Report:
+    """Look at this machine.
+
+    Args:
+        uri: Milvus to try. Default: `MMRAG_URI`, else the local store.
+    """
+    import torch
+
+    from mmrag.encoders import default_encoder_name, list_encoders
+    from mmrag.encoders.device import multiplies_bf16
+    from mmrag.vision.endpoint import endpoint_or_problem
+
+    names = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    names += ["mps"] if torch.backends.mps.is_available() else []
+    home = config.home()
+    existing = next(folder for folder in (home, *home.parents) if folder.exists())
+    server, problem = endpoint_or_problem()
+    return Report(
+        python=platform.python_version(),
+        torch=torch.__version__,
+        devices=tuple(
+            Device(name, "bf16" if multiplies_bf16(torch.device(name)) else "fp32")
+            for name in names
+        ),
+        encoders=tuple(list_encoders()),
+        default_encoder=default_encoder_name(),
+        milvus=_milvus(uri),
+        model_server=server,
+        model_server_problem=problem,
+        home=str(home),
+        free_gb=shutil.disk_usage(existing).free / 1e9,
+        plugin_problems=tuple(entry_points.problems("mmrag.encoders", "mmrag.rerankers")),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what matters when something does not work."""
+    found = {"mmrag": __version__}
+    for package in _PACKAGES:
+        try:
+            found[package.replace("_", "-")] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _milvus(uri: str | None) -> Milvus:
+    from mmrag.index.store import MilvusStore
+
+    try:
+        store = MilvusStore(uri)
+        try:
+            version = store.call("Milvus", lambda client: client.get_server_version())
+        finally:
+            store.close()
+    except MmragError as error:
+        return Milvus(problem=str(error))
+    return Milvus(str(version), str(store.uri))

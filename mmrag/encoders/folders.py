@@ -1,0 +1,82 @@
+"""Encoders in folders: those that ship with mmrag, and those that `train` wrote.
+
+A folder's `config.json` names the class of its model; `CLASSES` says which module reads it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmrag.encoders.checkpoints import read_card
+from mmrag.encoders.family import EncoderDescription, LoadedModel, LoadOptions
+from mmrag.errors import MmragError
+
+USAGE = "a folder that `mmrag train` wrote"
+SHIPPED_DIR = Path(__file__).parent / "shipped"
+# Each module has load_folder, save_folder, create (fresh weights) and preprocessing.
+CLASSES = {
+    "visualized-bge": "mmrag.encoders.visualized_bge_files",
+    "clip": "mmrag.encoders.clip",
+}
+
+
+def takes(name: str) -> bool:
+    """Whether it is a shipped encoder or the path of a folder with one."""
+    return (_folder(name) / "config.json").is_file()
+
+
+def is_shipped(name: str) -> bool:
+    """Whether the name is that of a shipped encoder, whatever folders there are."""
+    return "/" not in name and (SHIPPED_DIR / name / "config.json").is_file()
+
+
+def describe() -> list[EncoderDescription]:
+    """The shipped ones."""
+    return [_describe(file.parent) for file in sorted(SHIPPED_DIR.glob("*/config.json"))]
+
+
+def load(name: str, options: LoadOptions) -> LoadedModel:
+    """As it was written; `options.image_weight` overrules a CLIP's own."""
+    folder = _folder(name)
+    card = read_card(folder)
+    files = class_files(str(card.get("class", "visualized-bge")))
+    more = {} if options.image_weight is None else {"image_weight": options.image_weight}
+    model = files.load_folder(folder, **more)
+    licence, source = str(card.get("licence", "unknown")), str(card.get("source", folder))
+    return LoadedModel(model, licence, source, files.preprocessing(model))
+
+
+def download(name: str, progress: Callable[..., Any] | None = None) -> list[Path]:
+    """Nothing: it is here."""
+    raise MmragError(f"Nothing to download for {name!r}: it is here.")
+
+
+def class_files(name: str) -> Any:
+    """The module that reads and writes folders of a class.
+
+    Raises:
+        MmragError: there is no such class.
+    """
+    if name not in CLASSES:
+        raise MmragError(f"Unknown class of encoder {name!r}; use {' or '.join(CLASSES)}.")
+    return importlib.import_module(CLASSES[name])
+
+
+def _folder(name: str) -> Path:
+    return SHIPPED_DIR / name if is_shipped(name) else Path(name)
+
+
+def _describe(folder: Path) -> EncoderDescription:
+    card = read_card(folder)
+    return EncoderDescription(
+        folder.name,
+        int(card["dim"]),
+        int(card["image_size"]),
+        True,
+        str(card["licence"]),
+        str(card["source"]),
+        "ships with mmrag",
+    )

@@ -1,0 +1,47 @@
+"""The families of encoders. A new one is one file (see `family.Family`) and one line here."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import cast
+
+from mmrag.encoders.family import EncoderDescription, Family
+from mmrag.errors import MmragError
+
+# Asked in this order whether they know a name.
+FAMILIES = (
+    "mmrag.encoders.visualized_bge_weights",
+    "mmrag.encoders.clip_names",
+    "mmrag.encoders.plugins",
+    "mmrag.encoders.folders",
+)
+
+
+def families() -> Iterator[Family]:
+    """The families, imported."""
+    for module in FAMILIES:
+        yield cast(Family, importlib.import_module(module))
+
+
+def family_of(name: str) -> Family:
+    """The family that knows an encoder of this name.
+
+    Raises:
+        MmragError: none does; the message lists what there is.
+    """
+    for family in families():
+        if family.takes(name):
+            return family
+    known = [description.name for description in list_encoders()]
+    raise MmragError(f"Unknown encoder {name!r}; use {', '.join([*known, *usages()])}.")
+
+
+def list_encoders() -> list[EncoderDescription]:
+    """The encoders that can be listed, without loading anything."""
+    return [description for family in families() for description in family.describe()]
+
+
+def usages() -> list[str]:
+    """How the encoders are named that are not listed one by one."""
+    return [family.USAGE for family in families() if family.USAGE]

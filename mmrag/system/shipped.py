@@ -1,0 +1,14 @@
+"""Where the catalogue, the bench suite and the dashboard's script are.
+
+In a clone they lie beside the package; the wheel carries them inside it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_CLONE = _PACKAGE.parent
+_CARRIED = _PACKAGE / "_shipped"
+IS_CLONE = not _CARRIED.is_dir() and (_CLONE / "dashboard.py").is_file()
+ROOT = _CLONE if IS_CLONE else _CARRIED
