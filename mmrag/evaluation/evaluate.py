@@ -296,7 +296,7 @@ class _Evaluation:
             if asked is not None:
                 raise MmragError("rerank_k needs a searcher with a reranker.")
             return None
-        depth = asked or self.reranker.configuration.get("depth") or DEFAULT_RERANK_K
+        depth = asked or self.reranker.depth or DEFAULT_RERANK_K
         if depth < 1:
             raise MmragError(f"rerank_k must be at least 1, not {depth}.")
         return int(min(depth, self.k))

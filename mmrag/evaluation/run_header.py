@@ -105,8 +105,8 @@ def _short(name: str) -> str:
 
 def _reranker(reranker: Reranker) -> dict[str, Any]:
     """Its configuration, and the fingerprint of its weights where they are local."""
-    fingerprint = getattr(reranker, "fingerprint", None)
-    return {**reranker.configuration, **({"fingerprint": fingerprint} if fingerprint else {})}
+    fingerprint = {"fingerprint": reranker.fingerprint} if reranker.fingerprint else {}
+    return {**reranker.configuration, **fingerprint}
 
 
 def resume_key(run: Run) -> str:

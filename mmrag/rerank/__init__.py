@@ -1,60 +1,37 @@
 """Rerankers by name: `load_reranker(name)` loads one, `list_rerankers()` describes all of them.
 
-A reranker looks at the first hits and puts them in a better order. A new kind is one file with a
-`Reranker` and a branch in `load_reranker`.
+A reranker looks at the first hits and puts them in a better order. A new kind is one file (see
+`reranker.Kind`) and one line in `KINDS`; other packages add rerankers by the entry points
+`mmrag.rerankers` (see `plugins`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import importlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
 
 from mmrag.errors import MmragError
+from mmrag.rerank.reranker import Kind, Reranker, RerankerDescription, RerankOptions
 
 if TYPE_CHECKING:
-    import threading
-
     from mmrag.encoders.encoder import Encoder
-    from mmrag.rerank.reranker import Reranker
     from mmrag.vision.budget import Budget
 
+__all__ = ["KINDS", "RerankerDescription", "list_rerankers", "load_reranker"]
 
-@dataclass(frozen=True)
-class RerankerDescription:
-    """A kind of reranker, what it does, and whether what it needs is here."""
-
-    name: str
-    description: str
-    available: bool
-    how_to_get: str
+# Asked in this order whether they know a name.
+KINDS = (
+    "mmrag.rerank.vision",
+    "mmrag.rerank.encoder",
+    "mmrag.rerank.cross_encoder",
+    "mmrag.rerank.plugins",
+)
 
 
 def list_rerankers() -> list[RerankerDescription]:
     """The kinds of rerankers, without loading anything."""
-    from mmrag.vision.endpoint import endpoint_or_problem
-
-    key = not endpoint_or_problem()[1]
-    return [
-        RerankerDescription(
-            "gpt-4o", "GPT-4o looks at the hits and explains the best", key, "set OPENAI_API_KEY"
-        ),
-        RerankerDescription(
-            "openai:MODEL",
-            "any vision model of OpenAI, Azure, or OPENAI_BASE_URL",
-            key,
-            "set OPENAI_API_KEY; any value for servers that need none",
-        ),
-        RerankerDescription(
-            "encoder:NAME", "a second encoder scores the hits again", True, "any encoder's name"
-        ),
-        RerankerDescription(
-            "bge-reranker",
-            "a cross-encoder scores instruction against description; bge-reranker:NAME_OR_FOLDER "
-            "names another",
-            True,
-            "fetched from the hub on first use",
-        ),
-    ]
+    return [description for kind in _kinds() for description in kind.describe()]
 
 
 def load_reranker(
@@ -64,7 +41,6 @@ def load_reranker(
     window: int = 20,
     stride: int | None = None,
     depth: int | None = None,
-    model: str | None = None,
     device: str = "auto",
     precision: str = "auto",
     cache: bool = True,
@@ -73,20 +49,18 @@ def load_reranker(
     timeout: float = 60.0,
     retries: int = 3,
     encoder: Encoder | None = None,
-    cancel: threading.Event | None = None,
 ) -> Reranker:
     """Load a reranker.
 
     Args:
-        name: `gpt-4o`, `openai:MODEL`, `encoder:NAME` with any name `load_encoder` takes,
-            `bge-reranker`, or `bge-reranker:HUB_NAME_OR_FOLDER`.
+        name: as `list_rerankers` names them: `gpt-4o`, `openai:MODEL`, `encoder:NAME` with any
+            name `load_encoder` takes, `bge-reranker`, or `bge-reranker:HUB_NAME_OR_FOLDER`.
         presentation: how a vision model is shown the candidates: `grid`, one picture of all, or
             `images`, a picture each.
         window: candidates in one prompt, 2 to 25.
         stride: how far the window moves when there are more; by default half the window.
         depth: how many of the first hits are reranked; the others keep their places behind them.
             None for all.
-        model: the model's name at the server, where it is another than `name` says.
         device: for local models, as `load_encoder`.
         precision: for local models, as `load_encoder`.
         cache: keep answers and embeddings under `MMRAG_HOME/cache`, and use them.
@@ -95,7 +69,6 @@ def load_reranker(
         timeout: seconds for one attempt of a request.
         retries: further attempts of a failed request; see `VisionModel`.
         encoder: for `encoder:NAME`, when it is loaded already.
-        cancel: an event that, once set, stops reranking by a vision model.
 
     Raises:
         MmragError: unknown name, or an option out of its range.
@@ -104,37 +77,32 @@ def load_reranker(
     """
     if depth is not None and depth < 1:
         raise MmragError(f"At least one hit must be reranked, not {depth}.")
-    kind, _, rest = name.partition(":")
-    if name == "gpt-4o" or (kind == "openai" and rest):
-        from mmrag.rerank.vision import VisionReranker
-        from mmrag.vision.budget import Budget
-        from mmrag.vision.model import VisionModel
+    for kind in _kinds():
+        if kind.takes(name):
+            from mmrag.vision.budget import Budget
 
-        budget = max_cost if isinstance(max_cost, Budget) else Budget(max_cost)
-        return VisionReranker(
-            VisionModel(
-                model or rest or name, cache=cache, budget=budget, timeout=timeout, retries=retries
-            ),
-            presentation=presentation,
-            window=window,
-            stride=max(1, window // 2) if stride is None else stride,
-            depth=depth,
-            concurrency=concurrency,
-            cancel=cancel,
-        )
-    if kind == "encoder" and rest:
-        from mmrag.rerank.encoder import EncoderReranker
-
-        if encoder is None:
-            from mmrag.encoders import load_encoder
-
-            encoder = load_encoder(rest, device=device, precision=precision)
-        return EncoderReranker(encoder, name, depth=depth, cache=cache)
-    if kind == "bge-reranker":
-        from mmrag.rerank.cross_encoder import DEFAULT_MODEL, CrossEncoderReranker
-
-        return CrossEncoderReranker(
-            rest or DEFAULT_MODEL, name, depth=depth, device=device, precision=precision
-        )
+            budget = max_cost if isinstance(max_cost, Budget) else Budget(max_cost)
+            return kind.load(
+                name,
+                RerankOptions(
+                    presentation=presentation,
+                    window=window,
+                    stride=stride,
+                    depth=depth,
+                    device=device,
+                    precision=precision,
+                    cache=cache,
+                    budget=budget,
+                    concurrency=concurrency,
+                    timeout=timeout,
+                    retries=retries,
+                    encoder=encoder,
+                ),
+            )
     known = ", ".join(description.name for description in list_rerankers())
     raise MmragError(f"Unknown reranker {name!r}; use one of {known}.")
+
+
+def _kinds() -> Iterator[Kind]:
+    for module in KINDS:
+        yield cast(Kind, importlib.import_module(module))

@@ -3,19 +3,50 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmrag.encoders.checkpoints import fingerprint
 from mmrag.encoders.device import resolve_device, resolve_precision
 from mmrag.errors import CheckpointError, MmragError
 from mmrag.rerank.reorder import by_score
+from mmrag.rerank.reranker import OnDone, Reranker, RerankerDescription, RerankOptions
 from mmrag.types import SearchResult
 
 DEFAULT_MODEL = "BAAI/bge-reranker-base"
 
 
-class CrossEncoderReranker:
+def takes(name: str) -> bool:
+    """Whether it is `bge-reranker`, by itself or with a name behind a colon."""
+    return name.partition(":")[0] == "bge-reranker"
+
+
+def describe() -> list[RerankerDescription]:
+    """The default, which is fetched from its hub."""
+    return [
+        RerankerDescription(
+            "bge-reranker",
+            "a cross-encoder scores instruction against description; bge-reranker:NAME_OR_FOLDER "
+            "names another",
+            True,
+            "fetched from the hub on first use",
+        )
+    ]
+
+
+def load(name: str, options: RerankOptions) -> Reranker:
+    """The model behind the colon, or the default."""
+    return CrossEncoderReranker(
+        name.partition(":")[2] or DEFAULT_MODEL,
+        name,
+        depth=options.depth,
+        device=options.device,
+        precision=options.precision,
+    )
+
+
+class CrossEncoderReranker(Reranker):
     """FlagEmbedding's `FlagReranker`; it reads texts only, so hits need descriptions.
 
     Args:
@@ -44,20 +75,10 @@ class CrossEncoderReranker:
         self.name = name
         self.depth = depth
         self._model = _load(model, str(place), half)
-
-    @property
-    def configuration(self) -> dict[str, Any]:
-        """The arguments of `load_reranker` that shape the outcome."""
-        return {"name": self.name, "depth": self.depth}
-
-    def rerank(self, result: SearchResult) -> SearchResult:
-        """As `rerank_many` for one result."""
-        return self.rerank_many([result])[0]
+        self.fingerprint = fingerprint(self._model.model, {"class": "bge-reranker"})
 
     def rerank_many(
-        self,
-        results: Sequence[SearchResult],
-        on_done: Callable[[int, SearchResult], None] | None = None,
+        self, results: Sequence[SearchResult], on_done: OnDone | None = None
     ) -> list[SearchResult]:
         """As `Reranker.rerank_many`; hits get the model's score between 0 and 1.
 

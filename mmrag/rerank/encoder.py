@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from mmrag.encoders.encoder import Encoder
+from mmrag.encoders.encoder import Encoder, Vectors
 from mmrag.errors import ImageError
 from mmrag.rerank.embeddings import EmbeddingCache
 from mmrag.rerank.reorder import by_score
+from mmrag.rerank.reranker import OnDone, Reranker, RerankerDescription, RerankOptions
 from mmrag.types import SearchResult
 
 # Results that are scored together: enough to fill batches, few enough to show progress.
 _TOGETHER = 32
 
 
-class EncoderReranker:
+def takes(name: str) -> bool:
+    """Whether it is `encoder:NAME`."""
+    kind, _, rest = name.partition(":")
+    return kind == "encoder" and bool(rest)
+
+
+def describe() -> list[RerankerDescription]:
+    """Any encoder can be one."""
+    return [
+        RerankerDescription(
+            "encoder:NAME", "a second encoder scores the hits again", True, "any encoder's name"
+        )
+    ]
+
+
+def load(name: str, options: RerankOptions) -> Reranker:
+    """`options.encoder`, or the encoder of that name."""
+    encoder = options.encoder
+    if encoder is None:
+        from mmrag.encoders import load_encoder
+
+        rest = name.removeprefix("encoder:")
+        encoder = load_encoder(rest, device=options.device, precision=options.precision)
+    return EncoderReranker(encoder, name, depth=options.depth, cache=options.cache)
+
+
+class EncoderReranker(Reranker):
     """Orders the hits by the cosine of query and image under another encoder.
 
     Args:
@@ -32,32 +58,13 @@ class EncoderReranker:
         self.encoder = encoder
         self.name = name
         self.depth = depth
+        self.fingerprint = encoder.info.fingerprint
         self.candidates = EmbeddingCache(encoder, disk=cache)
 
-    @property
-    def configuration(self) -> dict[str, Any]:
-        """The arguments of `load_reranker` that shape the outcome."""
-        return {"name": self.name, "depth": self.depth}
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the weights that score."""
-        return self.encoder.info.fingerprint
-
-    def rerank(self, result: SearchResult) -> SearchResult:
-        """As `rerank_many` for one result."""
-        return self.rerank_many([result])[0]
-
     def rerank_many(
-        self,
-        results: Sequence[SearchResult],
-        on_done: Callable[[int, SearchResult], None] | None = None,
+        self, results: Sequence[SearchResult], on_done: OnDone | None = None
     ) -> list[SearchResult]:
-        """As `Reranker.rerank_many`; hits get the new cosine as their score.
-
-        Raises:
-            ImageError: a query's picture cannot be read.
-        """
+        """As `Reranker.rerank_many`; hits get the new cosine as their score."""
         outcomes: list[SearchResult] = []
         for start in range(0, len(results), _TOGETHER):
             for outcome in self._score(results[start : start + _TOGETHER]):
@@ -68,21 +75,33 @@ class EncoderReranker:
 
     def _score(self, results: Sequence[SearchResult]) -> list[SearchResult]:
         started = time.perf_counter()
-        queries = self.encoder.encode(
-            [result.query.image for result in results],
-            [result.query.text or None for result in results],
-        )
+        queries = self._queries(results)
         shown = [result.hits[: self.depth] for result in results]
         vectors = self.candidates.embed([hit.path for hits in shown for hit in hits])
         ms = 1000 * (time.perf_counter() - started) / len(results)
         outcomes = []
         for result, query, hits in zip(results, queries, shown, strict=True):
             scores, problems = {}, []
+            if isinstance(query, ImageError):
+                problems.append(f"the query picture: {query}")
             for i, hit in enumerate(hits):
                 vector = vectors[hit.path]
+                if isinstance(query, ImageError):
+                    break
                 if isinstance(vector, ImageError):
                     problems.append(f"{hit.image_id} cannot be scored: {vector}")
                 else:
                     scores[i] = float(query @ vector)
             outcomes.append(by_score(result, scores, len(hits), self.name, problems, ms))
         return outcomes
+
+    def _queries(self, results: Sequence[SearchResult]) -> Sequence[Vectors | ImageError]:
+        """A vector for each query, or why its picture cannot be read."""
+        images = [result.query.image for result in results]
+        texts = [result.query.text or None for result in results]
+        try:
+            return list(self.encoder.encode(images, texts))
+        except ImageError as error:
+            if len(results) == 1:
+                return [error]
+        return [found for result in results for found in self._queries([result])]

@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mmrag.types import SearchResult
 
+if TYPE_CHECKING:
+    from mmrag.encoders.encoder import Encoder
+    from mmrag.vision.budget import Budget
 
-class Reranker(Protocol):
-    """Reorders the hits of results, and may explain the best one."""
+OnDone = Callable[[int, SearchResult], None]
+
+
+class Reranker(ABC):
+    """Reorders the hits of results, and may explain the best one.
+
+    Attributes:
+        name: as `load_reranker` knows it.
+        depth: how many of the first hits are reranked, the others keep their places behind them;
+            None for all.
+        fingerprint: of the weights that score, "" where they are not here.
+        costs_money: whether it asks a service that charges for it.
+    """
 
     name: str
+    depth: int | None = None
+    fingerprint: str = ""
+    costs_money: bool = False
 
     @property
     def configuration(self) -> dict[str, Any]:
         """What is needed to make it again, as plain JSON values, without any key."""
+        return {"name": self.name, "depth": self.depth}
 
     def rerank(self, result: SearchResult) -> SearchResult:
-        """The same hits, reordered, with new ranks and scores and the old `retrieval_rank`.
+        """As `rerank_many` for one result."""
+        return self.rerank_many([result])[0]
 
-        Never fails because of the candidates or of a model's answer: the report in
-        `SearchResult.rerank` says how it went.
-        """
-
+    @abstractmethod
     def rerank_many(
-        self,
-        results: Sequence[SearchResult],
-        on_done: Callable[[int, SearchResult], None] | None = None,
+        self, results: Sequence[SearchResult], on_done: OnDone | None = None
     ) -> list[SearchResult]:
         """Rerank many results, side by side or in batches where that is quicker.
+
+        Never fails because of a picture or of a model's answer: the report in
+        `SearchResult.rerank` says how it went. What fails as a whole is raised, such as a server
+        that is gone or a budget that is spent.
 
         Args:
             results: each is reranked by itself.
@@ -37,5 +57,53 @@ class Reranker(Protocol):
                 becomes ready, in any order.
 
         Returns:
-            Outcomes in the order of `results`; `timings_ms["rerank"]` is set in each.
+            Outcomes in the order of `results`: the same hits with new ranks and scores and the old
+            `retrieval_rank`; `timings_ms["rerank"]` is set in each.
+        """
+
+
+@dataclass(frozen=True)
+class RerankerDescription:
+    """A kind of reranker, what it does, and whether what it needs is here."""
+
+    name: str
+    description: str
+    available: bool
+    how_to_get: str
+
+
+@dataclass(frozen=True)
+class RerankOptions:
+    """The arguments of `load_reranker` that a kind may use; see there."""
+
+    presentation: str
+    window: int
+    stride: int | None
+    depth: int | None
+    device: str
+    precision: str
+    cache: bool
+    budget: Budget
+    concurrency: int
+    timeout: float
+    retries: int
+    encoder: Encoder | None
+
+
+class Kind(Protocol):
+    """A module with these names, and a line in `KINDS` of `mmrag.rerank`."""
+
+    def takes(self, name: str) -> bool:
+        """Whether a reranker of this name is of the kind."""
+
+    def describe(self) -> list[RerankerDescription]:
+        """How they are named, without loading anything."""
+
+    def load(self, name: str, options: RerankOptions) -> Reranker:
+        """Load one.
+
+        Raises:
+            MmragError: an option is out of its range.
+            ModelServerError: no key; says what to set.
+            CheckpointError: weights are absent or wrong.
         """

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,8 +13,9 @@ from mmrag.errors import ImageError, MmragError, ModelServerError
 from mmrag.rerank.prompts import Presentation, ranking_prompt
 from mmrag.rerank.reorder import reorder
 from mmrag.rerank.reply_order import Ranking, read_ranking
+from mmrag.rerank.reranker import OnDone, Reranker, RerankerDescription, RerankOptions
 from mmrag.types import RerankReport, SearchResult, Usage
-from mmrag.vision.endpoint import RequestFailed
+from mmrag.vision.endpoint import RequestFailed, endpoint_or_problem
 from mmrag.vision.jobs import run_jobs
 from mmrag.vision.model import VisionModel
 from mmrag.vision.reply import Reply
@@ -29,7 +29,49 @@ LARGEST_WINDOW = 25
 _GIVE_UP = 5
 
 
-class VisionReranker:
+def takes(name: str) -> bool:
+    """Whether it is `gpt-4o` or `openai:MODEL`."""
+    kind, _, rest = name.partition(":")
+    return name == "gpt-4o" or (kind == "openai" and bool(rest))
+
+
+def describe() -> list[RerankerDescription]:
+    """By name, and for any model of the server."""
+    key = not endpoint_or_problem()[1]
+    return [
+        RerankerDescription(
+            "gpt-4o", "GPT-4o looks at the hits and explains the best", key, "set OPENAI_API_KEY"
+        ),
+        RerankerDescription(
+            "openai:MODEL",
+            "any vision model of OpenAI, Azure, or OPENAI_BASE_URL",
+            key,
+            "set OPENAI_API_KEY; any value for servers that need none",
+        ),
+    ]
+
+
+def load(name: str, options: RerankOptions) -> Reranker:
+    """A vision model at the server that the environment names."""
+    model = VisionModel(
+        name.removeprefix("openai:"),
+        cache=options.cache,
+        budget=options.budget,
+        timeout=options.timeout,
+        retries=options.retries,
+    )
+    stride = options.stride
+    return VisionReranker(
+        model,
+        presentation=options.presentation,
+        window=options.window,
+        stride=max(1, options.window // 2) if stride is None else stride,
+        depth=options.depth,
+        concurrency=options.concurrency,
+    )
+
+
+class VisionReranker(Reranker):
     """Shows the hits to a vision model, as one panorama or as single pictures.
 
     More hits than one prompt holds are ranked with a sliding window from the back to the front, so
@@ -44,8 +86,9 @@ class VisionReranker:
         stride: how far the window moves, 1 to `window`.
         depth: how many of the first hits are reranked; None for all.
         concurrency: requests under way at once.
-        cancel: an event that, once set, stops `rerank_many` with `Cancelled`.
     """
+
+    costs_money = True
 
     def __init__(
         self,
@@ -56,7 +99,6 @@ class VisionReranker:
         stride: int = STRIDE,
         depth: int | None = None,
         concurrency: int = 4,
-        cancel: threading.Event | None = None,
     ) -> None:
         if presentation not in ("grid", "images"):
             raise MmragError(f"Candidates are shown as grid or as images, not {presentation!r}.")
@@ -73,7 +115,6 @@ class VisionReranker:
         self.stride = stride
         self.depth = depth
         self.concurrency = concurrency
-        self.cancel = cancel
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -86,21 +127,16 @@ class VisionReranker:
             "depth": self.depth,
         }
 
-    def rerank(self, result: SearchResult) -> SearchResult:
-        """As `rerank_many` for one result."""
-        return self.rerank_many([result])[0]
-
     def rerank_many(
         self,
         results: Sequence[SearchResult],
-        on_done: Callable[[int, SearchResult], None] | None = None,
+        on_done: OnDone | None = None,
     ) -> list[SearchResult]:
         """As `Reranker.rerank_many`.
 
         Raises:
             BudgetReached: before a request that could exceed the limit.
             ModelServerError: wrong key, unknown model, or no answer to several queries in a row.
-            Cancelled: `cancel` was set.
         """
         outcomes: dict[int, SearchResult] = {}
         for i, outcome in self._in_any_order(results):
@@ -113,7 +149,7 @@ class VisionReranker:
         jobs = [partial(self._rank, result) for result in results]
         # Queries without an answer are handed out once another one shows that the server is there.
         held: list[tuple[int, SearchResult]] = []
-        running = run_jobs(jobs, self.model.async_client, self.concurrency, self.cancel)
+        running = run_jobs(jobs, self.model.async_client, self.concurrency)
         with closing(running):
             for i, (outcome, failure) in running:
                 held.append((i, outcome))

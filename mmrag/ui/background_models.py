@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmrag.encoders.encoder import Encoder
+from mmrag.rerank.reranker import Reranker
 from mmrag.ui import resources
 from mmrag.ui.fair_lock import Turns
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from mmrag.encoders.encoder import Ability, EmbeddingModel
     from mmrag.images.decode import Pixels
-    from mmrag.rerank.reranker import Reranker
     from mmrag.types import SearchResult
     from mmrag.vision.budget import Budget
 
@@ -58,21 +58,18 @@ class _TakesTurns:
             return self._model.embed(pixels, texts)
 
 
-class _InTurn:
+class _InTurn(Reranker):
     """A reranker that computes one query at a time."""
 
     def __init__(self, model: Reranker, turns: Turns) -> None:
-        self.name = model.name
+        self.name, self.depth = model.name, model.depth
+        self.fingerprint, self.costs_money = model.fingerprint, model.costs_money
         self._model = model
         self._turns = turns
 
     @property
     def configuration(self) -> dict[str, Any]:
         return self._model.configuration
-
-    def rerank(self, result: SearchResult) -> SearchResult:
-        with self._turns.turn():
-            return self._model.rerank(result)
 
     def rerank_many(
         self,
@@ -81,7 +78,8 @@ class _InTurn:
     ) -> list[SearchResult]:
         outcomes = []
         for position, result in enumerate(results):
-            outcomes.append(self.rerank(result))
+            with self._turns.turn():
+                outcomes.append(self._model.rerank(result))
             if on_done is not None:
                 on_done(position, outcomes[-1])
         return outcomes

@@ -13,14 +13,12 @@ from mmrag.errors import BudgetReached, Cancelled
 
 Client = TypeVar("Client")
 Result = TypeVar("Result")
-_POLL = 0.1
 
 
 def run_jobs(
     jobs: Sequence[Callable[[Client], Awaitable[Result]]],
     open_client: Callable[[], AbstractAsyncContextManager[Client]],
     concurrency: int,
-    cancel: threading.Event | None = None,
 ) -> Generator[tuple[int, Result]]:
     """Run jobs, at most `concurrency` at once, and yield results as they become ready.
 
@@ -31,7 +29,6 @@ def run_jobs(
         (position, result).
 
     Raises:
-        Cancelled: `cancel` was set.
         Exception: the first that a job raised. After `BudgetReached` the jobs under way, which are
             paid for, are finished and yielded first.
     """
@@ -42,12 +39,7 @@ def run_jobs(
     thread.start()
     try:
         while True:
-            if cancel is not None and cancel.is_set():
-                raise Cancelled("Stopped. What is finished is kept.")
-            try:
-                position, outcome = outcomes.get(timeout=_POLL)
-            except queue.Empty:
-                continue
+            position, outcome = outcomes.get()
             if position >= 0:
                 yield position, outcome
             elif outcome is None:
