@@ -365,7 +365,7 @@ def test_auto_precision_follows_the_hardware() -> None:
 def test_names(tmp_path: Path) -> None:
     with pytest.raises(
         MmragError,
-        match="Unknown encoder 'visualized-bge'; use demo, demo-clip, visualized-bge-base",
+        match="Unknown encoder 'visualized-bge'; use visualized-bge-base, visualized-bge-m3",
     ):
         load_encoder("visualized-bge")
     with pytest.raises(CheckpointError, match="mmrag download visualized-bge-m3"):

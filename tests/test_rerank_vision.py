@@ -227,12 +227,12 @@ def test_a_passing_failure_costs_one_query_only(server: VisionServer, tmp_path: 
         ({"concurrency": 0}, "1 or more"),
         ({"timeout": 0}, "positive number"),
         ({"max_cost": -1.0}, "zero or more"),
-        ({"model": "llava", "max_cost": 1.0}, "'llava' has no price"),
+        ({"name": "openai:llava", "max_cost": 1.0}, "'llava' has no price"),
     ],
 )
 def test_wrong_options(server: VisionServer, options: dict, message: str) -> None:  # type: ignore[type-arg]
     with pytest.raises(MmragError, match=message):
-        load_reranker("gpt-4o", **options)
+        load_reranker(**{"name": "gpt-4o", **options})
     with pytest.raises(MmragError, match="Unknown reranker 'nope'"):
         load_reranker("nope")
 

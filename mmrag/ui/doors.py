@@ -1,6 +1,6 @@
 """Who may do what: open addresses need a password, and the owner's link or none may change things.
 
-`python -m mmrag dashboard` says in the environment what holds: `MMRAG_DASHBOARD_OWNER` is the
+`mmrag dashboard` says in the environment what holds: `MMRAG_DASHBOARD_OWNER` is the
 secret in the owner's link, where the dashboard listens to more than this machine, and
 `MMRAG_READ_ONLY=1` switches off for everybody what changes or costs something.
 """
@@ -39,7 +39,7 @@ def enter() -> bool:
             st.title("mmrag")
             st.text(
                 "This dashboard listens to more than this machine and has no password; set "
-                "MMRAG_DASHBOARD_PASSWORD, or start it with `python -m mmrag dashboard --host …`."
+                "MMRAG_DASHBOARD_PASSWORD, or start it with `mmrag dashboard --host …`."
             )
             st.stop()
     return bool(st.session_state.get("is_owner"))
