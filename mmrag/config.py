@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from mmrag.errors import MmragError
+from mmrag.system.text_files import open_text
 
 DEFAULT_COLLECTION = "images"
 
@@ -21,7 +22,8 @@ def load_dotenv() -> None:
         import dotenv
 
         try:
-            dotenv.load_dotenv(".env", override=False)
+            with open_text(Path(".env")) as file:
+                dotenv.load_dotenv(stream=file, override=False)
         # Bytes that are no UTF-8, or a name or value that no environment can hold.
         except (OSError, ValueError) as error:
             raise MmragError(f".env cannot be read: {error}; mend it or move it away.") from error

@@ -19,6 +19,7 @@ from mmrag import config
 from mmrag.errors import MmragError
 from mmrag.system import shipped
 from mmrag.system.durable import move_aside, write_file
+from mmrag.system.text_files import read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +98,7 @@ def read_results(path: Path) -> BenchFile:
         MmragError: it is absent or not a result of this suite.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_text(path))
         machine = dict(document["machine_info"])
         commit = document["commit_info"]
         return BenchFile(

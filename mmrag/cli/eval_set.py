@@ -167,6 +167,7 @@ def _description(loaded: EvalSet, missing: Iterable[Skipped] | None = None) -> d
         "primary_metric": loaded.primary_metric,
         "licence": loaded.licence,
         "source": loaded.source,
+        "notes": list(loaded.notes),
     }
     return described if missing is None else {**described, "missing": list(missing)}
 
@@ -177,6 +178,8 @@ def _show(described: dict[str, Any]) -> None:
     click.echo("{images} images, {queries} queries, {judgments} judgments:".format_map(described))
     for name, count in sorted(described["categories"].items()):
         click.echo(f"  {count:6} {printable(name)}")
+    for note in described["notes"]:
+        click.echo(printable(note))
     missing = described.get("missing", ())
     for skipped in missing[:SHOWN_MISSING]:
         click.echo(printable(f"missing {skipped.path}: {skipped.reason}"))

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from mmrag.galleries.gallery import TEXT_KEYS
 from mmrag.images.decode import EXTENSIONS
+from mmrag.system.text_files import decode
 from mmrag.types import GalleryImage, Skipped
 
 _MAX_TEXT_FILE = 1 << 20
@@ -127,7 +128,7 @@ def _read_text(
         return f"a text of more than {_MAX_TEXT_FILE:,} bytes"
     file.seek(member.offset_data)
     try:
-        text = file.read(member.size).decode("utf-8-sig")
+        text = decode(file.read(member.size))
         if member.name.lower().endswith(".txt"):
             texts[key] = text.strip()
             return None

@@ -34,6 +34,7 @@ from mmrag.encoders.encoder import Ability
 from mmrag.errors import CheckpointError, MmragError
 from mmrag.images.decode import Pixels, resize_and_crop
 from mmrag.system.durable import write_file
+from mmrag.system.text_files import read_text
 
 if TYPE_CHECKING:
     from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
@@ -282,7 +283,7 @@ def _from_folder(folder: Path, image_weight: float) -> CLIPModel:
 
 def _check_config_file(path: Path) -> None:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(read_text(path))
         if not all(isinstance(config[key], dict) for key in ("vision_cfg", "text_cfg")):
             raise ValueError("vision_cfg and text_cfg must be objects")
         int(config["embed_dim"])

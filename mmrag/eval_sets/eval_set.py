@@ -52,7 +52,8 @@ class EvalSet:
     """Gallery, queries and judgments.
 
     `qrels` maps query id to image id to grade: 0 is judged not relevant (a hard negative),
-    1, 2, ... are grades of relevance; what is absent was not judged.
+    1, 2, ... are grades of relevance; what is absent was not judged. `notes` are sentences that
+    its importer has to say about it.
     """
 
     name: str
@@ -67,6 +68,7 @@ class EvalSet:
     source: str = ""
     primary_metric: str = "hit_rate@10"
     exclude_query_image: bool = False
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> EvalSet:
@@ -95,6 +97,7 @@ class EvalSet:
             source=str(head.get("source", "")),
             primary_metric=str(head.get("primary_metric", "hit_rate@10")),
             exclude_query_image=bool(head.get("exclude_query_image", False)),
+            notes=tuple(head.get("notes", ())),
         )
 
     def save(self) -> None:
@@ -117,6 +120,7 @@ class EvalSet:
             "image_root": os.path.relpath(root, folder) if relative else str(root),
             "primary_metric": self.primary_metric,
             "exclude_query_image": self.exclude_query_image,
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
         corpus = (
             {
@@ -189,6 +193,9 @@ def read_head(folder: Path) -> dict[str, Any]:
             raise RecordError(path, None, f"{key!r} must be a string")
     if not isinstance(head.get("exclude_query_image", False), bool):
         raise RecordError(path, None, "'exclude_query_image' must be true or false")
+    notes = head.get("notes", [])
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+        raise RecordError(path, None, "'notes' must be a list of strings")
     return head
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from mmrag.errors import EvalSetError
+from mmrag.system.text_files import as_utf8
 
 Qrels = dict[str, dict[str, int]]
 _NOT_IN_TSV = re.compile(r"[\t\n\r\0]")
@@ -53,6 +54,12 @@ class Record:
         if value is None:
             raise self.error(f"{key!r} is missing or empty")
         return value
+
+    def words(self, key: str) -> str | None:
+        """A string that must be there, but may be blank, which gives None."""
+        if key not in self.values:
+            raise self.error(f"{key!r} is missing")
+        return self.text(key)
 
     def strings(self, key: str) -> tuple[str, ...]:
         """A list of strings, empty when absent."""
@@ -188,7 +195,7 @@ def parse_grade(text: str) -> int:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+        return as_utf8(path.read_bytes())
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise EvalSetError(f"{path} cannot be read: {reason or error}") from error

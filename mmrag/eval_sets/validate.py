@@ -31,6 +31,7 @@ HEAD_KEYS = (
     "image_root",
     "primary_metric",
     "exclude_query_image",
+    "notes",
 )
 CORPUS_KEYS = ("_id", "image", "text", "metadata")
 QUERY_KEYS = (*CORPUS_KEYS, "category", "paraphrases", "question", "answers")

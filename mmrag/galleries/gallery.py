@@ -12,6 +12,7 @@ from typing import Any
 
 from mmrag.errors import MmragError
 from mmrag.images.decode import EXTENSIONS
+from mmrag.system.text_files import open_text, read_text
 from mmrag.types import GalleryImage, Skipped
 
 PATH_KEYS = ("image_path", "path", "image", "file_path", "file_name", "filename", "file")
@@ -81,7 +82,7 @@ def read_records(path: Path) -> Iterator[tuple[int, Any]]:
         if path.suffix.lower() in (".csv", ".tsv"):
             yield from _read_csv(path)
             return
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except FileNotFoundError:
         raise MmragError(f"No metadata file at {path}.") from None
     except (OSError, ValueError, csv.Error) as error:
@@ -104,7 +105,7 @@ def _read_json_lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 
 
 def _read_csv(path: Path) -> Iterator[tuple[int, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with open_text(path, newline="") as file:
         reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
         for record in reader:
             values = {

@@ -75,6 +75,7 @@ def merge(sets: Sequence[EvalSet], folder: Path, name: str) -> EvalSet:
         description=f"Merged from {', '.join(one.name for one in sets)}.",
         licence="; ".join(dict.fromkeys(one.licence for one in sets if one.licence)),
         source="; ".join(dict.fromkeys(one.source for one in sets if one.source)),
+        notes=tuple(dict.fromkeys(note for one in sets for note in one.notes)),
     )
 
 
@@ -108,6 +109,7 @@ def split(
             name=f"{eval_set.name}-{name}",
             folder=folder / name,
             queries=[query for query in eval_set.queries if query.query_id in ids],
+            notes=(),
             qrels={query_id: g for query_id, g in eval_set.qrels.items() if query_id in ids},
         )
         for name, ids in members.items()
@@ -140,6 +142,7 @@ def sample(eval_set: EvalSet, number: int, folder: Path, seed: int = 0) -> EvalS
         name=f"{eval_set.name}-sample-{number}",
         folder=folder,
         queries=[query for query in eval_set.queries if query.query_id in chosen],
+        notes=(),
         qrels={query_id: g for query_id, g in eval_set.qrels.items() if query_id in chosen},
     )
 

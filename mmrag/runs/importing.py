@@ -18,6 +18,7 @@ from mmrag.runs.provenance import environment, eval_set_ref
 from mmrag.runs.run import RETRIEVAL, Ranked, Run
 from mmrag.runs.store import RunStore, new_run_id, now
 from mmrag.runs.trec import decoded, read_trec
+from mmrag.system.text_files import open_text
 
 _SHOWN = 1000
 
@@ -146,8 +147,10 @@ def _known(written: str, images: Mapping[str, object], path: Path, query_id: str
 
 def _begins_with_brace(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
-            return file.read(64).lstrip()[:1] == b"{"
+        with open_text(path) as file:
+            return file.read(64).lstrip()[:1] == "{"
+    except UnicodeDecodeError as error:
+        raise MmragError(f"{path} cannot be read: {error}.") from error
     except OSError as error:
         raise MmragError(f"{path} cannot be read: {error.strerror or error}.") from error
 

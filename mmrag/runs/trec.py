@@ -13,6 +13,7 @@ import numpy as np
 from mmrag.errors import MmragError
 from mmrag.metrics.metrics import trec_order
 from mmrag.runs.run import Ranked
+from mmrag.system.text_files import open_text
 
 _BLANK = re.compile(r"[\s%]")
 
@@ -43,7 +44,7 @@ def read_trec(path: Path) -> tuple[dict[str, dict[str, float]], str]:
     found: dict[str, dict[str, float]] = {}
     tag = ""
     try:
-        with path.open(encoding="utf-8") as file:
+        with open_text(path) as file:
             for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue

@@ -61,6 +61,8 @@ def _plain_files(folder: str) -> set[str]:
 def _file_problem(root: str, path: str) -> str | None:
     """For what a listing does not show as a plain file: links, other spellings, nothing at all."""
     try:
+        # The folder was looked at already: one question settles what is simply not there.
+        os.lstat(path)
         if not _is_below(root, os.path.realpath(path)):
             return LEAVES_ROOT
         return None if stat.S_ISREG(Path(path).stat().st_mode) else "is not a file"

@@ -13,6 +13,7 @@ from mmrag.encoders.encoder import EncoderInfo
 from mmrag.encoders.folders import class_files
 from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.system.text_files import read_text
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -70,7 +71,7 @@ def open_model(
 def _new(name: str, eval_set: EvalSet, seed: int) -> EncoderFiles:
     path = Path(name) if name.endswith(".json") else CONFIGS / f"{name}.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         shipped = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.json")))
         raise MmragError(

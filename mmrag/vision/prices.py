@@ -15,6 +15,7 @@ from typing import Any
 
 from mmrag import config
 from mmrag.errors import MmragError
+from mmrag.system.text_files import read_text
 
 TABLE = Path(__file__).parent / "prices.json"
 _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
@@ -68,7 +69,7 @@ def find_price(model: str) -> Price | None:
 
 def _read(path: Path) -> dict[str, Price]:
     try:
-        models = json.loads(path.read_text(encoding="utf-8"))["models"]
+        models = json.loads(read_text(path))["models"]
         return {name: _price(record) for name, record in models.items()}
     except RecursionError:
         raise MmragError(f"The price table {path} is nested too deeply.") from None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet, parse_query, read_qrels
+from mmrag.eval_sets.importers.notes import left_out_note
 from mmrag.eval_sets.importers.places import data_folder, image_folder
 from mmrag.eval_sets.records import Record, inside, read_records
 from mmrag.types import GalleryImage
@@ -25,7 +26,8 @@ def import_set(
     A record's picture is its `image`, relative to `images`, else to `source`. Plain BEIR has none:
     then it is the file in `images` that is called like the record's `_id`. A document's `title`
     and `text` are joined, as BEIR's own loader does, and of the queries those stay that `split`
-    judges.
+    judges. Grades below 0, as TREC-COVID has them, become 0; a query with neither picture nor
+    text cannot be asked and is left out.
 
     Args:
         source: the folder with `corpus.jsonl`.
@@ -43,12 +45,23 @@ def import_set(
         image = _document(record, str(pictures), there)
         if gallery.setdefault(image.image_id, image) is not image:
             raise record.error(f"the id {image.image_id!r} stands twice")
-    qrels = read_qrels(root / "qrels" / f"{split}.tsv")
+    qrels = {
+        query_id: {image_id: max(0, grade) for image_id, grade in judged.items()}
+        for query_id, judged in read_qrels(root / "qrels" / f"{split}.tsv").items()
+    }
     queries: dict[str, EvalQuery] = {}
+    empty: list[str] = []
     for record in read_records(root / "queries.jsonl"):
+        if record.id() not in qrels:
+            continue
+        if record.text("image") is None and record.text("text") is None:
+            empty.append(record.id())
+            continue
         query = parse_query(record, str(pictures))
-        if query.query_id in qrels and queries.setdefault(query.query_id, query) is not query:
+        if queries.setdefault(query.query_id, query) is not query:
             raise record.error(f"the id {query.query_id!r} stands twice")
+    for query_id in empty:
+        qrels.pop(query_id, None)
     if not queries:
         raise EvalSetError(f"No query of {root / 'queries.jsonl'} is judged in {split}.tsv.")
     return EvalSet(
@@ -60,6 +73,7 @@ def import_set(
         qrels=qrels,
         description=f"{root.name}, {split}, from BEIR's layout.",
         primary_metric="nDCG@10",
+        notes=left_out_note(empty),
     )
 
 

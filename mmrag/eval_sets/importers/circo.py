@@ -12,6 +12,7 @@ from typing import Any
 
 from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet, Qrels
+from mmrag.eval_sets.importers.notes import wordless_note
 from mmrag.eval_sets.importers.places import data_folder, image_folder
 from mmrag.eval_sets.records import Record, RecordError, inside, read_json, read_json_list
 from mmrag.types import GalleryImage
@@ -57,7 +58,7 @@ def import_set(
                 raise record.error(f"the image {name} is not in the gallery")
         if query_id in qrels:
             raise record.error(f"the id {query_id} stands twice")
-        text = record.required("relative_caption")
+        text = record.words("relative_caption")
         queries.append(EvalQuery(query_id, gallery[reference], text, metadata=metadata))
         qrels[query_id] = dict.fromkeys(right, 1)
     return EvalSet(
@@ -71,6 +72,7 @@ def import_set(
         licence="CC BY-NC 4.0 (annotations); photos: terms of COCO and Flickr",
         source="CIRCO (Baldrati, Agnolucci, Bertini, Del Bimbo, ICCV 2023)",
         primary_metric="mAP@10",
+        notes=wordless_note(queries),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet, Qrels
+from mmrag.eval_sets.importers.notes import wordless_note
 from mmrag.eval_sets.importers.places import data_folder, image_folder
 from mmrag.eval_sets.records import (
     Record,
@@ -20,8 +21,6 @@ from mmrag.eval_sets.records import (
 )
 from mmrag.types import GalleryImage
 
-SPLITS = ("val", "test1", "train")
-
 
 def import_set(
     source: Path, folder: Path, split: str = "val", images: Path | None = None
@@ -32,7 +31,8 @@ def import_set(
     alone is right. Query metadata: `subset` (the other members of `img_set`, for R_subset and the
     server's second file), `reference` (an image id), `img_set` (its id), and `target_soft` as it
     is published: it also holds -1.0 and 0.5, and at times the reference but not the target, so it
-    is no grade of relevance. `test1` has no judgments; the evaluation server has them.
+    is no grade of relevance. `test1` has no judgments; the evaluation server has them. One of its
+    captions is blank: that query is asked with its picture alone.
 
     Args:
         source: the folder with `captions` and `image_splits` (or the one above `cirr`).
@@ -61,11 +61,8 @@ def import_set(
         }
         if target:
             metadata["target_soft"] = record.object("target_soft")
-        queries.append(
-            EvalQuery(
-                query_id, gallery[reference].path, record.required("caption"), metadata=metadata
-            )
-        )
+        caption = record.words("caption")
+        queries.append(EvalQuery(query_id, gallery[reference].path, caption, metadata=metadata))
         qrels[query_id] = {target: 1} if target else {}
     return EvalSet(
         name=f"cirr-{split}",
@@ -80,6 +77,7 @@ def import_set(
         source="CIRR (Liu, Rodriguez-Opazo, Teney, Gould, ICCV 2021)",
         primary_metric="hit_rate@5",
         exclude_query_image=True,
+        notes=wordless_note(queries),
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet, Qrels
+from mmrag.eval_sets.importers.notes import wordless_note
 from mmrag.eval_sets.importers.places import data_folder, image_folder
 from mmrag.eval_sets.records import RecordError, inside, is_plain_id, read_json, read_json_list
 from mmrag.types import GalleryImage
@@ -56,8 +57,8 @@ def import_set(
             if name not in files:
                 raise record.error(f"{name!r} is not in the split file")
         captions = record.strings("captions")
-        if not any(caption.strip(".?, ") for caption in captions):
-            raise record.error("'captions' holds no text")
+        if "captions" not in record.values:
+            raise record.error("'captions' is missing")
         query_id = f"{category}-{split}-{record.line - 1:05d}"
         metadata = {"reference": candidate, "captions": list(captions)}
         queries.append(
@@ -75,14 +76,17 @@ def import_set(
         licence="CDLA-Permissive (annotations); pictures: their sellers'",
         source="FashionIQ (Wu et al., CVPR 2021)",
         primary_metric="hit_rate@10",
+        notes=wordless_note(queries),
     )
 
 
-def joined(captions: tuple[str, ...]) -> str:
-    """The captions of one query as one text; with two of them exactly as CLIP4Cir does."""
-    parts = [caption.strip(".?, ") for caption in captions]
-    first, *rest = [part for part in parts if part]
-    return " and ".join([first.capitalize(), *rest])
+def joined(captions: tuple[str, ...]) -> str | None:
+    """The captions of one query as one text, with two of them exactly as CLIP4Cir does.
+
+    Blank ones are left out; None when all are.
+    """
+    parts = [part for caption in captions if (part := caption.strip(".?, "))]
+    return " and ".join([parts[0].capitalize(), *parts[1:]]) if parts else None
 
 
 def _names(path: Path) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet, Qrels
 from mmrag.eval_sets.records import inside
+from mmrag.system.text_files import open_text, read_text
 from mmrag.types import GalleryImage
 
 
@@ -107,13 +108,13 @@ def import_set(
 def _read_products(root: Path) -> dict[int, _Product]:
     products = {}
     try:
-        with (root / "classes.csv").open(encoding="utf-8-sig", newline="") as file:
+        with open_text(root / "classes.csv", newline="") as file:
             rows = list(csv.reader(file))[1:]
         for name, number, group, _, picture, description in rows:
             words = Path(_below(root, description))
             if not words.resolve().is_relative_to(root):
                 raise ValueError(f"{description} is a link that leads out of it")
-            text = words.read_text(encoding="utf-8-sig").strip()
+            text = read_text(words).strip()
             _below(root, picture)
             products[int(number)] = _Product(_words(name), _words(group), picture.lstrip("/"), text)
     except (OSError, ValueError, csv.Error) as error:
@@ -123,7 +124,7 @@ def _read_products(root: Path) -> dict[int, _Product]:
 
 def _read_split(root: Path, split: str, products: dict[int, _Product]) -> list[tuple[str, int]]:
     try:
-        lines = (root / f"{split}.txt").read_text(encoding="utf-8").splitlines()
+        lines = read_text(root / f"{split}.txt").splitlines()
         rows = [line.split(",") for line in lines if line.strip()]
         photos = [(path.strip(), int(product)) for path, product, *_ in rows]
         for path, product in photos:
