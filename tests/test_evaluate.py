@@ -550,7 +550,7 @@ def test_command_line(colours: EvalSet, tiny_folder: Path, tmp_path: Path) -> No
     assert "The index against exact search over 20 vectors" in done.stdout
     assert "Retrieval: 100%" in done.stderr
     assert "Reranked: 100%" in done.stderr
-    run_id = done.stdout.splitlines()[-1].split()[4]
+    run_id = done.stdout.splitlines()[-1].split()[2]
     listed = json.loads(mmrag("runs", "--json").stdout)
     assert [run["run_id"] for run in listed] == [run_id]
     assert run_id in mmrag("runs").stdout

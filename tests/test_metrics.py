@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import pytrec_eval
+from click.testing import CliRunner
 
 from mmrag import MmragError
+from mmrag.cli import main
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.metrics.metrics import (
     canonical,
     default_metrics,
-    higher_is_better,
     score_rankings,
     trec_order,
 )
+from mmrag.metrics.paired import compare_scores
 from mmrag.metrics.summary import Summary, summarise
+from mmrag.metrics.table import METRICS, Floats, Metric, Scored, higher_is_better, metric_title
 
 TREC_NAMES = {
     "R@5": "recall_5",
@@ -168,6 +172,45 @@ def test_default_metrics_suit_the_set() -> None:
 def test_unknown_metrics_are_refused(name: str) -> None:
     with pytest.raises(MmragError, match="Unknown metric"):
         canonical(name)
+
+
+def first_place(scored: Scored, k: int) -> Floats:
+    right = scored.grades[:, :k] > 0
+    return np.where(right.any(axis=1), right.argmax(axis=1) + 1.0, k + 1.0)
+
+
+def test_a_new_entry_is_scored_by_its_own_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = Metric(
+        "first_place", "First place", "", first_place, cutoffs=(5,), higher_is_better=False
+    )
+    monkeypatch.setitem(METRICS, "first_place", entry)
+    eval_set = a_set({"q": {"a": 1}, "r": {"b": 1}})
+    assert default_metrics(eval_set)[-1] == "first_place@5"
+    far = score_rankings({"q": ["x", "a"], "r": ["x"]}, eval_set, ["first_place@5"])
+    near = score_rankings({"q": ["a"], "r": ["x"]}, eval_set, ["first_place@5"])
+    assert far.values["first_place@5"].tolist() == [2, 6]
+    assert metric_title("first_place@5") == "First place@5"
+    difference = compare_scores(far, near)["first_place@5"]
+    assert (difference.delta, difference.wins, difference.losses) == (-0.5, 1, 0)
+
+
+def test_an_entry_without_a_function_is_not_scored_as_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(METRICS, "made_up", Metric("made_up", "Made up", "", cutoffs=(5,)))
+    with pytest.raises(MmragError, match=r"Unknown metric 'made_up@5'; use for example"):
+        score_rankings({"q": ["a"]}, a_set({"q": {"a": 1}}), ["made_up@5"])
+
+
+def test_the_table_is_what_the_command_and_the_page_show() -> None:
+    rows = CliRunner().invoke(main, ["metrics", "--markdown"]).stdout
+    assert rows in (Path(__file__).parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    listed = json.loads(CliRunner().invoke(main, ["metrics", "--json"]).stdout)
+    lower = [one["name"] for one in listed if not one["higher_is_better"]]
+    assert (lower, {one["name"] for one in listed}) == (["hard_negative_rate"], set(METRICS))
+    for entry in METRICS.values():
+        for name in entry.at(entry.cutoffs or (10,)):
+            assert canonical(name) == name
 
 
 def test_summary_by_group() -> None:

@@ -25,6 +25,7 @@ COMMANDS = {
     "train": ("mmrag.cli.train", "Fine-tune an encoder on labelled queries."),
     "eval-set": ("mmrag.cli.eval_set", "Import, check and describe labelled query sets."),
     "evaluate": ("mmrag.cli.evaluate", "Score a configuration on a labelled query set."),
+    "metrics": ("mmrag.cli.metrics", "List what rankings are scored by."),
     "compare": ("mmrag.cli.runs", "Compare runs query by query."),
     "runs": ("mmrag.cli.runs", "List the stored runs."),
     "export": ("mmrag.cli.runs", "Write a run as a file, a page, or a submission."),

@@ -31,7 +31,13 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("eval_set")
 @click.option("-k", type=click.IntRange(1, 10_000), default=50, show_default=True)
-@click.option("--metric", "metrics", multiple=True, metavar="M", help="For example nDCG@10; again.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="M",
+    help="Metric, e.g. nDCG@10 (repeatable); `mmrag metrics` lists them.",
+)
 @click.option("--limit", type=click.IntRange(1), help="Only a random sample of so many queries.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--name", default="", help="Of the run. Default: encoder and reranker.")

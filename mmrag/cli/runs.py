@@ -69,7 +69,9 @@ def runs(eval_set: str | None, limit: int | None, delete: str | None, as_json: b
 
 @click.command()
 @click.argument("references", metavar="RUN...", nargs=-1, required=True)
-@click.option("--metric", "metrics", multiple=True, metavar="M", help="Only this one; again.")
+@click.option(
+    "--metric", "metrics", multiple=True, metavar="M", help="Only this metric (repeatable)."
+)
 @click.option("--all-pairs", is_flag=True, help="Every pair, not only each against the first.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @json_option
@@ -176,7 +178,13 @@ def export(reference: str, format_: str, out: str | None, stage: str | None, as_
 @click.argument("file", metavar="FILE")
 @click.option("--eval-set", metavar="DIR", required=True, help="The eval set it answers.")
 @click.option("--name", default="", help="Of the run. Default: the file's tag or name.")
-@click.option("--metric", "metrics", multiple=True, metavar="M", help="For example nDCG@10; again.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="M",
+    help="Metric, e.g. nDCG@10 (repeatable); `mmrag metrics` lists them.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @json_option
 def import_run(

@@ -18,9 +18,10 @@ from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.evaluation.exact_search import embed_set, rank_vectors
 from mmrag.evaluation.stages import Stages, Variant
 from mmrag.index.image_index import ImageIndex
-from mmrag.metrics.metrics import Scores, higher_is_better, score_rankings
+from mmrag.metrics.metrics import Scores, score_rankings
 from mmrag.metrics.paired import compare_scores, paired_difference
 from mmrag.metrics.statistics import bootstrap_interval, generator
+from mmrag.metrics.table import higher_is_better, needs_subset
 from mmrag.runs.run import Ranked
 from mmrag.search.searcher import Searcher
 from mmrag.types import Query
@@ -71,7 +72,7 @@ class Setting:
 
     def score(self, rankings: Mapping[str, Sequence[str]]) -> Scores:
         """Per-query metrics of the queries in `rankings`."""
-        metrics = [name for name in self.metrics if not name.startswith("R_subset")]
+        metrics = [name for name in self.metrics if not needs_subset(name)]
         return score_rankings(rankings, self.eval_set, metrics, query_ids=rankings)
 
     def original(self, queries: Sequence[EvalQuery]) -> Scores:

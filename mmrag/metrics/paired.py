@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmrag.metrics.metrics import Floats, Scores, higher_is_better
+from mmrag.metrics.metrics import Scores
 from mmrag.metrics.statistics import bootstrap_interval, generator, randomisation_test
+from mmrag.metrics.table import Floats, higher_is_better
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmrag.metrics.metrics import Floats, Scores
-from mmrag.metrics.statistics import bootstrap_means, generator, percentile_interval
+from mmrag.metrics.metrics import Scores
+from mmrag.metrics.statistics import Floats, bootstrap_means, generator, percentile_interval
 
 # CIRCO reports this one by semantic aspect.
 ASPECT_METRIC = "mAP@10"

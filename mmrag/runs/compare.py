@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mmrag.errors import MmragError
-from mmrag.metrics.metrics import Scores, higher_is_better
+from mmrag.metrics.metrics import Scores
 from mmrag.metrics.paired import Difference, common_rows, compare_scores
 from mmrag.metrics.statistics import holm
 from mmrag.metrics.summary import Estimate
+from mmrag.metrics.table import higher_is_better
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run
 from mmrag.runs.store import RunStore
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.images.thumbnails import data_url
-from mmrag.metrics.metrics import higher_is_better
 from mmrag.metrics.paired import common_rows
+from mmrag.metrics.table import higher_is_better
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run
 
 SHOWN = 6

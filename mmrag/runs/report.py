@@ -13,6 +13,7 @@ import numpy as np
 from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.metrics.statistics import bootstrap_interval, generator
+from mmrag.metrics.table import leading_metrics, metric_title
 from mmrag.runs import svg
 from mmrag.runs.compare import run_table, stage_entries
 from mmrag.runs.examples import Example, changed_most, examples, sample
@@ -22,9 +23,6 @@ from mmrag.runs.run import RERANKED, RETRIEVAL, Run
 _CURVE = 50
 # A path of this machine, of which the last part is enough.
 _LOCAL = re.compile(r"(?<![\w/])/(?:[^/\s]+/)*([^/\s]+)")
-# What the tables of ablations show; the JSON export has every metric.
-_CLOSELY = ("hit_rate@1", "hit_rate@10", "nDCG@10", "mAP@10", "RR", "hard_negative_rate@1")
-_NAMES = {"hit_rate": "Hit rate", "R": "Recall", "RR": "Reciprocal rank"}
 
 
 def html_report(run: Run, seed: int = 0) -> str:
@@ -57,7 +55,7 @@ def html_report(run: Run, seed: int = 0) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["metric"] = metric_name
+    environment.filters["metric"] = metric_title
     entries = stage_entries(run)
     return environment.get_template("report.html.j2").render(
         run=run,
@@ -68,15 +66,10 @@ def html_report(run: Run, seed: int = 0) -> str:
         bars=_bars(run, primary),
         examples=shown,
         notes=notes,
-        closely={primary, *_CLOSELY},
+        # The tables of ablations show these; the JSON export has every metric.
+        closely={primary, *leading_metrics()},
         facts=_facts(run.config | {"environment": run.environment}),
     )
-
-
-def metric_name(metric: str) -> str:
-    """A metric's name for people: "Hit rate@10"."""
-    name, at, k = metric.partition("@")
-    return _NAMES.get(name, name.replace("_", " ").capitalize() if "_" in name else name) + at + k
 
 
 def _primary(run: Run) -> str | None:
@@ -121,7 +114,7 @@ def _bars(run: Run, primary: str | None) -> Any:
     estimates += [
         (name, found[primary]) for name, found in run.summary.categories.items() if primary in found
     ]
-    return svg.bars(estimates, metric_name(primary))
+    return svg.bars(estimates, metric_title(primary))
 
 
 def _examples(run: Run, eval_set: EvalSet, primary: str, seed: int) -> dict[str, list[Example]]:

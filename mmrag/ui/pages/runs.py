@@ -12,6 +12,7 @@ import streamlit as st
 from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.eval_sets.known_sets import known_eval_sets
+from mmrag.metrics.table import find_metric, leading_metrics
 from mmrag.runs import frames
 from mmrag.runs.compare import Entry, RunTable, run_table, stage_entries
 from mmrag.runs.provenance import open_eval_set
@@ -128,6 +129,11 @@ def _compare(runs: list[Run]) -> None:
             "p50 ms": milliseconds,
             "p95 ms": milliseconds,
             "USD per query": st.column_config.NumberColumn(format="%.5f"),
+            **{
+                name: st.column_config.TextColumn(help=entry.help)
+                for name in metrics
+                if (entry := find_metric(name))
+            },
         },
     )
     st.caption(
@@ -216,7 +222,7 @@ def _all_charts(
 
 
 def _first_metrics(found: RunTable) -> list[str]:
-    wanted = [found.primary_metric, "hit_rate@1", "hit_rate@10", "nDCG@10", "RR", "mAP@10"]
+    wanted = [found.primary_metric, *leading_metrics()]
     return [m for m in dict.fromkeys(wanted) if m in found.metrics][:SHOWN_METRICS]
 
 
