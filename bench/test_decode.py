@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mmrag.images.decode import load_image, resize_and_crop
+from mmrag.images.decode import load_image
+from mmrag.images.resize import resize_and_crop
 from mmrag.system.streaming import map_ahead
 
 from .pictures import make_files

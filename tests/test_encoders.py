@@ -15,6 +15,7 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
 from bench.models import open_bench_encoder
 from mmrag import list_encoders, load_encoder
@@ -61,6 +62,16 @@ def load_base(checkpoint: Path, **options: Any) -> Encoder:
     return load_encoder(
         "visualized-bge-base", checkpoint=checkpoint, text_model=text_model, **options
     )
+
+
+@pytest.mark.parametrize("size", [(120, 600), (600, 120)])
+def test_long_images_equal_the_reference(base: Encoder, size: tuple[int, int]) -> None:
+    """The model's own preprocessing resizes the whole image before it cuts out the middle."""
+    values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    image = Image.fromarray(values)
+    reference = CenterCrop(224)(Resize(224, InterpolationMode.BICUBIC)(image))
+    vectors = base.encode([image, reference])
+    assert np.linalg.norm(vectors[0] - vectors[1]) < 1e-5
 
 
 def test_bf16_is_close_to_fp32(base: Encoder, base_checkpoint: Path) -> None:

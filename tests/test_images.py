@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
+from open_clip.transform import image_transform
 from PIL import Image, features
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from mmrag import load_encoder
 from mmrag.errors import ImageError
-from mmrag.images.decode import load_image, resize_and_crop
+from mmrag.images.decode import load_image
+from mmrag.images.resize import fit, resize_and_crop
 
 from .conftest import PARITY
 
@@ -147,17 +150,50 @@ def test_pixel_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         load_image(bomb, max_pixels=89_000_000)
 
 
-@pytest.mark.parametrize("size", [(400, 300), (333, 500), (224, 224), (17, 60), (900, 230)])
-def test_resize_and_crop_equals_torchvision(size: tuple[int, int]) -> None:
-    rng = np.random.default_rng(1)
-    image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
-    reference = Compose([Resize(224, InterpolationMode.BICUBIC), CenterCrop(224)])(image)
-    assert np.array_equal(resize_and_crop(image, 224), np.asarray(reference))
+def noise(size: tuple[int, int]) -> Image.Image:
+    values = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(values)
 
 
-@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1), (1, 1), (3, 2)])
-def test_extreme_shapes_cost_little(size: tuple[int, int]) -> None:
-    assert resize_and_crop(Image.new("RGB", size, (9, 9, 9)), 224).tolist()[5][5] == [9, 9, 9]
+LONG = [(120, 640), (121, 643), (7, 2999), (3, 6000), (61, 4001), (301, 1507)]
+
+
+@pytest.mark.parametrize(
+    "size",
+    [(400, 300), (333, 500), (224, 224), (17, 60), (900, 230), (90, 91)]
+    + LONG
+    + [(height, width) for width, height in LONG],
+)
+@pytest.mark.parametrize("kind", ["bicubic", "bilinear"])
+def test_resize_and_crop_equals_torchvision(size: tuple[int, int], kind: str) -> None:
+    """From square to 1 : 2,000; odd and even, tall and wide, enlarged and reduced."""
+    image, wanted = noise(size), 224 if max(size) < 20 * min(size) else 32
+    mode = InterpolationMode(kind)
+    reference = Compose([Resize(wanted, mode), CenterCrop(wanted)])(image)
+    pixels = resize_and_crop(image, wanted, Image.Resampling[kind.upper()])
+    assert np.array_equal(pixels, np.asarray(reference))
+
+
+@pytest.mark.parametrize("size", [(40, 30), (33, 50), (640, 120), (120, 640), (500, 30)])
+@pytest.mark.parametrize("wanted", [(48, 48), (48, 64)])
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+def test_every_way_to_fit_equals_open_clip(
+    size: tuple[int, int], wanted: tuple[int, int], mode: str
+) -> None:
+    steps = image_transform(wanted, is_train=False, resize_mode=mode, fill_color=9).transforms
+    reference = Compose(steps[:-2])(noise(size))
+    pixels = fit(noise(size), wanted, mode, fill=9)
+    assert np.array_equal(pixels, np.asarray(reference))
+
+
+@pytest.mark.parametrize("size", [(1, 100_000), (100_000, 1), (1, 1), (3, 2)])
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+def test_extreme_shapes_cost_little(size: tuple[int, int], mode: str) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    pixels = fit(Image.new("RGB", size, (9, 9, 9)), (224, 224), mode, fill=9)
+    assert pixels.shape == (224, 224, 3)
+    assert np.unique(pixels).tolist() == [9]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
 
 
 def test_scaled_decode_keeps_the_embedding(base_checkpoint: Path, grocery: Path) -> None:

@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import open_clip
 import torch
-from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transform import PreprocessCfg
 from open_clip.transformer import ResidualAttentionBlock
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
-from torchvision.transforms import Normalize
 
 from mmrag import config as settings
 from mmrag.encoders.attention import QuickSelfAttention
@@ -32,7 +30,8 @@ from mmrag.encoders.checkpoints import (
 )
 from mmrag.encoders.encoder import Ability
 from mmrag.errors import CheckpointError, MmragError
-from mmrag.images.decode import Pixels, resize_and_crop
+from mmrag.images.decode import Pixels
+from mmrag.images.resize import fit
 from mmrag.system.durable import write_file
 from mmrag.system.text_files import read_text
 
@@ -78,12 +77,6 @@ class CLIPModel(nn.Module):
         self._width: int
         self._height, self._width = (size, size) if isinstance(size, int) else size
         self.image_size = max(self._height, self._width)
-        # Everything up to the tensor: torch normalises whole batches on the device instead.
-        self._transform = [
-            step
-            for step in image_transform_v2(self.preprocess_cfg, is_train=False).transforms
-            if not isinstance(step, Normalize) and type(step).__name__ != "ToTensor"
-        ]
         mean, std = torch.tensor(self.preprocess_cfg.mean), torch.tensor(self.preprocess_cfg.std)
         self.register_buffer("_mean", mean.view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", std.view(1, 3, 1, 1), persistent=False)
@@ -92,11 +85,10 @@ class CLIPModel(nn.Module):
     def preprocess(self, image: Image.Image) -> Pixels:
         """RGB image to (height, width, 3) uint8, as the model's own preprocessing does."""
         cfg = self.preprocess_cfg
-        if cfg.resize_mode == "shortest" and self._height == self._width:
-            return resize_and_crop(image, self._height, Image.Resampling[cfg.interpolation.upper()])
-        for step in self._transform:
-            image = step(image)
-        return np.asarray(image)
+        linear = cfg.interpolation == "bilinear"
+        resample = Image.Resampling.BILINEAR if linear else Image.Resampling.BICUBIC
+        size = self._height, self._width
+        return fit(image, size, cfg.resize_mode, resample, cfg.fill_color)
 
     def embed(self, pixels: torch.Tensor | None, texts: Sequence[str] | None) -> torch.Tensor:
         """Embed n inputs of one kind; see `EmbeddingModel.embed`. Returns (n, dim)."""

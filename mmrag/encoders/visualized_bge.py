@@ -16,7 +16,8 @@ from torch import nn
 
 from mmrag.encoders.encoder import Ability
 from mmrag.encoders.towers import BertTower, EvaTower
-from mmrag.images.decode import Pixels, resize_and_crop
+from mmrag.images.decode import Pixels
+from mmrag.images.resize import resize_and_crop
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -129,34 +129,6 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise ImageError(f"cannot be read: {_one_line(error)}") from error
 
 
-def resize_and_crop(
-    image: Image.Image, size: int, resample: Image.Resampling = Image.Resampling.BICUBIC
-) -> Pixels:
-    """Resize the shorter side to `size` (antialiased) and cut out the centre square.
-
-    Same pixels as torchvision's `Resize(size)` followed by `CenterCrop(size)` on a Pillow image,
-    except that of very long images (more than 4 : 1) only the middle is computed.
-
-    Returns:
-        (size, size, 3) uint8.
-    """
-    width, height = image.size
-    short, long = sorted((width, height))
-    if long > 4 * short:
-        middle, half = long / 2, 2 * short
-        first, last = int(middle - half), int(middle + half)
-        image = image.crop((0, first, width, last) if width < height else (first, 0, last, height))
-        width, height = image.size
-    if width <= height:
-        new_width, new_height = size, int(size * height / width)
-    else:
-        new_width, new_height = int(size * width / height), size
-    left = round((new_width - size) / 2.0)
-    top = round((new_height - size) / 2.0)
-    resized = image.resize((new_width, new_height), resample)
-    return np.asarray(resized.crop((left, top, left + size, top + size)))
-
-
 def _open(source: str | os.PathLike[str] | bytes, limit: int) -> Image.Image:
     if limit > (Image.MAX_IMAGE_PIXELS or 0):
         Image.MAX_IMAGE_PIXELS = limit

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmrag.images.decode import load_image, read_bytes, resize_and_crop
+from mmrag.images.decode import load_image, read_bytes
 from mmrag.images.grid import draw_grid
+from mmrag.images.resize import resize_and_crop
 from mmrag.images.thumbnails import data_url, thumbnail
 
 from .cases import case, fuzz, spoil_bytes
