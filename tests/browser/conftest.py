@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
+from bench.visitors import Visitor, run
+from tests.conftest import wait_until
 from tests.dashboard_server import Dashboard, start_dashboard, stop
 from tests.vision_server import VisionServer
 
@@ -35,12 +37,24 @@ def dashboard(
     process, running = start_dashboard(
         home, OPENAI_BASE_URL=vision_server.url, OPENAI_API_KEY="a-key-for-tests"
     )
+    # The first visitor waits for the index and the models, on a busy machine for minutes.
+    assert wait_until(lambda: _pictures(running.url) == 18, 300), running.log.read_text()
     yield running
     stop(process)
     # Its web server may complain about connections that it cuts while it stops.
     log = running.log.read_text().split("Stopping...")[0]
     assert "Traceback" not in log, log
     assert "a-key-for-tests" not in log
+
+
+def _pictures(url: str) -> int:
+    """How many pictures a visitor of the first page gets."""
+
+    async def visit() -> int:
+        async with Visitor(url) as visitor:
+            return (await visitor.visit()).pictures
+
+    return run(visit())
 
 
 @pytest.fixture(scope="package")

@@ -168,6 +168,7 @@ def test_drafts_are_accepted_edited_and_rejected(
     expect(page.get_by_text("2 waiting, 1 accepted, 0 rejected.")).to_be_visible()
     page.get_by_role("button", name="Reject").click()
     expect(page.get_by_text("1 waiting, 1 accepted, 1 rejected.")).to_be_visible()
+    expect(page.get_by_label("Instruction")).to_have_value("the same, but 2")
     page.get_by_label("Instruction").fill("in words of my own")
     page.get_by_role("button", name="Accept").click()
     expect(page.get_by_text("No draft is waiting.")).to_be_visible()

@@ -44,7 +44,11 @@ def _draft(eval_set: EvalSet, file: DraftFile, draft: Draft, judge: str) -> None
     with right:
         picture(draft.target_id, "to this one")
     with middle:
-        text = st.text_area("Instruction", draft.text, key=f"draft text {draft.query_id}")
+        of = (str(eval_set.folder), draft.query_id)
+        if st.session_state.get("draft_of") != of or "draft_text" not in st.session_state:
+            st.session_state.draft_of, st.session_state.draft_text = of, draft.text
+        # One field for all drafts: while one of its own went, there were two for a moment.
+        text = st.text_area("Instruction", key="draft_text")
         with st.container(horizontal=True):
             accepted = st.button("Accept", type="primary", shortcut="a", key="draft_accept")
             rejected = st.button("Reject", shortcut="x", key="draft_reject")
