@@ -53,6 +53,7 @@ lint: setup-dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+	$(BIN)/lint-imports --no-cache
 
 format: setup-dev
 	$(BIN)/python -m ruff check --fix .

@@ -10,7 +10,7 @@ import pytest
 
 from mmrag.images.decode import load_image
 from mmrag.images.resize import resize_and_crop
-from mmrag.system.streaming import map_ahead
+from mmrag.images.streaming import map_ahead
 
 from .pictures import make_files
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from mmrag.evaluation.gallery_index import index_eval_set
     from mmrag.galleries.gallery import open_gallery
     from mmrag.images.grid import draw_grid, result_grid, save_grid
-    from mmrag.index.image_index import ImageIndex, list_collections
+    from mmrag.index.image_index import ImageIndex
+    from mmrag.index.milvus_collection import list_collections
     from mmrag.rerank import list_rerankers, load_reranker
     from mmrag.runs.compare import compare_runs, run_table
     from mmrag.runs.importing import import_run
@@ -47,7 +48,7 @@ _HOMES = {
     "evaluate": "mmrag.evaluation.evaluate",
     "import_run": "mmrag.runs.importing",
     "index_eval_set": "mmrag.evaluation.gallery_index",
-    "list_collections": "mmrag.index.image_index",
+    "list_collections": "mmrag.index.milvus_collection",
     "list_encoders": "mmrag.encoders",
     "list_rerankers": "mmrag.rerank",
     "load_encoder": "mmrag.encoders",

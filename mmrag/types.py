@@ -6,7 +6,9 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mmrag.images.decode import ImageSource
+from PIL import Image
+
+ImageSource = str | os.PathLike[str] | bytes | Image.Image
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def test_collections_are_listed_and_dropped(index: ImageIndex, folder: Path, tin
     assert (info.rows, info.encoder, info.embed) == (12, tiny.info.name, "image")
     index.drop()
     assert not index.exists()
-    with pytest.raises(MmragError, match=r"There is no collection .* mmrag index FOLDER"):
+    with pytest.raises(MmragError, match=r"There is no collection .*`mmrag index FOLDER` makes it"):
         Searcher(index, tiny)
 
 
@@ -187,6 +187,21 @@ def test_hostile_names_and_texts_are_only_data(index: ImageIndex, folder: Path) 
     (folder / "line\nbreak.png").unlink()
     assert index.add(open_gallery(folder)).removed == 2
     assert index.info().rows == 12
+
+
+def test_what_is_not_in_memory_is_loaded_and_what_is_refused_is_sent_once(
+    index: ImageIndex, folder: Path, tiny: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.add(open_gallery(folder))
+    vector = tiny.encode(texts=["a red mug"])
+    index.store.client.release_collection(index.collection)
+    assert len(index.search(vector, 3)[0]) == 3
+    sent = []
+    call = index.store.call
+    monkeypatch.setattr(index.store, "call", lambda *args: (sent.append(args[0]), call(*args))[1])
+    with pytest.raises(IndexStoreError, match="Filter 'load uploads'"):
+        index.search(vector, 3, filter="load uploads")
+    assert sent.count("Filter 'load uploads'") == 1
 
 
 def test_a_half_made_collection_is_completed(index: ImageIndex, folder: Path) -> None:

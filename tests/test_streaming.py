@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from mmrag.system.streaming import map_ahead
+from mmrag.images.streaming import map_ahead
 
 
 def test_order_and_bound() -> None:

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mmrag.errors import ImageError, MmragError
-from mmrag.images.decode import ImageSource, Pixels, load_image
-from mmrag.system.streaming import map_ahead
+from mmrag.images.decode import Pixels, load_image
+from mmrag.images.streaming import map_ahead
+from mmrag.types import ImageSource
 
 if TYPE_CHECKING:
     import torch

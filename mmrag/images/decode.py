@@ -27,11 +27,11 @@ from PIL import (
 
 from mmrag import config
 from mmrag.errors import ImageError
+from mmrag.types import ImageSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ImageSource = str | os.PathLike[str] | bytes | Image.Image
 Pixels = npt.NDArray[np.uint8]
 
 EXTENSIONS = frozenset(

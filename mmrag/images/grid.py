@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from mmrag.errors import ImageError, MmragError
-from mmrag.images.decode import ImageSource, Pixels, load_image
+from mmrag.images.decode import Pixels, load_image
 from mmrag.system.durable import write_file
-
-if TYPE_CHECKING:
-    from mmrag.types import SearchResult
+from mmrag.types import ImageSource, SearchResult
 
 CELL = 300
 COLUMNS = 3

@@ -15,7 +15,8 @@ from PIL import Image
 
 from mmrag import config
 from mmrag.errors import ImageError
-from mmrag.images.decode import ImageSource, load_image
+from mmrag.images.decode import load_image
+from mmrag.types import ImageSource
 
 SIDE = 240
 # Stands behind the picture's own bytes, where programs that show WebP do not look.

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from mmrag.errors import MmragError
 from mmrag.index import collections
 from mmrag.index.bulk import BulkLoad
-from mmrag.index.image_index import ImageIndex
 from mmrag.index.kinds import BuildOptions, default_kind
+from mmrag.index.milvus_collection import Collection
 from mmrag.index.schema import STORED_FIELDS
 from mmrag.index.update import IndexReport, index_gallery
 
@@ -26,7 +26,7 @@ _ROWS = 1000
 
 
 def replace_collection(
-    index: ImageIndex,
+    index: Collection,
     gallery: Gallery,
     *,
     embed: str = "image",
@@ -60,7 +60,7 @@ def replace_collection(
         made = collections.make(
             index.store, index.collection, notes, kind, empty=build.bulk_storage is not None
         )
-    beside = ImageIndex(index.store, made, index.encoder, index.options)
+    beside = Collection(index.store, made, index.encoder, index.options)
     same = ("fingerprint", "precision", "embed")
     copying = old is not None and all(old[name] == notes[name] for name in same)
     with _bulk_load(beside, build.bulk_storage):
@@ -92,7 +92,7 @@ def replace_collection(
 
 
 @contextmanager
-def _bulk_load(beside: ImageIndex, storage: str | None) -> Iterator[None]:
+def _bulk_load(beside: Collection, storage: str | None) -> Iterator[None]:
     """Rows written to the new collection go there as files, which do not stay behind."""
     if storage is None:
         yield
@@ -105,7 +105,7 @@ def _bulk_load(beside: ImageIndex, storage: str | None) -> Iterator[None]:
         load.close()
 
 
-def _copy(index: ImageIndex, beside: ImageIndex) -> None:
+def _copy(index: Collection, beside: Collection) -> None:
     """The rows of one collection into another, except those that are there."""
     there = beside.stored_hashes()
     fields = [*STORED_FIELDS, "row_hash", "vector"]

@@ -11,8 +11,8 @@ from typing import Any
 
 from mmrag.errors import ImageError, MmragError
 from mmrag.galleries.gallery import Gallery
-from mmrag.index.image_index import ImageIndex
 from mmrag.index.kinds import BuildOptions
+from mmrag.index.milvus_collection import Collection
 from mmrag.index.rows import Candidate, Embedder, embed_images, make_row
 from mmrag.types import Skipped
 
@@ -39,7 +39,7 @@ class IndexReport:
 
 
 def index_gallery(
-    index: ImageIndex,
+    index: Collection,
     gallery: Gallery,
     *,
     embed: str = "image",

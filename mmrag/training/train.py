@@ -22,8 +22,8 @@ from mmrag.encoders.encoder import Encoder
 from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.evaluation.exact_search import hit_rates, rank_in_memory
+from mmrag.images.streaming import map_ahead
 from mmrag.system.durable import write_file
-from mmrag.system.streaming import map_ahead
 from mmrag.training.batches import Batch, BatchMaker, Side
 from mmrag.training.models import EncoderFiles, open_model
 from mmrag.training.state import STATE_FILE, TrainingState

@@ -9,7 +9,7 @@ import streamlit as st
 from mmrag.ui import resources
 
 if TYPE_CHECKING:
-    from mmrag.index.image_index import CollectionInfo
+    from mmrag.index.collections import CollectionInfo
 
 
 def ensure_something_to_search() -> dict[str, CollectionInfo]:

@@ -14,8 +14,8 @@ import streamlit as st
 
 from mmrag.images.thumbnails import SIDE, data_url
 from mmrag.index import browse
+from mmrag.index.collections import CollectionInfo
 from mmrag.index.embedding_map import MAX_POINTS, Projection, project, read_vectors, sample_ids
-from mmrag.index.image_index import CollectionInfo
 from mmrag.index.near_duplicates import MAX_IMAGES, near_duplicates
 from mmrag.types import GalleryImage
 from mmrag.ui import resources

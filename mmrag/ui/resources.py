@@ -27,7 +27,8 @@ from mmrag.ui.fair_lock import Turns
 if TYPE_CHECKING:
     from mmrag.encoders.encoder import Encoder
     from mmrag.eval_sets.eval_set import EvalSet
-    from mmrag.index.image_index import CollectionInfo, ImageIndex
+    from mmrag.index.collections import CollectionInfo
+    from mmrag.index.image_index import ImageIndex
     from mmrag.rerank.reranker import Reranker
 
 MODELS_KEPT = 3
@@ -113,7 +114,7 @@ def index(uri: str, collection: str) -> ImageIndex:
 @st.cache_data(ttl=5, show_spinner="Connecting to Milvus …")
 def collections(uri: str) -> list[CollectionInfo]:
     """The collections of a Milvus that this project made."""
-    from mmrag.index.image_index import list_collections
+    from mmrag.index.milvus_collection import list_collections
 
     return list_collections(uri)
 

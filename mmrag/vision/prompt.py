@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmrag.images.decode import ImageSource, Pixels, load_image
+from mmrag.images.decode import Pixels, load_image
+from mmrag.types import ImageSource
 from mmrag.vision.prices import Price
 
 DATA_RULE = (

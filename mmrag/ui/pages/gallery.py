@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from mmrag import demo
-from mmrag.index.image_index import CollectionInfo
+from mmrag.index.collections import CollectionInfo
 from mmrag.ui import resources, url
 from mmrag.ui.first_run import ensure_something_to_search, usable_collections
 from mmrag.ui.panels.browse import browse_panel

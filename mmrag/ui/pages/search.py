@@ -21,7 +21,7 @@ from mmrag.ui.tables import guarded
 from mmrag.ui.tiles import as_csv, as_json
 
 if TYPE_CHECKING:
-    from mmrag.index.image_index import CollectionInfo
+    from mmrag.index.collections import CollectionInfo
 
 VIEWS = {"pictures": "Pictures", "panorama": "Panorama", "timings": "Timings"}
 

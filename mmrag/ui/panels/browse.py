@@ -8,7 +8,7 @@ import streamlit as st
 
 from mmrag.errors import MmragError
 from mmrag.index.browse import read_images
-from mmrag.index.image_index import CollectionInfo
+from mmrag.index.collections import CollectionInfo
 from mmrag.types import GalleryImage
 from mmrag.ui import gallery_data, resources
 from mmrag.ui.image_dialog import open_dialog

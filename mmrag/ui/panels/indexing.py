@@ -20,7 +20,7 @@ from mmrag.galleries.uploads import (
 )
 from mmrag.images.decode import EXTENSIONS
 from mmrag.index.browse import indexed_folder
-from mmrag.index.image_index import EMBED_CHOICES, CollectionInfo
+from mmrag.index.collections import EMBED_CHOICES, CollectionInfo
 from mmrag.system.jobs import Job
 from mmrag.ui import gallery_data, indexing_jobs, resources
 from mmrag.ui.doors import only_owners

@@ -13,8 +13,8 @@ from PIL import ImageColor
 from mmrag.errors import MmragError
 from mmrag.images.thumbnails import data_url
 from mmrag.index.browse import read_images
+from mmrag.index.collections import CollectionInfo
 from mmrag.index.embedding_map import MAX_POINTS, methods
-from mmrag.index.image_index import CollectionInfo
 from mmrag.ui import gallery_data, resources, url
 from mmrag.ui.image_dialog import describe, search_link
 from mmrag.ui.navigation import show_error

@@ -14,7 +14,7 @@ from mmrag.errors import MmragError
 from mmrag.eval_sets.known_sets import known_eval_sets
 from mmrag.images.decode import read_bytes
 from mmrag.images.thumbnails import data_url
-from mmrag.types import Query
+from mmrag.types import ImageSource, Query
 from mmrag.ui import resources, url
 from mmrag.ui.markdown import escaped
 from mmrag.ui.paste import pasted_picture
@@ -22,7 +22,6 @@ from mmrag.ui.picture_grid import Tile, picture_grid
 
 if TYPE_CHECKING:
     from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
-    from mmrag.images.decode import ImageSource
 
 PER_PAGE = 12
 SOURCES = {"set": "From an eval set", "own": "My own picture"}

@@ -18,7 +18,7 @@ from mmrag.ui.picture_grid import picture_grid
 from mmrag.ui.tiles import first_right, hit_tiles, judged
 
 if TYPE_CHECKING:
-    from mmrag.index.image_index import CollectionInfo
+    from mmrag.index.collections import CollectionInfo
     from mmrag.ui.panels.query_input import ChosenQuery
 
 SIDES = ("left", "right")
