@@ -7,10 +7,12 @@ COPY requirements.txt .
 # For example --build-arg PIP_ARGS="--extra-index-url ..." for a torch without CUDA.
 ARG PIP_ARGS=
 RUN pip install --no-cache-dir $PIP_ARGS -r requirements.txt
-COPY dashboard.py .
+COPY pyproject.toml hatch_build.py requirements-dev.txt requirements-distributed.txt README.md LICENSE dashboard.py ./
 COPY .streamlit .streamlit
 COPY mmrag mmrag
+COPY bench bench
 COPY eval_sets eval_sets
+RUN pip install --no-cache-dir $PIP_ARGS --no-deps .
 
 USER mmrag
 ENV MMRAG_HOME=/data PYTHONUNBUFFERED=1
@@ -20,4 +22,4 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"]
 # Listens to the outside of the container: give it MMRAG_DASHBOARD_PASSWORD, or see `docker logs` for
 # the link that it prints. `--allow-host NAME` behind it names what browsers call it.
-CMD ["python", "-m", "mmrag", "dashboard", "--host", "0.0.0.0", "--no-prepare"]
+CMD ["mmrag", "dashboard", "--host", "0.0.0.0", "--no-prepare"]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +95,29 @@ def test_the_image_runs_as_an_ordinary_user() -> None:
     assert "HEALTHCHECK" in words
     for line in lines:
         if line.startswith("COPY "):
-            source = line.split()[1]
-            assert (ROOT / source).exists(), source
+            for source in line.split()[1:-1]:
+                assert (ROOT / source).exists(), source
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert "*" in ignored
     assert not any("env" in line for line in ignored if line.startswith("!"))
+
+
+def test_the_image_has_all_that_the_package_is_built_from(tmp_path: Path) -> None:
+    """What the Dockerfile copies is enough for `pip install .`."""
+    where = tmp_path / "app"
+    (where / "out").mkdir(parents=True)
+    for line in (ROOT / "Dockerfile").read_text().splitlines():
+        if line.startswith("COPY "):
+            *sources, target = line.split()[1:]
+            for source in sources:
+                if (ROOT / source).is_dir():
+                    (where / source).symlink_to(ROOT / source)
+                else:
+                    shutil.copy(ROOT / source, where / target)
+    code = "from hatchling import build; build.prepare_metadata_for_build_wheel('out')"
+    subprocess.run([sys.executable, "-c", code], cwd=where, check=True, timeout=120)
+    told = next((where / "out").glob("*.dist-info")) / "METADATA"
+    assert "Requires-Dist: streamlit" in told.read_text()
 
 
 def test_helm_values_are_what_the_chart_knows() -> None:
