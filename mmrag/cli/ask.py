@@ -44,7 +44,13 @@ if TYPE_CHECKING:
 @click.option(
     "--compare", is_flag=True, help="Ask the same about the query without retrieval, too."
 )
-@click.option("-k", type=click.IntRange(1, 10_000), default=9, show_default=True)
+@click.option(
+    "-k",
+    type=click.IntRange(1, 10_000),
+    default=9,
+    show_default=True,
+    help="How many hits to look at.",
+)
 @click.option("--filter", metavar="EXPR", help='For example: metadata["price"] < 10')
 @click.option("--exclude-query-image", is_flag=True, help="Leave the query picture itself out.")
 @rerank_options

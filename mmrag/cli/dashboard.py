@@ -22,7 +22,13 @@ SCRIPT = shipped.ROOT / "dashboard.py"
     help="Address to listen on. Others than this machine's own need MMRAG_DASHBOARD_PASSWORD, "
     "or get a link with a secret, which is printed once.",
 )
-@click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=8501,
+    show_default=True,
+    help="Port to listen on.",
+)
 @click.option(
     "--allow-host",
     multiple=True,

@@ -30,7 +30,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("eval_set")
-@click.option("-k", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@click.option(
+    "-k",
+    type=click.IntRange(1, 10_000),
+    default=50,
+    show_default=True,
+    help="How deep the rankings are kept.",
+)
 @click.option(
     "--metric",
     "metrics",
@@ -39,7 +45,13 @@ if TYPE_CHECKING:
     help="Metric, e.g. nDCG@10 (repeatable); `mmrag metrics` lists them.",
 )
 @click.option("--limit", type=click.IntRange(1), help="Only a random sample of so many queries.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of the sample, the intervals and the tests.",
+)
 @click.option("--name", default="", help="Of the run. Default: encoder and reranker.")
 @click.option(
     "--embed",
@@ -48,7 +60,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="What of the gallery becomes the vector.",
 )
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    default=32,
+    show_default=True,
+    help="Queries that are encoded and searched together.",
+)
 @click.option("--uri", metavar="U", help="Milvus. Default: MMRAG_URI, else the local store.")
 @click.option("--resume/--no-resume", default=True, help="Go on with an interrupted evaluation.")
 @click.option("--ablate-modality", is_flag=True, help="Also image alone and text alone.")
@@ -60,7 +78,13 @@ if TYPE_CHECKING:
 )
 @click.option("--check-index", is_flag=True, help="The index's results against exact search.")
 @click.option("--answers", is_flag=True, help="Answer the set's questions with a vision model.")
-@click.option("--answer-model", metavar="M", default="gpt-4o", show_default=True)
+@click.option(
+    "--answer-model",
+    metavar="M",
+    default="gpt-4o",
+    show_default=True,
+    help="Vision model that answers.",
+)
 @rerank_options
 @encoder_options
 @engine_options

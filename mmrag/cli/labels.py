@@ -28,7 +28,13 @@ _FOLDER = click.Path(path_type=Path)
     metavar="RUN",
     help="A stored run whose first hits are judged; repeat it to compare several.",
 )
-@click.option("--depth", type=click.IntRange(1, 100), default=10, show_default=True)
+@click.option(
+    "--depth",
+    type=click.IntRange(1, 100),
+    default=10,
+    show_default=True,
+    help="How many hits of each run go into the pool.",
+)
 @click.option("--judge", metavar="NAME", help="Your name. Default: the account's.")
 @click.option("--limit", type=click.IntRange(1), help="Stop after this many judgments.")
 def judge(
@@ -87,7 +93,13 @@ def judge(
 @click.command()
 @click.argument("collection")
 @click.option("--out", type=_FOLDER, required=True, help="The eval set; made where it is new.")
-@click.option("--queries", type=click.IntRange(1), default=200, show_default=True)
+@click.option(
+    "--queries",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="How many queries to propose.",
+)
 @click.option("--uri", metavar="U", help="As for `index`.")
 @click.option(
     "--near-duplicate",

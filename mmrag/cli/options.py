@@ -37,7 +37,12 @@ def encoder_options(command: Command) -> Command:
             ),
             click.option("--image-weight", type=float, help="CLIP: the image's share, 0 to 1."),
             click.option("--device", default="auto", help=f"{', '.join(DEVICES)}."),
-            click.option("--precision", default="auto", type=click.Choice(PRECISIONS)),
+            click.option(
+                "--precision",
+                default="auto",
+                type=click.Choice(PRECISIONS),
+                help="Precision of the model; auto takes what the hardware is quickest in.",
+            ),
         ]
     ):
         command = option(command)
@@ -55,7 +60,11 @@ def store_options(command: Command) -> Command:
                 "Default: MMRAG_URI, else .mmrag/gallery.db.",
             ),
             click.option(
-                "--collection", metavar="C", default=config.DEFAULT_COLLECTION, show_default=True
+                "--collection",
+                metavar="C",
+                default=config.DEFAULT_COLLECTION,
+                show_default=True,
+                help="Collection in the store.",
             ),
         ]
     ):

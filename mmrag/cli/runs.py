@@ -73,7 +73,13 @@ def runs(eval_set: str | None, limit: int | None, delete: str | None, as_json: b
     "--metric", "metrics", multiple=True, metavar="M", help="Only this metric (repeatable)."
 )
 @click.option("--all-pairs", is_flag=True, help="Every pair, not only each against the first.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of the intervals and the tests.",
+)
 @json_option
 def compare(
     references: tuple[str, ...],
@@ -133,6 +139,7 @@ def compare(
     "format_",
     type=click.Choice(["trec", "csv", "json", "parquet", "html", "cirr", "circo"]),
     required=True,
+    help="File format.",
 )
 @click.option("--out", metavar="FILE", help="Default: standard output. A folder for two files.")
 @click.option(
@@ -185,7 +192,13 @@ def export(reference: str, format_: str, out: str | None, stage: str | None, as_
     metavar="M",
     help="Metric, e.g. nDCG@10 (repeatable); `mmrag metrics` lists them.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of the intervals and the tests.",
+)
 @json_option
 def import_run(
     file: str, eval_set: str, name: str, metrics: tuple[str, ...], seed: int, as_json: bool

@@ -29,7 +29,13 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--image", metavar="P", help="The query picture.")
 @click.option("--text", metavar="T", help="The instruction or description.")
-@click.option("-k", type=click.IntRange(1, 10_000), default=9, show_default=True)
+@click.option(
+    "-k",
+    type=click.IntRange(1, 10_000),
+    default=9,
+    show_default=True,
+    help="How many hits to show.",
+)
 @click.option("--filter", metavar="EXPR", help='For example: metadata["price"] < 10')
 @click.option("--exclude-query-image", is_flag=True, help="Leave the query picture itself out.")
 @click.option("--grid", metavar="OUT.jpg", help="Draw query and hits as one picture.")

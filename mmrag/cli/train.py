@@ -19,9 +19,17 @@ from mmrag.cli.options import json_option, print_json, printable
     metavar="EVAL_SET",
     help="Measured before and after. Default: a tenth of the queries is put aside.",
 )
-@click.option("--epochs", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True)
+@click.option(
+    "--epochs",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Passes over the training queries.",
+)
 @click.option("--steps", type=click.IntRange(1), help="Instead of --epochs.")
-@click.option("--batch-size", type=click.IntRange(2), default=64, show_default=True)
+@click.option(
+    "--batch-size", type=click.IntRange(2), default=64, show_default=True, help="Queries per batch."
+)
 @click.option(
     "--accumulate",
     type=click.IntRange(1),
@@ -43,16 +51,34 @@ from mmrag.cli.options import json_option, print_json, printable
     show_default=True,
     help="Fill two thirds of each batch with groups of queries that are easily confused.",
 )
-@click.option("--learning-rate", type=float, default=1e-3, show_default=True)
-@click.option("--temperature", type=float, default=0.05, show_default=True)
 @click.option(
-    "--augment", type=click.Choice(["none", "light", "strong"]), default="light", show_default=True
+    "--learning-rate", type=float, default=1e-3, show_default=True, help="Highest learning rate."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--temperature",
+    type=float,
+    default=0.05,
+    show_default=True,
+    help="Temperature of the contrastive loss.",
+)
+@click.option(
+    "--augment",
+    type=click.Choice(["none", "light", "strong"]),
+    default="light",
+    show_default=True,
+    help="How strongly training pictures are varied.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of the weights, the batches and the augmentation.",
+)
 @click.option("--checkpoint", metavar="FILE", help="Weights of E.")
 @click.option("--text-model", metavar="DIR", help="Text model of E.")
-@click.option("--device", default="auto", show_default=True)
-@click.option("--precision", default="auto", show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option("--precision", default="auto", show_default=True, help="auto, fp32, bf16 or fp16.")
 @click.option("--half", is_flag=True, help="Save the weights in 16 bits: half the size.")
 @json_option
 def train(
