@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 from PIL import Image
 
 from mmrag import ImageIndex, open_gallery
-from mmrag.cli import COMMANDS, main
+from mmrag.cli import COMMANDS, main, run
 from mmrag.encoders.encoder import Encoder
 
 from .conftest import PARITY, ROOT, mmrag, wait_until
@@ -130,9 +131,16 @@ def test_index_search_and_grid(folder: Path, tiny_folder: Path, tmp_path: Path) 
     assert wait_until(lambda: not servers(store()))
 
 
-def test_full_size_models(folder: Path, base_checkpoint: Path, tmp_path: Path) -> None:
+def test_full_size_models(
+    folder: Path, base_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Visualized BGE base and CLIP ViT-B-32, full size, made-up weights."""
     import open_clip
+
+    def told(*arguments: str) -> dict[str, Any]:
+        assert run([*arguments, "--json"]) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
 
     torch.manual_seed(0)
     torch.save(open_clip.create_model("ViT-B-32").state_dict(), tmp_path / "clip.pt")
@@ -144,18 +152,14 @@ def test_full_size_models(folder: Path, base_checkpoint: Path, tmp_path: Path) -
     }
     path = str(folder / "a" / "01.png")
     for name, options in encoders.items():
-        done = mmrag("index", str(folder), "--collection", name, *options, "--json")
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["added"] == 12
-        query = ("--image", path, "--collection", name, *options, "--json")
-        found = json.loads(mmrag("search", *query).stdout)["hits"]
+        assert told("index", str(folder), "--collection", name, *options)["added"] == 12
+        query = ("search", "--image", path, "--collection", name, *options)
+        found = told(*query)["hits"]
         assert found[0]["image_id"] == "a/01.png"
         assert found[0]["score"] == pytest.approx(1, abs=1e-2)
-        done = mmrag("search", *query, "--text", "in green")
-        assert len(json.loads(done.stdout)["hits"]) == 9
-    done = mmrag("search", "--text", "x", "--collection", "bge", *encoders["clip"])
-    assert done.returncode == 1
-    assert "'bge' was built with encoder 'visualized-bge-base'" in done.stderr
+        assert len(told(*query, "--text", "in green")["hits"]) == 9
+    assert run(["search", "--text", "x", "--collection", "bge", *encoders["clip"]]) == 1
+    assert "'bge' was built with encoder 'visualized-bge-base'" in capsys.readouterr().err
 
 
 def everything(index: ImageIndex) -> tuple[list[dict[str, object]], np.ndarray]:
@@ -197,8 +201,10 @@ def test_interrupt_keeps_what_is_done(grocery: Path, tiny_folder: Path) -> None:
         text=True,
     )
     assert process.stderr is not None
-    while "/3017" not in process.stderr.read(1000):
-        pass
+    told = ""
+    while "/3017" not in told:
+        told += (some := process.stderr.read(100))
+        assert some, told
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=10)
     assert process.returncode == 130
