@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image
 
@@ -109,3 +112,14 @@ class SearchResult:
     timings_ms: dict[str, float]
     explanation: str | None = None
     rerank: RerankReport | None = None
+
+    def _repr_html_(self) -> str:
+        from mmrag import notebook
+
+        return notebook.search_result_html(self)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The hits, one a row."""
+        from mmrag import notebook
+
+        return notebook.hits_frame(self)

@@ -47,6 +47,11 @@ class EncoderInfo:
     precision: str
     parameters: int
 
+    def _repr_html_(self) -> str:
+        from mmrag import notebook
+
+        return notebook.encoder_html(self)
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -99,6 +104,9 @@ class Encoder:
         self.info = info
         # Inputs that fit into a GPU's memory together, once it has been too small for more.
         self._fit: int | None = None
+
+    def _repr_html_(self) -> str:
+        return self.info._repr_html_()
 
     @property
     def batch_size(self) -> int:

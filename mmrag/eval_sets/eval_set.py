@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -25,6 +25,9 @@ from mmrag.galleries.gallery import Gallery
 from mmrag.system.durable import replacing
 from mmrag.system.files import LEAVES_ROOT, absent_files
 from mmrag.types import GalleryImage, Query, Skipped
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["EvalQuery", "EvalSet", "Qrels"]
 
@@ -69,6 +72,17 @@ class EvalSet:
     primary_metric: str = "hit_rate@10"
     exclude_query_image: bool = False
     notes: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        from mmrag import notebook
+
+        return notebook.eval_set_html(self)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The queries, one a row, with the ids of their right images."""
+        from mmrag import notebook
+
+        return notebook.queries_frame(self)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> EvalSet:

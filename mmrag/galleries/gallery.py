@@ -26,6 +26,11 @@ class Gallery:
     images: list[GalleryImage]
     skipped: list[Skipped]
 
+    def _repr_html_(self) -> str:
+        from mmrag import notebook
+
+        return notebook.gallery_html(self)
+
 
 def open_gallery(
     folder: str | os.PathLike[str], metadata: str | os.PathLike[str] | None = None

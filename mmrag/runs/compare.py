@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from mmrag.errors import MmragError
 from mmrag.metrics.metrics import Scores
@@ -13,6 +14,9 @@ from mmrag.metrics.summary import Estimate
 from mmrag.metrics.table import higher_is_better
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run
 from mmrag.runs.store import RunStore
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,17 @@ class Comparison:
     primary_metric: str
     pairs: list[PairComparison]
     notes: list[str]
+
+    def _repr_html_(self) -> str:
+        from mmrag import notebook
+
+        return notebook.comparison_html(self)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The differences, one pair and metric a row."""
+        from mmrag import notebook
+
+        return notebook.differences_frame(self)
 
 
 def open_entry(store: RunStore, reference: str) -> Entry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from mmrag.errors import MmragError
 from mmrag.metrics.metrics import Scores
 from mmrag.metrics.summary import Summary
 from mmrag.types import Usage
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RETRIEVAL, RERANKED = "retrieval", "reranked"
 
@@ -96,6 +99,17 @@ class Run:
     notes: list[str] = field(default_factory=list)
     rankings: dict[str, dict[str, Ranked]] = field(default_factory=dict)
     scores: dict[str, Scores] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        from mmrag import notebook
+
+        return notebook.run_html(self)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Metrics of each query, one stage and query a row; needs the scores."""
+        from mmrag import notebook
+
+        return notebook.scores_frame(self)
 
     @property
     def stage(self) -> str:
