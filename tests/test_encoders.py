@@ -44,10 +44,11 @@ def test_equal_to_the_reference(kind: str, tmp_path: Path) -> None:
     images = [item["image"] and PARITY / "images" / item["image"] for item in inputs]
     texts = [item["text"] for item in inputs]
     batched = encoder.encode(images, texts)
-    alone = np.stack([encoder.encode([i], [t])[0] for i, t in zip(images, texts, strict=True)])
+    some = [0, 1, 2, 3, 16]
+    alone = np.stack([encoder.encode([images[i]], [texts[i]])[0] for i in some])
     assert batched.dtype == np.float32
     assert np.linalg.norm(batched - reference, axis=1).max() < 1e-5
-    assert np.linalg.norm(alone - reference, axis=1).max() < 1e-5
+    assert np.linalg.norm(alone - reference[some], axis=1).max() < 1e-5
     assert encoder.info.dim == reference.shape[1]
 
 
