@@ -5,14 +5,15 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MILVUS_VENV ?= $(VENV)/milvus-server
 
-.PHONY: help setup setup-dev setup-milvus dashboard demo test lint format clean
+.PHONY: help setup setup-dev setup-milvus dashboard demo test lint docs format clean
 
 help:
 	@echo "make dashboard  the dashboard in a browser, with something to show"
 	@echo "make demo       the same in the terminal"
 	@echo "make setup      an environment in $(VENV) with what users need"
 	@echo "make test       the tests (also sets up what they need)"
-	@echo "make lint       style and types"
+	@echo "make lint       style, types and the order of the rooms"
+	@echo "make docs       the documentation as a site, in site/"
 	@echo "make clean      remove the environment"
 
 # The stamps hold the time of the last installation: nothing is done while they are newer.
@@ -54,6 +55,9 @@ lint: setup-dev
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-cache
+
+docs: setup-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 format: setup-dev
 	$(BIN)/python -m ruff check --fix .

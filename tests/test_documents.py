@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import click
 import pytest
 
+import mmrag
 from mmrag.cli import main
 
 from .conftest import ROOT
@@ -93,3 +94,9 @@ def test_settings_are_those_of_the_code() -> None:
     told = {n for path in DOCUMENTS for n in name.findall(path.read_text(encoding="utf-8"))}
     told = {n for n in told if not n.startswith("MMRAG_TEST_")}
     assert told - code == set()
+
+
+def test_the_reference_has_every_public_object() -> None:
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    told = {line.rpartition(".")[2] for line in text.splitlines() if line.startswith("::: ")}
+    assert told == set(mmrag.__all__) - {"__version__"}
