@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -340,8 +339,7 @@ def test_replaced_under_constant_searching(index: ImageIndex, folder: Path, tiny
         report = index.add(open_gallery(folder), build=replacing(kind=kind))
         assert (report.unchanged, report.embedded) == (13, 0)
         before = searching.searches
-        time.sleep(0.5)
-        assert searching.searches > before
+        assert wait_until(lambda: searching.searches > before)
     assert searching.failures == []
     assert first != second != physical(index)
     assert all_collections(index) == [physical(index)]

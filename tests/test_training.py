@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from mmrag.training.batches import BatchMaker
 from mmrag.training.train import TrainingSettings, hold_out, train
 from mmrag.types import GalleryImage
 
-from .conftest import PARITY, ROOT
+from .conftest import PARITY, ROOT, wait_until
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 180, 40), "blue": (40, 40, 200), "grey": (128,) * 3}
 QUICK = TrainingSettings(steps=8, batch_size=8, device="cpu", precision="fp32")
@@ -133,9 +133,14 @@ def test_killed_training_goes_on_to_the_same_weights(colours: EvalSet, tmp_path:
     command = [sys.executable, "-c", SCRIPT, colours.folder]
     subprocess.run([*command, tmp_path / "whole"], cwd=ROOT, check=True)
     process = subprocess.Popen([*command, out], cwd=ROOT)
-    while not (out / "checkpoint.pt").exists() and process.poll() is None:
-        time.sleep(0.05)
-    time.sleep(1)
+    written: set[int] = set()
+
+    def some_steps_are_kept() -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            written.add((out / "checkpoint.pt").stat().st_mtime_ns)
+        return len(written) > 2
+
+    assert wait_until(some_steps_are_kept, 120)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (out / "training.json").exists(), "it was killed before the end"

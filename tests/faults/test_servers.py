@@ -47,9 +47,12 @@ class Milvus:
     def stop(self) -> None:
         self.running.close()
 
-    def restart(self) -> None:
+    def restart(self) -> tuple[float, float]:
+        """From when to when nobody answered, by `time.monotonic`."""
+        gone = time.monotonic()
         self.stop()
         self.start()
+        return gone, time.monotonic()
 
 
 def answers(uri: str) -> bool:
@@ -92,10 +95,12 @@ def test_milvus_is_restarted_while_indexing(milvus: Milvus, pictures: Path) -> N
         def disturb() -> None:
             assert wait_until(lambda: index.exists() and bool(slow.model.batches), 60)  # type: ignore[attr-defined]
             time.sleep(1)
-            milvus.restart()
+            outage.extend(milvus.restart())
 
+        outage: list[float] = []
         (result,) = at_once(lambda: index.add(open_gallery(pictures), batch_size=2), disturb)
         if isinstance(result, IndexStoreError):
+            assert outage[1] - outage[0] > 20, f"it was back in time: {result}"
             assert "what was written is kept, so start it and run this again" in str(result)
         else:
             assert result.added == 40
@@ -120,22 +125,28 @@ def test_milvus_is_restarted_while_searching(milvus: Milvus, pictures: Path) -> 
         assert expected[0].image_id == "007.png"
         done = threading.Event()
         answers: list[Any] = []
+        asked: list[tuple[float, float]] = []
+        outage: list[float] = []
 
         def search() -> None:
             while not done.is_set():
+                begun = time.monotonic()
                 try:
                     answers.append(searcher.search(query, k=10).hits)
                 except IndexStoreError as error:
                     answers.append(str(error))
+                asked.append((begun, time.monotonic()))
 
         def disturb() -> None:
-            time.sleep(1)
-            milvus.restart()
-            time.sleep(1)
+            assert wait_until(lambda: bool(answers))
+            outage.extend(milvus.restart())
+            assert wait_until(lambda: asked[-1][0] > outage[1], 60)
             done.set()
 
         at_once(search, disturb)
         assert searcher.search(query, k=10).hits == expected
+        assert any(begun < outage[1] and ended > outage[0] for begun, ended in asked)
+        assert answers[-1] == expected, "it is answered again once the server is back"
         failed = [one for one in answers if isinstance(one, str)]
         assert all("does not answer" in one or "No Milvus answers" in one for one in failed), failed
         assert all(one == expected for one in answers if not isinstance(one, str))

@@ -47,8 +47,12 @@ def test_two_indexers_of_one_collection(
     with ImageIndex.open(uri, "both", jobs.encoder()) as index:
         for killed in (False, False, True):
             draw(pictures, range(10), seed=time.monotonic_ns())
-            arguments = (pictures, uri, "both", 0.1 if killed else 0.02)
-            both = [forks.Process(target=jobs.index_pictures, args=arguments) for _ in range(2)]
+            # Slow enough to be killed in the middle, whatever the machine is doing.
+            speeds = (5.0 if killed else 0.02, 0.02)
+            both = [
+                forks.Process(target=jobs.index_pictures, args=(pictures, uri, "both", seconds))
+                for seconds in speeds
+            ]
             for process in both:
                 process.start()
             if killed:
