@@ -10,6 +10,7 @@ from typing import Any
 from mmrag.encoders import load_encoder
 from mmrag.encoders.build import build_encoder
 from mmrag.encoders.encoder import Encoder
+from mmrag.encoders.family import LoadedModel
 from mmrag.encoders.visualized_bge_weights import PUBLISHED
 from mmrag.errors import MmragError
 
@@ -78,7 +79,8 @@ def open_bench_encoder(name: str, device: str, precision: str) -> Encoder:
         return _tiny(device, precision)
     else:
         return load_encoder(name, device=device, precision=precision)
-    return build_encoder(model, preprocessing, name, "none", "made-up weights", device, precision)
+    loaded = LoadedModel(model, "none", "made-up weights", preprocessing)
+    return build_encoder(loaded, name, device, precision)
 
 
 def _tiny(device: str, precision: str) -> Encoder:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from mmrag.encoders.encoder import Encoder
 
+from .hub import Hub
 from .vision_server import KEY, VisionServer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -175,6 +176,21 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[VisionServer]:
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
         monkeypatch.delenv("AZURE_OPENAI_ENDPOINT", raising=False)
         yield running
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """A stand-in for the hub of models, empty; nothing is taken from the client's own cache."""
+    import huggingface_hub.constants as constants
+
+    opened = Hub({})
+    monkeypatch.setattr(constants, "ENDPOINT", opened.url)
+    template = opened.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("HF_ENDPOINT", opened.url)
+    yield opened
+    opened.close()
 
 
 def make_checkpoint(kind: str, folder: Path) -> Path:

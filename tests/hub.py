@@ -32,7 +32,10 @@ class Hub:
                 name = self.path.strip("/").replace("/resolve/main/", "/")
                 data = hub.files.get(name)
                 if data is None:
-                    self.send_error(404)
+                    self.send_response(404)
+                    self.send_header("X-Error-Code", "EntryNotFound")
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
                     return
                 start = 0
                 if not head:

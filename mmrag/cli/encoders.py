@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from functools import partial
 
 import click
@@ -12,39 +13,58 @@ from mmrag.encoders import default_encoder_name, download_encoder, list_encoders
 
 
 @click.command()
+@click.option(
+    "--search",
+    metavar="TEXT",
+    help="Only those whose names hold TEXT; then also all that open_clip publishes.",
+)
 @json_option
-def encoders(as_json: bool) -> None:
-    """List the encoders and whether their weights are here.
+def encoders(search: str | None, as_json: bool) -> None:
+    """List the encoders: dimension, licence, size, and whether their weights are here.
 
     \b
     Example:
       mmrag encoders
+      mmrag encoders --search siglip2
     """
-    known = list_encoders()
+    known = list_encoders(search)
     if as_json:
-        print_json(known)
+        print_json([{**asdict(one), "gigabytes": round(one.gigabytes, 2)} for one in known])
         return
-    for description in known:
-        state = "here" if description.available else f"not here: {description.how_to_get}"
-        default = " (default)" if description.name == default_encoder_name() else ""
-        click.echo(f"{description.name}{default}: {description.dim} dimensions, {state}")
-    click.echo("clip:ARCH/PRETRAINED: every CLIP that open_clip knows, e.g. clip:ViT-B-32/openai")
+    for one in known:
+        default = " (default)" if one.name == default_encoder_name() else ""
+        facts = [f"{one.dim} dimensions"]
+        if one.parameters:
+            facts.append(f"{one.parameters / 1e6:.0f} M parameters ({one.gigabytes:.1f} GB)")
+        facts.append(one.licence + (", not for commercial use" if one.non_commercial else ""))
+        facts.append("here" if one.available else f"not here: {one.how_to_get}")
+        click.echo(f"{one.name}{default}: {', '.join(facts)}")
+    if search is None:
+        click.echo("clip:NAME: every CLIP that open_clip takes, e.g. clip:ViT-B-32/openai or")
+        click.echo("  clip:hf-hub:OWNER/NAME; `mmrag encoders --search TEXT` lists them")
+    elif not known:
+        click.echo(f"No encoder's name holds {search!r}.", err=True)
 
 
 @click.command()
 @click.argument("name")
+@click.option("--no-load", is_flag=True, help="Do not load it afterwards; it may need much memory.")
 @json_option
-def download(name: str, as_json: bool) -> None:
-    """Fetch the official weights of NAME into MMRAG_HOME; go on where a download broke off.
+def download(name: str, no_load: bool, as_json: bool) -> None:
+    """Fetch all that NAME needs into MMRAG_HOME, and load it once without network.
+
+    It goes on where a download broke off.
 
     \b
     Example:
       mmrag download visualized-bge-base
+      mmrag download clip:ViT-B-16-SigLIP2/webli
     """
     from tqdm import tqdm
 
-    files = download_encoder(name, partial(tqdm, file=sys.stderr))
+    files = download_encoder(name, partial(tqdm, file=sys.stderr), prove=not no_load)
     if as_json:
         print_json({"name": name, "files": [str(file) for file in files]})
     else:
-        click.echo(f"{name} is here; use it with --encoder {name}.")
+        loads = "" if no_load else " and loads without network"
+        click.echo(f"{name} is here{loads}; use it with --encoder {name}.")

@@ -36,6 +36,12 @@ def encoder_options(command: Command) -> Command:
                 "--text-model", metavar="DIR", help="Configuration and tokenizer, or hub name."
             ),
             click.option("--image-weight", type=float, help="CLIP: the image's share, 0 to 1."),
+            click.option(
+                "--preprocess",
+                metavar="KEYS",
+                help="open_clip, where its configuration is not known or not wanted: mean=0.5,"
+                "std=0.5,resize=shortest|longest|squash,interpolation=bicubic|bilinear,fill=0.",
+            ),
             click.option("--device", default="auto", help=f"{', '.join(DEVICES)}."),
             click.option(
                 "--precision",
@@ -72,25 +78,11 @@ def store_options(command: Command) -> Command:
     return command
 
 
-def open_encoder(
-    encoder: str | None,
-    checkpoint: str | None,
-    text_model: str | None,
-    image_weight: float | None,
-    device: str,
-    precision: str,
-) -> Encoder:
+def open_encoder(encoder: str | None, **options: Any) -> Encoder:
     """The encoder that the options name."""
     from mmrag.encoders import load_encoder
 
-    return load_encoder(
-        encoder,
-        checkpoint=checkpoint,
-        text_model=text_model,
-        image_weight=image_weight,
-        device=device,
-        precision=precision,
-    )
+    return load_encoder(encoder, **options)
 
 
 def warn_drawings_only(encoder: str, paths: Iterable[str]) -> None:

@@ -23,6 +23,7 @@ class EncoderSpec:
     checkpoint: str | None = None
     text_model: str | None = None
     image_weight: float | None = None
+    preprocess: str | None = None
     device: str = "auto"
     precision: str = "auto"
     home: str = field(default_factory=lambda: str(config.home()))
@@ -60,6 +61,7 @@ class EncoderSpec:
             checkpoint=self.checkpoint,
             text_model=self.text_model,
             image_weight=self.image_weight,
+            preprocess=self.preprocess,
             device=self.device,
             precision=self.precision,
         )

@@ -6,7 +6,6 @@ encoders by the entry points `mmrag.encoders` (see `plugins`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from mmrag import config
 from mmrag.encoders.family import EncoderDescription, LoadOptions
 from mmrag.encoders.folders import SHIPPED_DIR, is_shipped
 from mmrag.encoders.registry import family_of, list_encoders, usages
+from mmrag.errors import MmragError
 
 if TYPE_CHECKING:
     from mmrag.encoders.encoder import Encoder
@@ -36,64 +36,67 @@ def default_encoder_name() -> str:
 
 
 def load_encoder(
-    name: str | None = None,
-    *,
-    checkpoint: str | os.PathLike[str] | None = None,
-    text_model: str | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    image_weight: float | None = None,
+    name: str | None = None, *, device: str = "auto", precision: str = "auto", **options: Any
 ) -> Encoder:
     """Load an encoder.
 
     Args:
-        name: one that `list_encoders` names, `clip:ARCH/PRETRAINED` or `clip:ARCH` with any name
-            open_clip knows (ARCH may also be the path of a configuration in its format), or a
-            folder that `mmrag train` wrote. Default: `default_encoder_name()`.
-        checkpoint: weights file, a local path or a hub name `ORG/REPOSITORY/FILE`. Default: what
-            `mmrag download` fetched.
-        text_model: folder or hub name whose configuration and tokenizer Visualized BGE uses.
+        name: one that `list_encoders` names, `clip:` and any name that open_clip knows
+            (`clip:ARCH/PRETRAINED`, `clip:hf-hub:OWNER/NAME`, `clip:local-dir:PATH`, or `clip:ARCH`
+            with `checkpoint`, where ARCH may also be the path of a configuration in its format), or
+            a folder that `mmrag train` wrote. Default: `default_encoder_name()`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: `auto`, `fp32`, `bf16`, `fp16` or `int8`; `auto` is bf16 where the hardware
             multiplies in bf16.
-        image_weight: CLIP's share of the image in a composed query, 0 to 1 (default 0.5).
+        options: fields of `family.LoadOptions`, such as `checkpoint=` and `image_weight=`; None is
+            the default of each.
 
     Raises:
-        MmragError: unknown name, device or precision, or the model cannot do what is asked.
+        MmragError: unknown name, device or precision, an option that is not for this encoder, or
+            the model cannot do what is asked.
         CheckpointError: weights are absent, wrong or incomplete; the message says what to do.
     """
     from mmrag.encoders.device import resolve_device
 
+    chosen = LoadOptions(**options)
     resolve_device(device)
     name = name or default_encoder_name()
-    loaded = family_of(name).load(name, LoadOptions(checkpoint, text_model, image_weight))
+    family = family_of(name)
+    unused = [option for option in chosen.given() if option not in family.OPTIONS]
+    if unused:
+        named = ", ".join("--" + option.replace("_", "-") for option in unused)
+        raise MmragError(f"The encoder {name!r} does not take {named}; leave it out.")
+    loaded = family.load(name, chosen)
     from mmrag.encoders.build import build_encoder
 
-    return build_encoder(
-        loaded.model,
-        loaded.preprocessing,
-        name,
-        loaded.licence,
-        loaded.source,
-        device,
-        precision,
-    )
+    return build_encoder(loaded, name, device, precision)
 
 
-def download_encoder(name: str, progress: Callable[..., Any] | None = None) -> list[Path]:
-    """Fetch what an encoder needs into `MMRAG_HOME`.
+def download_encoder(
+    name: str, progress: Callable[..., Any] | None = None, *, prove: bool = True
+) -> list[Path]:
+    """Fetch all that an encoder needs into `MMRAG_HOME`, and load it once without network.
 
     What is already there and complete is not fetched again; what was interrupted goes on.
 
     Args:
         name: of an encoder that is not here, such as `visualized-bge-base`.
         progress: `tqdm` or something with its interface; None shows nothing.
+        prove: load it afterwards; False where there is no memory for that.
 
     Returns:
         The files.
 
     Raises:
         MmragError: an unknown name, or one that needs nothing.
-        CheckpointError: no network, or a checksum that does not fit; says what to do by hand.
+        CheckpointError: no network, a checksum that does not fit, or what arrived cannot be loaded;
+            says what to do by hand.
     """
-    return family_of(name).download(name, progress)
+    from mmrag.system.hub import offline
+
+    family = family_of(name)
+    files = family.download(name, progress)
+    if prove:
+        with offline():
+            family.load(name, LoadOptions())
+    return files

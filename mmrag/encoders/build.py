@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mmrag import config
@@ -18,19 +17,11 @@ from mmrag.encoders.packed import Int8Linear, PackedLinear, can_pack, pack_linea
 from mmrag.errors import MmragError
 
 if TYPE_CHECKING:
-    from mmrag.encoders.encoder import EmbeddingModel
+    from mmrag.encoders.family import LoadedModel
 
 
-def build_encoder(
-    model: EmbeddingModel,
-    preprocessing: Mapping[str, Any],
-    name: str,
-    licence: str,
-    source: str,
-    device: str,
-    precision: str,
-) -> Encoder:
-    """Fingerprint `model`, move it to its device and precision, and wrap it.
+def build_encoder(loaded: LoadedModel, name: str, device: str, precision: str) -> Encoder:
+    """Fingerprint a model, move it to its device and precision, and wrap it.
 
     What it does beyond that depends on the abilities that the model declares.
 
@@ -38,6 +29,7 @@ def build_encoder(
     precisions, so a collection is embedded and searched in int8, or not at all. What each step
     here brings is in bench/NOTES.md.
     """
+    model, preprocessing = loaded.model, loaded.preprocessing
     module: Any = model
     torch_device = resolve_device(device)
     precision = resolve_precision(precision, torch_device)
@@ -50,11 +42,12 @@ def build_encoder(
         dim=model.dim,
         image_size=model.image_size,
         fingerprint=fingerprint(module, preprocessing),
-        licence=licence,
-        source=source,
+        licence=loaded.licence,
+        source=loaded.source,
         device=str(torch_device),
         precision=precision,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
+        settings=loaded.settings,
     )
     module.eval().requires_grad_(False)
     on_cpu = torch_device.type == "cpu"

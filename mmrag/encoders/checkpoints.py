@@ -7,7 +7,7 @@ import json
 import os
 import pickle
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,13 +59,20 @@ def read_state_dict(path: str | os.PathLike[str]) -> StateDict:
     return dict(loaded)
 
 
-def load_into(module: torch.nn.Module, state: StateDict, what: str) -> None:
+def load_into(
+    module: torch.nn.Module, state: StateDict, what: str, spare: Collection[str] | None = None
+) -> None:
     """Copy `state` into `module`; every parameter must be there in the right shape.
 
-    Keys of `state` that the module does not have are ignored.
+    Args:
+        module: whose weights are replaced.
+        state: the weights.
+        what: begins the messages.
+        spare: keys of `state` that need not be in the module; None ignores all such.
 
     Raises:
-        CheckpointError: names the missing keys, or the keys whose shapes or kinds differ.
+        CheckpointError: names the keys that are missing or too many, or whose shapes or kinds
+            differ.
     """
     import torch
 
@@ -75,6 +82,12 @@ def load_into(module: torch.nn.Module, state: StateDict, what: str) -> None:
         raise CheckpointError(
             f"{what} is not complete: {len(missing)} of {len(own)} keys are missing: "
             f"{_some(missing)}. Is it the checkpoint of another model?"
+        )
+    unknown = [] if spare is None else list(state.keys() - own.keys() - {*spare})
+    if unknown:
+        raise CheckpointError(
+            f"{what} holds keys that the model does not have ({len(unknown)}): "
+            f"{_some(sorted(unknown))}. Is it the checkpoint of another model?"
         )
     wrong = [
         f"{key} is {tuple(state[key].shape)} instead of {tuple(value.shape)}"

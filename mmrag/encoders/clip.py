@@ -3,44 +3,55 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import open_clip
 import torch
+from open_clip.convert import convert_state_dict
+from open_clip.model import convert_to_custom_text_state_dict
+from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer, SimpleTokenizer
 from open_clip.transform import PreprocessCfg
 from open_clip.transformer import ResidualAttentionBlock
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from mmrag import config as settings
 from mmrag.encoders.attention import QuickSelfAttention
 from mmrag.encoders.checkpoints import (
-    check_sizes,
     load_into,
     read_card,
     read_state_dict,
     write_card,
     write_safetensors,
 )
+from mmrag.encoders.clip_files import ClipFiles
+from mmrag.encoders.clip_sources import CONFIG_FILE, ClipSource, read_config, refuse_code
 from mmrag.encoders.encoder import Ability
 from mmrag.errors import CheckpointError, MmragError
 from mmrag.images.decode import Pixels
 from mmrag.images.resize import fit
 from mmrag.system.durable import write_file
-from mmrag.system.text_files import read_text
+from mmrag.system.hub import offline
 
 if TYPE_CHECKING:
-    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+    from mmrag.encoders.checkpoints import StateDict
 
 logger = logging.getLogger("mmrag")
-_CONFIG_FILE = "open_clip_config.json"
-_BY_HAND = "To do it by hand, get the file elsewhere and give it as checkpoint, with clip:ARCH."
+# What files of open_clip hold beside the model's own weights.
+_SPARE = frozenset(
+    {
+        "context_length",
+        "input_resolution",
+        "vocab_size",
+        "text.transformer.embeddings.position_ids",
+    }
+)
 
 
 class CLIPModel(nn.Module):
@@ -150,49 +161,45 @@ class CLIPModel(nn.Module):
         return len(self.tokenizer.encode(text)) > room
 
 
-def split_name(name: str) -> tuple[str, str | None]:
-    """`clip:ARCH/PRETRAINED` as (ARCH, PRETRAINED), the second None for `clip:ARCH` alone."""
-    arch = name.removeprefix("clip:")
-    if Path(arch).is_file() or "/" not in arch:
-        return arch, None
-    arch, pretrained = arch.rsplit("/", 1)
-    return arch, pretrained
+def load_source(source: ClipSource, files: ClipFiles, image_weight: float) -> CLIPModel:
+    """The model that a name stands for, from files that are here; asks no network.
 
-
-def load_open_clip(
-    arch: str, pretrained: str | None, checkpoint: str | None, image_weight: float
-) -> CLIPModel:
-    """A CLIP by architecture.
-
-    Args:
-        arch: a name that open_clip knows, or the path of a configuration file in its format.
-        pretrained: a tag that open_clip knows for `arch`; its weights are downloaded if needed.
-        checkpoint: a local file instead.
-        image_weight: see `CLIPModel`.
+    Raises:
+        CheckpointError: a file is damaged, or not the one that belongs here.
     """
-    if Path(arch).suffix == ".json" and Path(arch).is_file():
-        _check_config_file(Path(arch))
-        open_clip.add_model_config(Path(arch))
-        arch = Path(arch).stem
-    config = open_clip.get_model_config(arch)
-    if config is None:
-        raise MmragError(
-            f"open_clip knows no architecture {arch!r}; "
-            "`python -c 'import open_clip; print(open_clip.list_models())'` lists them."
-        )
-    _refuse_code(config, arch)
-    extra: dict[str, Any] = {}
-    if checkpoint is None:
-        checkpoint, extra = fetch_published(arch, pretrained)
-    with _quiet():
-        clip = open_clip.create_model(arch, load_weights=False, pretrained_text=False, **extra)
-    state = read_state_dict(checkpoint)
+    architecture = copy.deepcopy(dict(source.model_cfg))
+    model_cfg = copy.deepcopy(architecture)
+    if files.text_model:
+        model_cfg["text_cfg"]["hf_model_name"] = str(files.text_model)
+    try:
+        with offline():
+            clip = _build(model_cfg, source.preprocess_cfg)
+            model = CLIPModel(
+                clip, _tokenizer(architecture, files.tokenizer), image_weight, architecture
+            )
+    except MmragError:
+        raise
+    # Nonsense in a configuration or a tokenizer fails in many ways.
+    except Exception as error:
+        where = f" Its tokenizer is in {files.tokenizer}." if files.tokenizer else ""
+        raise CheckpointError(f"{source.what} cannot be built: {error}.{where}") from error
+    state = as_open_clip(clip, read_state_dict(files.weights))
+    load_into(clip, state, str(files.weights), spare=_SPARE)
+    return model
+
+
+def as_open_clip(clip: nn.Module, state: StateDict) -> StateDict:
+    """The weights under open_clip's present names, as its `load_checkpoint` changes old ones."""
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
-    load_into(clip, state, str(checkpoint))
-    if extra.get("force_quick_gelu"):
-        config["quick_gelu"] = True
-    return CLIPModel(clip, open_clip.get_tokenizer(arch), image_weight, config)
+    own = clip.state_dict()
+    state = convert_state_dict(clip, state)
+    if "positional_embedding" in state and "positional_embedding" not in own:
+        state = convert_to_custom_text_state_dict(state)
+    for scalar in {"logit_scale", "logit_bias"} & state.keys() & own.keys():
+        if state[scalar].numel() == 1:
+            state[scalar] = state[scalar].reshape(own[scalar].shape)
+    return state
 
 
 def load_folder(folder: Path, image_weight: float | None = None) -> CLIPModel:
@@ -265,89 +272,47 @@ def preprocessing(model: CLIPModel) -> dict[str, Any]:
 
 def _from_folder(folder: Path, image_weight: float) -> CLIPModel:
     """The architecture and tokenizer of a folder in open_clip's format, with random weights."""
-    name = f"local-dir:{folder}"
-    config = json.loads((folder / _CONFIG_FILE).read_text(encoding="utf-8"))
-    _refuse_code(config["model_cfg"], folder)
-    with _quiet():
-        clip = open_clip.create_model(name, load_weights=False, pretrained_text=False)
-    return CLIPModel(clip, open_clip.get_tokenizer(name), image_weight, config["model_cfg"])
+    config = read_config(folder / CONFIG_FILE)
+    architecture = config["model_cfg"]
+    refuse_code(architecture, folder)
+    with offline():
+        clip = _build(copy.deepcopy(architecture), config.get("preprocess_cfg") or {})
+        return CLIPModel(clip, _tokenizer(architecture, folder), image_weight, architecture)
 
 
-def _check_config_file(path: Path) -> None:
-    try:
-        config = json.loads(read_text(path))
-        if not all(isinstance(config[key], dict) for key in ("vision_cfg", "text_cfg")):
-            raise ValueError("vision_cfg and text_cfg must be objects")
-        int(config["embed_dim"])
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path} is no configuration of open_clip: {error}.") from error
+def _build(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any]) -> nn.Module:
+    """open_clip's model with random weights, through its own folder format."""
+    with tempfile.TemporaryDirectory() as scratch, _quiet():
+        _write_config(Path(scratch), model_cfg, preprocess_cfg)
+        made: nn.Module = open_clip.create_model(
+            f"local-dir:{scratch}", load_weights=False, pretrained_text=False
+        )
+    return made
 
 
-def _refuse_code(model_cfg: Mapping[str, Any], where: object) -> None:
-    """A configuration must not switch on the tokenizer's loading of Python files."""
-    if "trust_remote_code" in json.dumps(model_cfg):
-        raise CheckpointError(f"{where} asks to run code of its own (trust_remote_code): refused.")
-    check_sizes(model_cfg, where)
+def _tokenizer(model_cfg: Mapping[str, Any], folder: Path | None) -> SimpleTokenizer | HFTokenizer:
+    """As `open_clip.get_tokenizer` makes it; `folder` has the files of one of transformers'."""
+    text = model_cfg["text_cfg"]
+    length = text.get("context_length", DEFAULT_CONTEXT_LENGTH)
+    more = text.get("tokenizer_kwargs", {})
+    if not text.get("hf_tokenizer_name"):
+        return SimpleTokenizer(context_length=length, **more)
+    mode = text.get("tokenizer_mode")
+    return HFTokenizer(str(folder), context_length=length, tokenizer_mode=mode, **more)
+
+
+def settings(model: CLIPModel) -> dict[str, Any]:
+    """What people want to read of how it sees pictures and composes, as plain JSON values."""
+    how = {**vars(model.preprocess_cfg), "quick_gelu": bool(model.architecture.get("quick_gelu"))}
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in how.items()}
+    return {**plain, "image_weight": model.image_weight}
 
 
 def _write_config(
     folder: Path, architecture: Mapping[str, Any], preprocess: Mapping[str, Any]
 ) -> None:
     config = {"model_cfg": architecture, "preprocess_cfg": preprocess}
-    write_file(folder / _CONFIG_FILE, json.dumps(config, indent=1))
-
-
-def fetch_published(
-    arch: str,
-    pretrained: str | None,
-    progress: Callable[..., Any] | None = None,
-) -> tuple[str, dict[str, Any]]:
-    """The file of published weights, fetched if needed, and what they ask of the architecture.
-
-    Args:
-        arch: a name that open_clip knows.
-        pretrained: a tag that open_clip knows for `arch`.
-        progress: `tqdm` or something with its interface.
-
-    Raises:
-        MmragError: no such weights; names those that are published.
-        CheckpointError: they cannot be fetched.
-    """
-    from mmrag.system.hub import download_file
-
-    cache = settings.weights_dir() / "clip"
-    tags = open_clip.list_pretrained_tags_by_model(arch)
-    if pretrained not in tags:
-        wanted = f"has no weights {pretrained!r}" if pretrained else "was given no weights"
-        raise MmragError(
-            f"clip:{arch} {wanted}; name them as clip:{arch}/PRETRAINED "
-            f"({', '.join(tags) or 'none are published'}) or give a checkpoint file."
-        )
-    known = open_clip.get_pretrained_cfg(arch, pretrained)
-    extra = {
-        "force_quick_gelu": bool(known.get("quick_gelu")),
-        "force_preprocess_cfg": {
-            key: known[key]
-            for key in ("mean", "std", "interpolation", "resize_mode")
-            if key in known
-        },
-    }
-    hub = known.get("hf_hub", "")
-    if hub:
-        repository, _, file = hub.rpartition("/")
-        file = file or "open_clip_model.safetensors"
-        try:
-            return str(download_file(repository, file, cache / repository / file, progress)), extra
-        except CheckpointError as error:
-            raise CheckpointError(f"{error} {_BY_HAND}") from error
-    try:
-        return str(open_clip.download_pretrained(known, cache_dir=str(cache))), extra
-    # Network and checksum failures arrive as many types.
-    except Exception as error:
-        raise CheckpointError(
-            f"The weights of clip:{arch}/{pretrained} cannot be fetched "
-            f"({type(error).__name__}). {_BY_HAND}"
-        ) from error
+    write_file(folder / CONFIG_FILE, json.dumps(config, indent=1))
 
 
 @contextlib.contextmanager

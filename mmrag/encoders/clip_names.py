@@ -1,4 +1,4 @@
-"""CLIP by open_clip's names: `clip:ARCH/PRETRAINED`, or `clip:ARCH` with a checkpoint."""
+"""CLIP: `clip:` and any name that open_clip takes, or `clip:ARCH` with a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from mmrag.encoders.family import EncoderDescription, LoadedModel, LoadOptions
 from mmrag.encoders.weights import local_or_hub
 
 USAGE = "clip:ARCH/PRETRAINED"
+OPTIONS = frozenset({"checkpoint", "image_weight", "preprocess"})
 
 
 def takes(name: str) -> bool:
@@ -17,26 +18,30 @@ def takes(name: str) -> bool:
     return name.startswith("clip:")
 
 
-def describe() -> list[EncoderDescription]:
-    """None: they are open_clip's own list."""
-    return []
+def describe(search: str | None = None) -> list[EncoderDescription]:
+    """None without `search`: they are open_clip's own list."""
+    if search is None:
+        return []
+    from mmrag.encoders import clip_list
+
+    return clip_list.describe(search)
 
 
 def load(name: str, options: LoadOptions) -> LoadedModel:
     """From open_clip's published weights, or from `options.checkpoint`."""
     path = local_or_hub(options.checkpoint)
-    from mmrag.encoders import clip
+    from mmrag.encoders import clip, clip_files, clip_sources
 
-    arch, pretrained = clip.split_name(name)
+    source = clip_sources.resolve(name, path, options.preprocess)
     weight = 0.5 if options.image_weight is None else options.image_weight
-    model = clip.load_open_clip(arch, pretrained, str(path) if path else None, weight)
-    source = f"open_clip {arch}, {pretrained or path}"
-    return LoadedModel(model, "see the source", source, clip.preprocessing(model))
+    model = clip.load_source(source, clip_files.fetch(source), weight)
+    what = f"open_clip {source.what}" + (f", {path}" if path else "")
+    return LoadedModel(model, source.licence, what, clip.preprocessing(model), clip.settings(model))
 
 
 def download(name: str, progress: Callable[..., Any] | None = None) -> list[Path]:
-    """Published weights, into `MMRAG_HOME`."""
-    from mmrag.encoders import clip
+    """Weights, configuration and tokenizer, into `MMRAG_HOME`."""
+    from mmrag.encoders import clip_files, clip_sources
 
-    file, _ = clip.fetch_published(*clip.split_name(name), progress)
-    return [Path(file)]
+    files = clip_files.fetch(clip_sources.resolve(name), progress)
+    return [file for file in (files.weights, files.tokenizer, files.text_model) if file]

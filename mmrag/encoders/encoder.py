@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,8 @@ class EncoderInfo:
     `fingerprint` identifies the vectors: weights, preprocessing, composition and precision class.
     fp32, bf16 and fp16 are one class (their vectors agree to a cosine of 0.999 or better), so a
     gallery embedded on a GPU in bf16 can be searched on a CPU in fp32.
+
+    `settings` says in plain JSON values how it sees pictures and composes, where there is a choice.
     """
 
     name: str
@@ -46,6 +48,7 @@ class EncoderInfo:
     device: str
     precision: str
     parameters: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
         from mmrag import notebook

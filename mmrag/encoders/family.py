@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from mmrag.encoders.licences import is_non_commercial
 
 if TYPE_CHECKING:
     from mmrag.encoders.encoder import EmbeddingModel
@@ -23,15 +25,42 @@ class EncoderDescription:
     licence: str
     source: str
     how_to_get: str
+    parameters: int = 0
+    """0 where they are not known before it is loaded."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What `EncoderInfo.settings` will be, as far as it is known before it is loaded."""
+    non_commercial: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "non_commercial", is_non_commercial(self.licence))
+
+    @property
+    def gigabytes(self) -> float:
+        """In float32."""
+        return self.parameters * 4e-9
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """The arguments of `load_encoder` that a family may use; see there."""
+    """The arguments of `load_encoder` that some families use and others refuse.
+
+    Args:
+        checkpoint: weights file, a local path or a hub name `ORG/REPOSITORY/FILE`. Default: what
+            `mmrag download` fetched.
+        text_model: folder or hub name whose configuration and tokenizer Visualized BGE uses.
+        image_weight: CLIP's share of the image in a composed query, 0 to 1 (default 0.5).
+        preprocess: how open_clip's models are shown pictures, such as
+            `mean=0.5,std=0.5,resize=squash`; see `clip_sources.parse_preprocess`.
+    """
 
     checkpoint: str | os.PathLike[str] | None = None
     text_model: str | None = None
     image_weight: float | None = None
+    preprocess: str | None = None
+
+    def given(self) -> list[str]:
+        """Names of those that are not None."""
+        return [one.name for one in fields(self) if getattr(self, one.name) is not None]
 
 
 @dataclass(frozen=True)
@@ -39,13 +68,15 @@ class LoadedModel:
     """A model in float32 on the CPU.
 
     `preprocessing` is what decides its vectors beside the weights, as plain JSON values: it becomes
-    part of the fingerprint.
+    part of the fingerprint. `settings` is what of it people want to read, and what collections and
+    runs keep.
     """
 
     model: EmbeddingModel
     licence: str
     source: str
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Family(Protocol):
@@ -57,11 +88,19 @@ class Family(Protocol):
     USAGE: str
     """How its encoders are named, for messages and help, such as `clip:ARCH/PRETRAINED`."""
 
+    OPTIONS: frozenset[str]
+    """The fields of `LoadOptions` that it uses."""
+
     def takes(self, name: str) -> bool:
         """Whether the family knows an encoder of this name."""
 
-    def describe(self) -> list[EncoderDescription]:
-        """Those of its encoders that can be listed."""
+    def describe(self, search: str | None = None) -> list[EncoderDescription]:
+        """Those of its encoders that can be listed.
+
+        Args:
+            search: list also those that are too many otherwise, whose names hold this in any case;
+                may import what knows them.
+        """
 
     def load(self, name: str, options: LoadOptions) -> LoadedModel:
         """Load one.

@@ -15,6 +15,7 @@ from mmrag.encoders.family import EncoderDescription, LoadedModel, LoadOptions
 from mmrag.errors import MmragError
 
 USAGE = "a folder that `mmrag train` wrote"
+OPTIONS: frozenset[str] = frozenset({"image_weight"})
 SHIPPED_DIR = Path(__file__).parent / "shipped"
 # Each module has load_folder, save_folder, create (fresh weights) and preprocessing.
 CLASSES = {
@@ -33,7 +34,7 @@ def is_shipped(name: str) -> bool:
     return "/" not in name and (SHIPPED_DIR / name / "config.json").is_file()
 
 
-def describe() -> list[EncoderDescription]:
+def describe(search: str | None = None) -> list[EncoderDescription]:
     """The shipped ones."""
     return [_describe(file.parent) for file in sorted(SHIPPED_DIR.glob("*/config.json"))]
 

@@ -16,6 +16,7 @@ from mmrag.system import entry_points
 
 GROUP = "mmrag.encoders"
 USAGE = ""
+OPTIONS: frozenset[str] = frozenset()
 
 
 def takes(name: str) -> bool:
@@ -23,7 +24,7 @@ def takes(name: str) -> bool:
     return name in entry_points.added(GROUP)
 
 
-def describe() -> list[EncoderDescription]:
+def describe(search: str | None = None) -> list[EncoderDescription]:
     """All that are added; their dimensions are known once they are loaded."""
     return [
         EncoderDescription(name, 0, 0, True, _licence(point), entry_points.package(point), "")

@@ -37,9 +37,14 @@ def family_of(name: str) -> Family:
     raise MmragError(f"Unknown encoder {name!r}; use {', '.join([*known, *usages()])}.")
 
 
-def list_encoders() -> list[EncoderDescription]:
-    """The encoders that can be listed, without loading anything."""
-    return [description for family in families() for description in family.describe()]
+def list_encoders(search: str | None = None) -> list[EncoderDescription]:
+    """The encoders that can be listed, without loading anything.
+
+    Args:
+        search: only those whose names hold this, in any case; then also open_clip's.
+    """
+    listed = [description for family in families() for description in family.describe(search)]
+    return [one for one in listed if search is None or search.lower() in one.name.lower()]
 
 
 def usages() -> list[str]:

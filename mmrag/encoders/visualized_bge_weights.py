@@ -14,6 +14,7 @@ from mmrag.errors import CheckpointError
 from mmrag.system.hub import download_file
 
 USAGE = ""
+OPTIONS: frozenset[str] = frozenset({"checkpoint", "text_model"})
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def takes(name: str) -> bool:
     return name in PUBLISHED
 
 
-def describe() -> list[EncoderDescription]:
+def describe(search: str | None = None) -> list[EncoderDescription]:
     """All of `PUBLISHED`."""
     return [
         EncoderDescription(

@@ -25,7 +25,7 @@ from mmrag.runs.run import Run
 from mmrag.runs.store import new_run_id, now
 from mmrag.search.searcher import Searcher
 
-_ENCODER = ("name", "dim", "image_size", "fingerprint", "device", "precision")
+_ENCODER = ("name", "dim", "image_size", "fingerprint", "device", "precision", "settings")
 
 
 def indexed_pictures(index: ImageIndex, eval_set: EvalSet) -> dict[str, str]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import re
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ class CollectionInfo:
     precision: str
     index: str = ""
     partition_key: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def notes(encoder: EncoderInfo, embed: str, build: BuildOptions) -> dict[str, Any]:
@@ -56,6 +58,7 @@ def notes(encoder: EncoderInfo, embed: str, build: BuildOptions) -> dict[str, An
         "fingerprint": encoder.fingerprint,
         "dim": encoder.dim,
         "precision": encoder.precision,
+        "settings": dict(encoder.settings),
         "embed": embed,
         "index": build.kind and {"name": build.kind.name, "params": dict(build.kind.params)},
         "partition_key": build.partition_key,

@@ -126,6 +126,7 @@ class Collection:
             str(made["precision"]),
             str(collections.chosen_kind(made) or ""),
             made.get("partition_key"),
+            made.get("settings", {}),
         )
 
     def check_encoder(self) -> dict[str, Any]:

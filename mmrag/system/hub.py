@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mmrag.errors import CheckpointError
-from mmrag.system.durable import own_part, settle
+from mmrag.errors import CheckpointError, MmragError
+from mmrag.system.durable import own_part, replacing, settle
 
 _CHUNK = 1 << 20
+
+
+class MissingFileError(CheckpointError):
+    """The hub answers, and has no such file."""
 
 
 def download_file(
@@ -20,7 +26,8 @@ def download_file(
 ) -> Path:
     """One file of a hub repository to `target`, through `target.part`.
 
-    Of several processes that want it at once one fetches it, and the others wait and use it.
+    Of several processes that want it at once one fetches it, and the others wait and use it. What
+    the hub's own client keeps already is copied from there.
 
     Raises:
         CheckpointError: it cannot be fetched, or its checksum is not the hub's.
@@ -31,8 +38,15 @@ def download_file(
 
     url = ""
     try:
+        kept = huggingface_hub.try_to_load_from_cache(repository, file)
+        if isinstance(kept, str):
+            with replacing(target) as part:
+                shutil.copyfile(kept, part)
+            return target
         url = huggingface_hub.hf_hub_url(repository, file)
         metadata = huggingface_hub.get_hf_file_metadata(url, timeout=10)
+    except huggingface_hub.errors.EntryNotFoundError as error:
+        raise MissingFileError(f"{repository} has no {file}.") from error
     # The hub client raises its own, httpx's and OS errors, depending on what is wrong.
     except Exception as error:
         what = type(error).__name__ + (f" at {url}" if url else "")
@@ -53,6 +67,58 @@ def download_file(
             raise CheckpointError(f"{url} arrived damaged: its checksum is wrong; run it again.")
         settle(part, target)
     return target
+
+
+def download_any(
+    repository: str,
+    files: Iterable[str],
+    folder: Path,
+    progress: Callable[..., Any] | None = None,
+    first: bool = False,
+) -> list[Path]:
+    """Those of `files` that a hub's repository has, into `folder`.
+
+    Args:
+        repository: `OWNER/NAME`.
+        files: what to ask for.
+        folder: where to put them.
+        progress: see `download_file`.
+        first: stop after the first that there is.
+
+    Raises:
+        CheckpointError: the hub cannot be asked, or a file arrived damaged.
+    """
+    found: list[Path] = []
+    for file in files:
+        with contextlib.suppress(MissingFileError):
+            found.append(download_file(repository, file, folder / file, progress))
+        if found and first:
+            break
+    return found
+
+
+def check_repository(repository: str) -> None:
+    """MmragError unless it may be the name of a hub's repository, which cannot leave a folder."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(repository)
+    except HFValidationError:
+        raise MmragError(f"{repository!r} is no repository of a hub; use OWNER/NAME.") from None
+
+
+@contextlib.contextmanager
+def offline() -> Iterator[None]:
+    """Whatever asks a hub in between fails at once, as with `HF_HUB_OFFLINE=1`."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _fetch(

@@ -77,7 +77,7 @@ def test_a_download(tmp_path: Path) -> None:
     hub.files[weights] = np.random.default_rng(0).bytes(300_000)
     try:
         env = {"MMRAG_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.url}
-        until_the_power_fails(tmp_path, "download", "visualized-bge-base", **env)
+        until_the_power_fails(tmp_path, "download", "--no-load", "visualized-bge-base", **env)
     finally:
         hub.close()
     kept = [file.read_bytes() for file in (tmp_path / "home").rglob("*") if file.is_file()]
