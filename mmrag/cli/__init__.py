@@ -26,6 +26,7 @@ COMMANDS = {
     "eval-set": ("mmrag.cli.eval_set", "Import, check and describe labelled query sets."),
     "evaluate": ("mmrag.cli.evaluate", "Score a configuration on a labelled query set."),
     "metrics": ("mmrag.cli.metrics", "List what rankings are scored by."),
+    "published": ("mmrag.cli.published", "List the figures of publications."),
     "compare": ("mmrag.cli.runs", "Compare runs query by query."),
     "runs": ("mmrag.cli.runs", "List the stored runs."),
     "export": ("mmrag.cli.runs", "Write a run as a file, a page, or a submission."),

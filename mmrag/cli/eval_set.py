@@ -15,6 +15,7 @@ from mmrag.cli.options import json_option, print_json, printable
 from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.eval_sets.importers import IMPORTERS, import_eval_set, import_options
+from mmrag.eval_sets.protocols import benchmarks, find_protocol, protocols, with_protocol
 from mmrag.types import Skipped
 
 SHOWN_MISSING, SHOWN_PROBLEMS = 5, 50
@@ -42,7 +43,19 @@ for _command in labels.COMMANDS:
 @click.option(
     "--category",
     type=click.Choice(["all", "dress", "shirt", "toptee"]),
-    help="fashioniq: which gallery; all (the default) makes one eval set each in DESTINATION.",
+    help="fashioniq: which queries; all (the default) makes one eval set each in DESTINATION, or "
+    "one of all when the protocol has one gallery for them.",
+)
+@click.option(
+    "--gallery",
+    type=click.Choice(["split", "all", "together"]),
+    help="What is searched: the split's images (the default), those of every split, or "
+    "(fashioniq) all categories together.",
+)
+@click.option(
+    "--protocol",
+    metavar="P",
+    help="How it is asked, by name (`mmrag eval-set protocols` lists them) or FILE.toml.",
 )
 @json_option
 def import_(
@@ -52,6 +65,8 @@ def import_(
     split: str | None,
     images: Path | None,
     category: str | None,
+    gallery: str | None,
+    protocol: str | None,
     as_json: bool,
 ) -> None:
     """Make an eval set from SOURCE, a data set in FORMAT; its pictures stay where they are.
@@ -62,14 +77,24 @@ def import_(
     \b
     Example:
       mmrag eval-set import cirr data/cirr cirr-val --split val
+      mmrag eval-set import cirr data/cirr cirr-vista --protocol vista
       mmrag eval-set import fashioniq data/fashion-iq fashioniq --images pictures
       mmrag eval-set import folder photos-by-class same-class
     """
-    given: dict[str, Any] = {"split": split, "images": images, "category": category}
+    given: dict[str, Any] = {
+        "split": split,
+        "images": images,
+        "category": category,
+        "gallery": gallery,
+    }
     options = {name: value for name, value in given.items() if value is not None}
     if unknown := sorted(options.keys() - import_options(format)):
         raise click.UsageError(f"The format {format} takes no --{unknown[0]}.")
+    if protocol is not None:
+        options["protocol"] = protocol
     if format == "fashioniq" and category in (None, "all"):
+        options["category"] = "all"
+    if format == "fashioniq" and options["category"] == "all" and not _together(gallery, protocol):
         from mmrag.eval_sets.importers.fashioniq import CATEGORIES
 
         sets = [
@@ -89,6 +114,58 @@ def import_(
         print_json(description)
     else:
         _show(description)
+
+
+def _together(gallery: str | None, protocol: str | None) -> bool:
+    """Whether FashionIQ's three categories are one eval set."""
+    if gallery is None and protocol is not None:
+        gallery = find_protocol(protocol, "fashioniq").gallery
+    return gallery in ("all", "together")
+
+
+@eval_set.command("protocols")
+@click.argument("benchmark", required=False, type=click.Choice(benchmarks()))
+@json_option
+def protocols_(benchmark: str | None, as_json: bool) -> None:
+    """List the protocols that benchmarks are asked by, the default one first.
+
+    \b
+    Example:
+      mmrag eval-set protocols cirr
+    """
+    found = [
+        one
+        for name in ([benchmark] if benchmark else benchmarks())
+        for one in protocols(name).values()
+    ]
+    if as_json:
+        print_json([one.as_json() for one in found])
+        return
+    for one in found:
+        click.echo(one.title)
+        for line in one.lines():
+            click.echo(f"  {line}")
+
+
+@eval_set.command()
+@click.argument("folder")
+@click.option("--protocol", metavar="P", help="By name or FILE.toml. Default: the set's own.")
+@json_option
+def queries(folder: str, protocol: str | None, as_json: bool) -> None:
+    """Print each query as it is asked: id, pictures, text.
+
+    \b
+    Example:
+      mmrag eval-set queries circo-val --protocol bge-vl --json
+    """
+    asked = with_protocol(EvalSet.load(folder), protocol).queries
+    if as_json:
+        images = ([one.image] if one.image else [] for one in asked)
+        pairs = zip(asked, images, strict=True)
+        print_json([{"id": q.query_id, "images": i, "text": q.text} for q, i in pairs])
+        return
+    for one in asked:
+        click.echo(printable("\t".join([one.query_id, one.image or "", one.text or ""])))
 
 
 @eval_set.command()
@@ -168,6 +245,7 @@ def _description(loaded: EvalSet, missing: Iterable[Skipped] | None = None) -> d
         "licence": loaded.licence,
         "source": loaded.source,
         "notes": list(loaded.notes),
+        "protocol": loaded.protocol.as_json() if loaded.protocol else None,
     }
     return described if missing is None else {**described, "missing": list(missing)}
 
@@ -178,6 +256,8 @@ def _show(described: dict[str, Any]) -> None:
     click.echo("{images} images, {queries} queries, {judgments} judgments:".format_map(described))
     for name, count in sorted(described["categories"].items()):
         click.echo(f"  {count:6} {printable(name)}")
+    if protocol := described["protocol"]:
+        click.echo(printable(f"protocol: {protocol['name']}"))
     for note in described["notes"]:
         click.echo(printable(note))
     missing = described.get("missing", ())

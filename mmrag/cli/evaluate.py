@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from mmrag.cli.options import (
     json_option,
     open_encoder,
     print_json,
+    printable,
     warn_drawings_only,
 )
 from mmrag.cli.rerank_options import RerankChoice, open_reranker, rerank_options
@@ -85,6 +87,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Vision model that answers.",
 )
+@click.option(
+    "--protocol",
+    metavar="P",
+    help="How the set is asked and scored: a name (`mmrag eval-set protocols`) or FILE.toml. "
+    "Default: the set's own.",
+)
 @rerank_options
 @encoder_options
 @engine_options
@@ -106,6 +114,7 @@ def evaluate(
     check_index: bool,
     answers: bool,
     answer_model: str,
+    protocol: str | None,
     reranking: RerankChoice,
     engine: str,
     address: str | None,
@@ -127,6 +136,7 @@ def evaluate(
       mmrag compare RUN RUN
     """
     from mmrag.eval_sets.eval_set import EvalSet
+    from mmrag.eval_sets.protocols import with_protocol
     from mmrag.evaluation.ablations import Ablations
     from mmrag.evaluation.evaluate import evaluate as run_evaluation
     from mmrag.evaluation.gallery_index import index_eval_set
@@ -147,7 +157,9 @@ def evaluate(
         answering = VisionModel(
             answer_model, cache=reranking.cache, budget=budget, timeout=reranking.timeout
         )
-    labelled_sets = [EvalSet.load(folder) for folder in set_folders(Path(eval_set))]
+    labelled_sets = [
+        with_protocol(EvalSet.load(folder), protocol) for folder in set_folders(Path(eval_set))
+    ]
     reranker = open_reranker(
         reranking, device=encoder["device"], precision=encoder["precision"], budget=budget
     )
@@ -235,6 +247,8 @@ def mean_over_sets(runs: Sequence[Run]) -> dict[str, float]:
 
 
 def _show_several(runs: Sequence[Run], as_json: bool) -> None:
+    from mmrag.runs.published import beside
+
     mean = mean_over_sets(runs)
     if as_json:
         print_json({"runs": [summary_json(run) for run in runs], "mean": mean})
@@ -245,6 +259,8 @@ def _show_several(runs: Sequence[Run], as_json: bool) -> None:
     click.echo(f"Mean over {len(runs)} sets:")
     for metric, value in mean.items():
         click.echo(f"  {metric:24} {value:.4f}")
+    for one in beside(runs):
+        click.echo(printable(one.sentence + "."))
 
 
 def show_run(run: Run, as_json: bool) -> None:
@@ -262,15 +278,19 @@ def show_run(run: Run, as_json: bool) -> None:
 
 def summary_json(run: Run) -> dict[str, Any]:
     """What `--json` prints of a run: all but rankings and per-query metrics."""
+    from mmrag.runs.published import beside
+
     overall = run.summary.overall
     return {
         "run_id": run.run_id,
         "name": run.name,
         "eval_set": run.eval_set,
+        "protocol": run.protocol.title if run.protocol else None,
         "state": run.state,
         "created": run.created,
         "stage": run.stage,
         "metrics": run.metrics,
+        "published": [asdict(one) for one in beside(run)],
         "ci95": {name: one.ci95 for name, one in overall.items()},
         "stages": run.summaries,
         "queries": {

@@ -80,12 +80,14 @@ def runs(eval_set: str | None, limit: int | None, delete: str | None, as_json: b
     show_default=True,
     help="Seed of the intervals and the tests.",
 )
+@click.option("--mixed-protocols", is_flag=True, help="Pair runs of different protocols.")
 @json_option
 def compare(
     references: tuple[str, ...],
     metrics: tuple[str, ...],
     all_pairs: bool,
     seed: int,
+    mixed_protocols: bool,
     as_json: bool,
 ) -> None:
     """Compare runs query by query: differences, intervals and p-values.
@@ -105,7 +107,13 @@ def compare(
         entries = [open_entry(store, reference) for reference in references]
     if len(entries) == 1:
         entries = stage_entries(entries[0].run)
-    found = compare_runs(entries, metrics=metrics or None, all_pairs=all_pairs, seed=seed)
+    found = compare_runs(
+        entries,
+        metrics=metrics or None,
+        all_pairs=all_pairs,
+        seed=seed,
+        mixed_protocols=mixed_protocols,
+    )
     if not as_json:
         from mmrag.cli.tables import comparison_lines
 
@@ -121,6 +129,7 @@ def compare(
                     "name": entry.run.name,
                     "stage": entry.stage,
                     "label": entry.label,
+                    "protocol": entry.run.protocol.title if entry.run.protocol else None,
                 }
                 for entry in found.entries
             ],
@@ -199,9 +208,16 @@ def export(reference: str, format_: str, out: str | None, stage: str | None, as_
     show_default=True,
     help="Seed of the intervals and the tests.",
 )
+@click.option("--protocol", metavar="P", help="By name or FILE.toml. Default: the set's own.")
 @json_option
 def import_run(
-    file: str, eval_set: str, name: str, metrics: tuple[str, ...], seed: int, as_json: bool
+    file: str,
+    eval_set: str,
+    name: str,
+    metrics: tuple[str, ...],
+    seed: int,
+    protocol: str | None,
+    as_json: bool,
 ) -> None:
     """Score rankings from elsewhere and keep them like our own.
 
@@ -212,9 +228,9 @@ def import_run(
       mmrag import-run bm25.trec --eval-set eval_sets/catalogue
     """
     from mmrag.eval_sets.eval_set import EvalSet
+    from mmrag.eval_sets.protocols import with_protocol
     from mmrag.runs.importing import import_run as import_file
 
-    run = import_file(
-        file, EvalSet.load(eval_set), name=name, metrics=list(metrics) or None, seed=seed
-    )
+    labelled = with_protocol(EvalSet.load(eval_set), protocol)
+    run = import_file(file, labelled, name=name, metrics=list(metrics) or None, seed=seed)
     show_run(run, as_json)

@@ -17,6 +17,7 @@ from mmrag.runs.compare import (
     run_table,
     stage_entries,
 )
+from mmrag.runs.published import beside
 from mmrag.runs.run import Run
 
 Cells = Sequence[str]
@@ -25,6 +26,8 @@ Cells = Sequence[str]
 def run_lines(run: Run) -> Iterator[str]:
     """A run: metrics, categories, latency, cost, ablations and notes."""
     yield printable(f"{run.name} on {run.eval_set.name}: {run.summary.queries} queries")
+    if run.protocol is not None:
+        yield printable(f"Protocol: {run.protocol.title}")
     entries = stage_entries(run)
     if entries and run.summary.overall:
         table = run_table(entries)
@@ -32,6 +35,8 @@ def run_lines(run: Run) -> Iterator[str]:
         if len(table.rows) > 1:
             yield from _rerank_lines(run, table)
         yield from _category_lines(run)
+    for one in beside(run):
+        yield printable(one.sentence + ".")
     for name, times in run.timings_ms.items():
         yield f"{name:8} {times['p50']:8.1f} ms a query (median), {times['p95']:.1f} ms (95 %)"
     if run.usage.requests or run.usage.cached:
@@ -50,10 +55,13 @@ def comparison_lines(comparison: Comparison) -> Iterator[str]:
     for pair in comparison.pairs:
         yield ""
         yield f"({pair.b + 1}) {labels[pair.b]} against ({pair.a + 1}) {labels[pair.a]}:"
-        yield from _aligned(_difference_rows(pair.metrics, f"({pair.a + 1})", f"({pair.b + 1})"))
+        yield from aligned(_difference_rows(pair.metrics, f"({pair.a + 1})", f"({pair.b + 1})"))
         yield from _change_lines(pair, comparison.primary_metric)
     yield ""
     yield "p: paired randomisation test; Holm: corrected for all metrics and pairs shown."
+    for entry in comparison.entries:
+        for one in beside(entry.run) if entry.stage == entry.run.stage else ():
+            yield printable(f"{entry.label}: {one.sentence}.")
     for note in comparison.notes:
         yield printable(f"Note: {note}")
 
@@ -100,7 +108,7 @@ def ablation_lines(name: str, result: Mapping[str, Any]) -> Iterator[str]:
         rows.append(["", first, second, "change", "95 % interval", "p"])
         for metric, one in metrics.items():
             rows.append([metric, f"{one['a']:.3f}", f"{one['b']:.3f}", *_change(one)])
-    yield from _aligned(rows)
+    yield from aligned(rows)
 
 
 def _table_lines(table: RunTable) -> Iterator[str]:
@@ -118,13 +126,13 @@ def _table_lines(table: RunTable) -> Iterator[str]:
         if any(cost != 0 for timed, cost in costs if timed is not None):
             cells = [_usd(cost) if timed is not None else "" for timed, cost in costs]
             rows.append(["cost a query", *cells])
-    yield from _aligned(rows)
+    yield from aligned(rows)
 
 
 def _rerank_lines(run: Run, table: RunTable) -> Iterator[str]:
     yield ""
     yield "Gain of reranking:"
-    yield from _aligned(_difference_rows(table.rows[1].differences, "retrieval", "reranked"))
+    yield from aligned(_difference_rows(table.rows[1].differences, "retrieval", "reranked"))
     ceiling = ", ".join(f"{name} {value:.3f}" for name, value in run.ceiling.items())
     yield f"Ceiling of reranking the first {run.config['rerank_k']}: {ceiling} of retrieval."
     counts = ", ".join(f"{count} {status}" for status, count in sorted(run.reranks.items()))
@@ -152,7 +160,7 @@ def _category_lines(run: Run) -> Iterator[str]:
             if metric == primary and primary in run.summary.category_mean:
                 mean = run.summary.category_mean[primary]
                 rows.append(["mean of categories", _estimate(mean), ""])
-            yield from _aligned(rows)
+            yield from aligned(rows)
     yield ""
 
 
@@ -197,7 +205,7 @@ def _p(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _aligned(rows: Sequence[Cells]) -> Iterator[str]:
+def aligned(rows: Sequence[Cells]) -> Iterator[str]:
     """Columns under each other: the first to the left, the others to the right."""
     if not rows:
         return

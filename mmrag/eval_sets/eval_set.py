@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from mmrag.errors import EvalSetError
+from mmrag.eval_sets.protocol import Protocol
 from mmrag.eval_sets.records import (
     Qrels,
     Record,
@@ -56,7 +57,8 @@ class EvalSet:
 
     `qrels` maps query id to image id to grade: 0 is judged not relevant (a hard negative),
     1, 2, ... are grades of relevance; what is absent was not judged. `notes` are sentences that
-    its importer has to say about it.
+    its importer has to say about it. `gallery_kind` is one of `GALLERIES`, `protocol` how it is
+    asked; texts, judgments and settings follow it already (see `apply_protocol`).
     """
 
     name: str
@@ -72,6 +74,8 @@ class EvalSet:
     primary_metric: str = "hit_rate@10"
     exclude_query_image: bool = False
     notes: tuple[str, ...] = ()
+    gallery_kind: str = ""
+    protocol: Protocol | None = None
 
     def _repr_html_(self) -> str:
         from mmrag import notebook
@@ -112,6 +116,8 @@ class EvalSet:
             primary_metric=str(head.get("primary_metric", "hit_rate@10")),
             exclude_query_image=bool(head.get("exclude_query_image", False)),
             notes=tuple(head.get("notes", ())),
+            gallery_kind=str(head.get("gallery", "")),
+            protocol=_protocol(head, folder),
         )
 
     def save(self) -> None:
@@ -135,6 +141,8 @@ class EvalSet:
             "primary_metric": self.primary_metric,
             "exclude_query_image": self.exclude_query_image,
             **({"notes": list(self.notes)} if self.notes else {}),
+            **({"gallery": self.gallery_kind} if self.gallery_kind else {}),
+            **({"protocol": self.protocol.as_json()} if self.protocol else {}),
         }
         corpus = (
             {
@@ -202,7 +210,15 @@ def read_head(folder: Path) -> dict[str, Any]:
     head = read_json(path)
     if not isinstance(head, dict):
         raise RecordError(path, None, "must hold one object")
-    for key in ("name", "description", "licence", "source", "image_root", "primary_metric"):
+    for key in (
+        "name",
+        "description",
+        "licence",
+        "source",
+        "image_root",
+        "primary_metric",
+        "gallery",
+    ):
         if not isinstance(head.get(key, ""), str):
             raise RecordError(path, None, f"{key!r} must be a string")
     if not isinstance(head.get("exclude_query_image", False), bool):
@@ -211,6 +227,14 @@ def read_head(folder: Path) -> dict[str, Any]:
     if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
         raise RecordError(path, None, "'notes' must be a list of strings")
     return head
+
+
+def _protocol(head: dict[str, Any], folder: Path) -> Protocol | None:
+    if head.get("protocol") is None:
+        return None
+    if not isinstance(head["protocol"], dict):
+        raise RecordError(folder / "eval_set.json", None, "'protocol' must be an object")
+    return Protocol.parse(head["protocol"], str(folder / "eval_set.json"))
 
 
 def image_root(folder: Path, head: dict[str, Any]) -> Path:

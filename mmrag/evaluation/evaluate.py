@@ -156,6 +156,7 @@ class _Evaluation:
             "ablations": asdict(ablations),
             "answer_model": answer_model.name if answer_model else None,
             **(ranker.settings if ranker else {}),
+            **({"protocol": eval_set.protocol.as_json()} if eval_set.protocol else {}),
         }
         self.fresh = new_run(eval_set, self.eval_set.queries, searcher, hashes, name, settings)
 

@@ -46,7 +46,10 @@ def cutoff(metric: str) -> int | None:
 
 
 def default_metrics(eval_set: EvalSet, k: int = 50) -> list[str]:
-    """The metrics that suit an eval set, with cut-offs up to `k`; its primary metric first."""
+    """The metrics that suit an eval set, with cut-offs up to `k`; its primary metric first.
+
+    Those of its protocol are among them.
+    """
     names = [
         name
         for one in METRICS.values()
@@ -54,6 +57,8 @@ def default_metrics(eval_set: EvalSet, k: int = 50) -> list[str]:
         for name in one.at(one.cutoffs)
     ]
     primary = canonical(eval_set.primary_metric)
+    published = eval_set.protocol.metrics if eval_set.protocol else ()
+    names = list(dict.fromkeys([*map(canonical, published), *names]))
     ordered = [primary, *(name for name in names if name != primary)]
     return [name for name in ordered if (cutoff(name) or 1) <= k]
 

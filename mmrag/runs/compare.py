@@ -111,6 +111,7 @@ def compare_runs(
     metrics: Sequence[str] | None = None,
     all_pairs: bool = False,
     seed: int = 0,
+    mixed_protocols: bool = False,
 ) -> Comparison:
     """Compare runs query by query.
 
@@ -119,14 +120,15 @@ def compare_runs(
         metrics: which; default all that they share.
         all_pairs: every pair instead of each against the first.
         seed: of the resamples.
+        mixed_protocols: pair runs of different protocols too, by the ids of their queries.
 
     Raises:
-        MmragError: fewer than two, different eval sets, or no query in common.
+        MmragError: fewer than two, different eval sets or protocols, or no query in common.
     """
     entries = [one if isinstance(one, Entry) else Entry(one, one.stage) for one in runs]
     if len(entries) < 2:
         raise MmragError("A comparison needs two runs or more.")
-    _check_same_set(entries)
+    _check_same_set(entries, mixed_protocols)
     chosen = [m for m in entries[0].scores.values if metrics is None or m in metrics]
     for name in metrics or ():
         if not all(name in entry.scores.values for entry in entries):
@@ -262,16 +264,36 @@ def _compare(
     )
 
 
-def _check_same_set(entries: Sequence[Entry]) -> None:
-    first = entries[0].run.eval_set
+def _check_same_set(entries: Sequence[Entry], mixed_protocols: bool) -> None:
+    first = entries[0]
     for entry in entries[1:]:
-        other = entry.run.eval_set
-        if other.labels_sha256 != first.labels_sha256:
+        a, b = first.run.eval_set, entry.run.eval_set
+        if _mixed(first, entry):
+            if mixed_protocols:
+                continue
             raise MmragError(
-                f"{entries[0].label!r} and {entry.label!r} were made on different eval sets "
-                f"({first.name} {first.version} and {other.name} {other.version}, with other "
+                f"{first.label!r} and {entry.label!r} were made by different protocols "
+                f"({_protocol(first)} and {_protocol(entry)}), so their numbers are no measure of "
+                "the encoders; --mixed-protocols pairs their queries nevertheless."
+            )
+        if a.labels_sha256 != b.labels_sha256:
+            raise MmragError(
+                f"{first.label!r} and {entry.label!r} were made on different eval sets "
+                f"({a.name} {a.version} and {b.name} {b.version}, with other "
                 "queries or judgments), so their numbers cannot be compared."
             )
+
+
+def _mixed(a: Entry, b: Entry) -> bool:
+    """Whether protocols tell the runs apart; a run of before there were any fits its equals."""
+    one, other = a.run.protocol, b.run.protocol
+    if one is None or other is None:
+        return one is not other and a.run.eval_set.labels_sha256 != b.run.eval_set.labels_sha256
+    return one != other and one.benchmark == other.benchmark
+
+
+def _protocol(entry: Entry) -> str:
+    return entry.run.protocol.title if entry.run.protocol else "that of the eval set"
 
 
 def _notes(entries: Sequence[Entry], pairs: Sequence[PairComparison]) -> list[str]:
@@ -281,6 +303,13 @@ def _notes(entries: Sequence[Entry], pairs: Sequence[PairComparison]) -> list[st
         notes.append("The runs saw different pictures: the files changed between them.")
     if len({entry.run.config.get("k") for entry in entries}) > 1:
         notes.append("The runs keep different numbers of results, which shows in RR and mAP.")
+    mixed = [entry for entry in entries[1:] if _mixed(entries[0], entry)]
+    if mixed:
+        names = dict.fromkeys(_protocol(entry) for entry in (entries[0], *mixed))
+        notes.append(
+            f"The protocols differ ({', '.join(names)}): queries are paired by their ids, and a "
+            "difference is one of protocols as much as of encoders."
+        )
     for entry in entries:
         if entry.run.state != "complete":
             notes.append(f"{entry.label} is {entry.run.state}.")

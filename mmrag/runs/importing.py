@@ -92,6 +92,7 @@ def import_run(
             "metrics": names,
             "seed": seed,
             "queries": len(eval_set.queries),
+            **({"protocol": eval_set.protocol.as_json()} if eval_set.protocol else {}),
         },
         environment=environment(),
         summaries={RETRIEVAL: summarise(scores, seed)},

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmrag.errors import ImageError, MmragError
 from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.eval_sets.protocols import apply_protocol
 from mmrag.images.decode import read_bytes
 from mmrag.metrics.metrics import canonical
 from mmrag.runs.run import EvalSetRef, Run
@@ -142,6 +143,8 @@ def open_eval_set(run: Run) -> EvalSet:
         MmragError: it is gone, or its queries or judgments are others now.
     """
     eval_set = EvalSet.load(run.eval_set.folder)
+    if run.protocol is not None:
+        eval_set = apply_protocol(eval_set, run.protocol)
     if labels_sha256(eval_set) != run.eval_set.labels_sha256:
         raise MmragError(
             f"The eval set in {run.eval_set.folder} has changed since run {run.run_id} was made; "

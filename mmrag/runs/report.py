@@ -18,6 +18,7 @@ from mmrag.runs import svg
 from mmrag.runs.compare import run_table, stage_entries
 from mmrag.runs.examples import Example, changed_most, examples, sample
 from mmrag.runs.provenance import open_eval_set
+from mmrag.runs.published import beside
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run
 
 _CURVE = 50
@@ -66,6 +67,7 @@ def html_report(run: Run, seed: int = 0) -> str:
         bars=_bars(run, primary),
         examples=shown,
         notes=notes,
+        published=[one.sentence for one in beside(run)],
         # The tables of ablations show these; the JSON export has every metric.
         closely={primary, *leading_metrics()},
         facts=_facts(run.config | {"environment": run.environment}),

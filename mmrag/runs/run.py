@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmrag.errors import MmragError
+from mmrag.eval_sets.protocol import Protocol
 from mmrag.metrics.metrics import Scores
 from mmrag.metrics.summary import Summary
 from mmrag.types import Usage
@@ -115,6 +116,12 @@ class Run:
     def stage(self) -> str:
         """The last stage: "reranked" where there was a reranker, else "retrieval"."""
         return RERANKED if self.config.get("reranker") else RETRIEVAL
+
+    @property
+    def protocol(self) -> Protocol | None:
+        """How the eval set was asked and scored; None where nothing but the set itself says so."""
+        stored = self.config.get("protocol")
+        return Protocol.parse(stored, f"run {self.run_id}") if stored else None
 
     @property
     def summary(self) -> Summary:

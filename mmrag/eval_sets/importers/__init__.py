@@ -15,6 +15,8 @@ from typing import Any
 
 from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalSet, read_head
+from mmrag.eval_sets.protocol import Protocol
+from mmrag.eval_sets.protocols import apply_protocol, find_protocol, protocols
 
 IMPORTERS = {
     name: f"mmrag.eval_sets.importers.{name}"
@@ -22,14 +24,18 @@ IMPORTERS = {
 }
 
 
-def import_eval_set(format: str, source: Path, folder: Path, **options: Any) -> EvalSet:
+def import_eval_set(
+    format: str, source: Path, folder: Path, protocol: str | None = None, **options: Any
+) -> EvalSet:
     """Read `source` in `format` and save it as an eval set in `folder`.
 
     Args:
         format: one of `IMPORTERS`.
         source: the data set's folder, as it is published.
         folder: a new folder, or one that holds an earlier import of the same set.
-        options: what the format's `import_set` takes: `split`, `images`, `category`.
+        protocol: how it is asked, by name or as a TOML file (see `find_protocol`). Default: the
+            format's first one; with a `gallery` in `options`, what fits it.
+        options: what the format's `import_set` takes: `split`, `images`, `category`, `gallery`.
 
     Raises:
         EvalSetError: unknown format or option, `source` is not in the format, or `folder` holds
@@ -39,7 +45,13 @@ def import_eval_set(format: str, source: Path, folder: Path, **options: Any) -> 
     unknown = sorted(set(options) - import_options(format))
     if unknown:
         raise EvalSetError(f"The format {format!r} takes no {', '.join(unknown)}.")
+    asked = _protocol(format, protocol, options.get("gallery"))
+    wanted = asked.gallery.replace("queries", "split") if asked else ""
+    if wanted and "gallery" in import_options(format):
+        options = {"gallery": wanted, **options}
     eval_set = importer(source, folder, **options)
+    if asked is not None:
+        eval_set = apply_protocol(eval_set, asked)
     _check_destination(folder, eval_set.name)
     eval_set.save()
     return eval_set
@@ -48,6 +60,13 @@ def import_eval_set(format: str, source: Path, folder: Path, **options: Any) -> 
 def import_options(format: str) -> set[str]:
     """The options that a format takes, e.g. `split`."""
     return set(inspect.signature(_importer(format)).parameters) - {"source", "folder"}
+
+
+def _protocol(format: str, reference: str | None, gallery: str | None) -> Protocol | None:
+    if reference is not None:
+        return find_protocol(reference, format)
+    default = next(iter(protocols(format).values()), None)
+    return default if default is None or gallery in (None, default.gallery) else None
 
 
 def _check_destination(folder: Path, name: str) -> None:

@@ -26,10 +26,11 @@ def import_set(
     """Queries of one split over COCO's unlabeled photos; image ids are COCO's numbers.
 
     The gallery comes from `COCO2017_unlabeled/annotations/image_info_unlabeled2017.json`, else
-    from the folder of pictures. As in the published scores, the reference image stays in the
-    ranking and the text is the relative caption alone. Query metadata: `semantic_aspects`,
-    `shared_concept`, `reference` and `target` (image ids; the published recall asks for the
-    target alone, mAP for all of `gt_img_ids`). `test` has no judgments; the server has them.
+    from the folder of pictures. The reference image stays in the ranking; the text is the relative
+    caption alone, as SEARLE asks (other protocols add the shared concept). Query metadata:
+    `semantic_aspects`, `shared_concept`, `reference` and `target` (image ids; the published recall
+    asks for the target alone, mAP for all of `gt_img_ids`). `test` has no judgments; the server
+    has them.
 
     Args:
         source: the folder with `annotations` and `COCO2017_unlabeled`.
@@ -73,6 +74,7 @@ def import_set(
         source="CIRCO (Baldrati, Agnolucci, Bertini, Del Bimbo, ICCV 2023)",
         primary_metric="mAP@10",
         notes=wordless_note(queries),
+        gallery_kind="split",
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet, Qrels
 from mmrag.eval_sets.importers.notes import wordless_note
-from mmrag.eval_sets.importers.places import data_folder, image_folder
+from mmrag.eval_sets.importers.places import check_gallery, data_folder, image_folder
 from mmrag.eval_sets.records import (
     Record,
     RecordError,
@@ -21,11 +21,17 @@ from mmrag.eval_sets.records import (
 )
 from mmrag.types import GalleryImage
 
+SPLITS = ("train", "val", "test1")
+
 
 def import_set(
-    source: Path, folder: Path, split: str = "val", images: Path | None = None
+    source: Path,
+    folder: Path,
+    split: str = "val",
+    images: Path | None = None,
+    gallery: str = "split",
 ) -> EvalSet:
-    """Queries of one split over the images of its split file.
+    """Queries of one split over the images of its split file, or of all three.
 
     As in the published scores, the reference image is left out of the ranking and `target_hard`
     alone is right. Query metadata: `subset` (the other members of `img_set`, for R_subset and the
@@ -39,10 +45,14 @@ def import_set(
         folder: where the eval set goes.
         split: `val`, `test1` or `train`.
         images: the folder with `dev`, `test1` and `train`. Default: `img_raw` beside `captions`.
+        gallery: `split`, or `all` for the images of the three split files (21,551 of them).
     """
+    check_gallery(gallery, "split", "all")
     root = data_folder(source, f"captions/cap.rc2.{split}.json", "cirr")
     pictures = image_folder(images, root / "img_raw", root / "images")
-    gallery = _gallery(root / "image_splits" / f"split.rc2.{split}.json", str(pictures))
+    found: dict[str, GalleryImage] = {}
+    for one in (split,) if gallery == "split" else SPLITS:
+        found |= _gallery(root / "image_splits" / f"split.rc2.{one}.json", str(pictures))
     queries: list[EvalQuery] = []
     qrels: Qrels = {}
     for record in read_json_list(root / "captions" / f"cap.rc2.{split}.json"):
@@ -50,7 +60,7 @@ def import_set(
         members, number = _img_set(record)
         target = record.text("target_hard")
         for name in (reference, *members, *([target] if target else [])):
-            if name not in gallery:
+            if name not in found:
                 raise record.error(f"{name!r} is not in the split file")
         if query_id in qrels:
             raise record.error(f"the pairid {query_id} stands twice")
@@ -62,13 +72,13 @@ def import_set(
         if target:
             metadata["target_soft"] = record.object("target_soft")
         caption = record.words("caption")
-        queries.append(EvalQuery(query_id, gallery[reference].path, caption, metadata=metadata))
+        queries.append(EvalQuery(query_id, found[reference].path, caption, metadata=metadata))
         qrels[query_id] = {target: 1} if target else {}
     return EvalSet(
-        name=f"cirr-{split}",
+        name=f"cirr-{split}" + ("" if gallery == "split" else "-all"),
         folder=folder,
         image_root=pictures,
-        images=list(gallery.values()),
+        images=list(found.values()),
         queries=queries,
         qrels=qrels,
         version="rc2",
@@ -78,6 +88,7 @@ def import_set(
         primary_metric="hit_rate@5",
         exclude_query_image=True,
         notes=wordless_note(queries),
+        gallery_kind=gallery,
     )
 
 

@@ -13,11 +13,19 @@ from pathlib import Path
 from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet, Qrels
 from mmrag.eval_sets.importers.notes import wordless_note
-from mmrag.eval_sets.importers.places import data_folder, image_folder
-from mmrag.eval_sets.records import RecordError, inside, is_plain_id, read_json, read_json_list
+from mmrag.eval_sets.importers.places import check_gallery, data_folder, image_folder
+from mmrag.eval_sets.records import (
+    Record,
+    RecordError,
+    inside,
+    is_plain_id,
+    read_json,
+    read_json_list,
+)
 from mmrag.types import GalleryImage
 
 CATEGORIES = ("dress", "shirt", "toptee")
+SPLITS = ("train", "val", "test")
 SUFFIXES = (".jpg", ".png", ".jpeg")
 
 
@@ -27,8 +35,9 @@ def import_set(
     category: str,
     split: str = "val",
     images: Path | None = None,
+    gallery: str = "split",
 ) -> EvalSet:
-    """Queries of one category over the images of its split file.
+    """Queries of one category over the images of its split file, or of all in one gallery.
 
     The published score is R@10 and R@50 of each category (our hit rate) and their mean over the
     three. The two captions are joined as CLIP4Cir does for evaluation ("CAPTION and CAPTION",
@@ -39,34 +48,32 @@ def import_set(
     Args:
         source: the folder with `captions` and `image_splits`.
         folder: where the eval set goes.
-        category: `dress`, `shirt` or `toptee`.
+        category: `dress`, `shirt`, `toptee`, or `all` for the queries of the three.
         split: `val`, `train` or `test`.
         images: the folder with NAME.jpg or NAME.png. Default: `images` beside `captions`.
+        gallery: `split` (one category); for `all` categories `together`, the three split files, or
+            `all`, those of every split (74,381 images), as M-BEIR has it.
     """
-    if category not in CATEGORIES:
+    if category not in (*CATEGORIES, "all"):
         raise EvalSetError(f"Unknown category {category!r}; use one of {', '.join(CATEGORIES)}.")
-    root = data_folder(source, f"captions/cap.{category}.{split}.json")
+    check_gallery(gallery, *(("together", "all") if category == "all" else ("split",)))
+    chosen = CATEGORIES if category == "all" else (category,)
+    root = data_folder(source, f"captions/cap.{chosen[0]}.{split}.json")
     pictures = image_folder(images, root / "images", root / category)
-    names = _names(root / "image_splits" / f"split.{category}.{split}.json")
-    files = _files(pictures, names)
+    splits = SPLITS if gallery == "all" else (split,)
+    lists = (root / "image_splits" / f"split.{c}.{s}.json" for s in splits for c in chosen)
+    files = _files(pictures, list(dict.fromkeys(name for path in lists for name in _names(path))))
     queries: list[EvalQuery] = []
     qrels: Qrels = {}
-    for record in read_json_list(root / "captions" / f"cap.{category}.{split}.json"):
-        candidate, target = record.required("candidate"), record.text("target")
-        for name in (candidate, *([target] if target else [])):
-            if name not in files:
-                raise record.error(f"{name!r} is not in the split file")
-        captions = record.strings("captions")
-        if "captions" not in record.values:
-            raise record.error("'captions' is missing")
-        query_id = f"{category}-{split}-{record.line - 1:05d}"
-        metadata = {"reference": candidate, "captions": list(captions)}
-        queries.append(
-            EvalQuery(query_id, files[candidate], joined(captions), category, metadata=metadata)
-        )
-        qrels[query_id] = {target: 1} if target else {}
+    for one in chosen:
+        for record in read_json_list(root / "captions" / f"cap.{one}.{split}.json"):
+            query, target = _query(record, one, split, files)
+            queries.append(query)
+            qrels[query.query_id] = {target: 1} if target else {}
+    suffix = {"split": "", "together": "-together", "all": "-all"}[gallery]
+    name = "" if category == "all" else f"-{category}"
     return EvalSet(
-        name=f"fashioniq-{category}-{split}",
+        name=f"fashioniq{name}-{split}{suffix}",
         folder=folder,
         image_root=pictures,
         images=[GalleryImage(name, path) for name, path in files.items()],
@@ -77,7 +84,24 @@ def import_set(
         source="FashionIQ (Wu et al., CVPR 2021)",
         primary_metric="hit_rate@10",
         notes=wordless_note(queries),
+        gallery_kind=gallery,
     )
+
+
+def _query(
+    record: Record, category: str, split: str, files: dict[str, str]
+) -> tuple[EvalQuery, str | None]:
+    candidate, target = record.required("candidate"), record.text("target")
+    for name in (candidate, *([target] if target else [])):
+        if name not in files:
+            raise record.error(f"{name!r} is not in the split file")
+    captions = record.strings("captions")
+    if "captions" not in record.values:
+        raise record.error("'captions' is missing")
+    query_id = f"{category}-{split}-{record.line - 1:05d}"
+    metadata = {"reference": candidate, "captions": list(captions)}
+    text = joined(captions)
+    return EvalQuery(query_id, files[candidate], text, category, metadata=metadata), target
 
 
 def joined(captions: tuple[str, ...]) -> str | None:

@@ -30,3 +30,9 @@ def image_folder(images: Path | None, *usual: Path) -> Path:
             raise EvalSetError(f"{images} is not a folder.")
         return images.resolve()
     return next((folder for folder in usual if folder.is_dir()), usual[0]).resolve()
+
+
+def check_gallery(gallery: str, *known: str) -> None:
+    """Raise `EvalSetError` when the format has no such gallery."""
+    if gallery not in known:
+        raise EvalSetError(f"There is no gallery {gallery!r}; use one of {', '.join(known)}.")

@@ -16,6 +16,7 @@ from mmrag.metrics.table import find_metric, leading_metrics
 from mmrag.runs import frames
 from mmrag.runs.compare import Entry, RunTable, run_table, stage_entries
 from mmrag.runs.provenance import open_eval_set
+from mmrag.runs.published import beside
 from mmrag.runs.run import Run
 from mmrag.ui import resources, run_charts, url
 from mmrag.ui.navigation import show_error
@@ -141,6 +142,7 @@ def _compare(runs: list[Run]) -> None:
         "test, corrected by Holm's method over everything in the table."
     )
     notes = [*found.notes, *(f"{run.name}: {note}" for run in runs for note in run.notes)]
+    notes += [f"{run.name}: {one.sentence}." for run in runs for one in beside(run)]
     if notes:
         st.text("\n".join(notes))
     metric = metrics[0]

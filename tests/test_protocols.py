@@ -1,0 +1,194 @@
+"""Protocols: the same files, asked and scored as each publication does it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from mmrag.cli import main
+from mmrag.errors import EvalSetError, MmragError
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.eval_sets.importers import import_eval_set
+from mmrag.eval_sets.protocols import apply_protocol, benchmarks, find_protocol, protocols
+from mmrag.runs.compare import compare_runs
+from mmrag.runs.importing import import_run
+from mmrag.runs.provenance import open_eval_set
+from mmrag.runs.store import RunStore
+
+from .test_importers import MEMBERS, write, write_circo, write_cirr, write_fashioniq
+from .test_published_files import DATASETS, published
+
+
+def cirr_with_three_splits(root: Path) -> Path:
+    source = write_cirr(root)
+    for split in ("train", "test1"):
+        names = {f"{split}-0-0-img0": f"./{split}/{split}-0-0-img0.png"}
+        write(source / "image_splits" / f"split.rc2.{split}.json", names)
+    return source
+
+
+def asked(folder: Path, *options: str) -> dict[str, Any]:
+    done = CliRunner().invoke(main, ["eval-set", "queries", str(folder), *options, "--json"])
+    assert done.exit_code == 0, done.output
+    return {one["id"]: one for one in json.loads(done.output)}
+
+
+def test_cirr_has_one_gallery_a_split_or_of_every_split(tmp_path: Path) -> None:
+    source = cirr_with_three_splits(tmp_path / "source")
+    server = import_eval_set("cirr", source, tmp_path / "server")
+    vista = import_eval_set("cirr", source, tmp_path / "vista", protocol="vista")
+    of_split = {i.image_id for i in server.images}
+    others = {"train-0-0-img0", "test1-0-0-img0"}
+    assert of_split >= set(MEMBERS)
+    assert {i.image_id for i in vista.images} == of_split | others
+    assert (server.exclude_query_image, vista.exclude_query_image) == (True, False)
+    assert server.name != vista.name
+    assert EvalSet.load(vista.folder).protocol == find_protocol("vista", "cirr")
+    done = CliRunner().invoke(
+        main, ["eval-set", "import", "cirr", str(source), str(tmp_path / "a"), "--gallery", "all"]
+    )
+    assert done.exit_code == 0
+    assert f"{len(of_split) + 2} images" in done.output
+    with pytest.raises(EvalSetError, match="import cirr SOURCE DESTINATION --protocol vista"):
+        apply_protocol(server, find_protocol("vista", "cirr"))
+
+
+def test_mieb_judges_and_writes_as_m_beir_does(tmp_path: Path) -> None:
+    source = cirr_with_three_splits(tmp_path / "source")
+    mieb = import_eval_set("cirr", source, tmp_path / "mieb", protocol="mieb")
+    assert mieb.qrels["12130"] == {MEMBERS[2]: 1, MEMBERS[3]: 1}
+    assert mieb.qrels["12060"] == {MEMBERS[1]: 1}
+    assert asked(mieb.folder)["12130"]["text"] == "Add a wooden log."
+    # What the protocol changed is undone where the set still knows it.
+    with pytest.raises(EvalSetError, match="judges other images right"):
+        apply_protocol(mieb, find_protocol("vista", "cirr"))
+
+
+def test_circo_is_asked_with_or_without_the_shared_concept(tmp_path: Path) -> None:
+    made = import_eval_set("circo", write_circo(tmp_path / "source"), tmp_path / "set")
+    caption = "shows two people and has a more colorful background"
+    concept = "a girl with a traditional Chinese umbrella"
+    texts = {
+        name: asked(made.folder, "--protocol", name)["0"]["text"] for name in protocols("circo")
+    }
+    assert texts == {
+        "searle": caption,
+        "bge-vl": f"Find a picture that also {concept}, but {caption}.",
+        "magiclens": f"find {concept} but {caption}",
+    }
+    one = asked(made.folder)["0"]
+    assert one["text"] == caption
+    assert [Path(path).name for path in one["images"]] == ["000000271520.jpg"]
+    again = apply_protocol(
+        apply_protocol(made, find_protocol("bge-vl", "circo")), find_protocol("searle", "circo")
+    )
+    assert again == made
+
+
+def test_fashioniq_apart_together_and_among_the_queries_own_images(tmp_path: Path) -> None:
+    source = write_fashioniq(tmp_path / "source")
+    for split in ("train", "test"):
+        for category in ("dress", "shirt", "toptee"):
+            path = source / "image_splits" / f"split.{category}.{split}.json"
+            write(path, [f"{category}-{split}"])
+    original = import_eval_set("fashioniq", source, tmp_path / "o", category="dress")
+    val = import_eval_set(
+        "fashioniq", source, tmp_path / "v", category="dress", protocol="val-split"
+    )
+    judged = {"B0084Y8XIU", "B005X4PL1G", "B00NEW"}
+    assert {i.image_id for i in val.images} == judged
+    assert judged < {i.image_id for i in original.images}
+    assert apply_protocol(original, find_protocol("val-split", "fashioniq")).images == val.images
+    done = CliRunner().invoke(
+        main,
+        ["eval-set", "import", "fashioniq", str(source), str(tmp_path / "m"), "--protocol", "mieb"],
+    )
+    assert done.exit_code == 0, done.output
+    mieb = EvalSet.load(tmp_path / "m")
+    assert {"dress-train", "toptee-test"} <= {i.image_id for i in mieb.images}
+    assert {q.category for q in mieb.queries} == {"dress", "shirt", "toptee"}
+    texts = {
+        name: asked(original.folder, "--protocol", name)["dress-val-00000"]["text"]
+        for name in ("original", "bge-vl", "magiclens")
+    }
+    words = "is shiny and silver with shorter sleeves"
+    assert asked(mieb.folder)["dress-val-00000"]["text"] == (
+        f"{words.capitalize()} and fit and flare."
+    )
+    assert texts == {
+        "original": f"{words.capitalize()} and fit and flare",
+        "bge-vl": f"{words}., and fit and flare",
+        "magiclens": f"{words}. and fit and flare",
+    }
+
+
+def test_a_protocol_of_ones_own(tmp_path: Path) -> None:
+    made = import_eval_set("circo", write_circo(tmp_path / "source"), tmp_path / "set")
+    own = write(tmp_path / "own.toml", 'text = "{shared_concept}: {caption}"\nreference = "out"\n')
+    assert asked(made.folder, "--protocol", str(own))["0"]["text"].startswith("a girl with")
+    for content, reason in (
+        ('gallery = "most"', "'gallery' must be one of"),
+        ('galery = "all"', "no 'galery'"),
+        ('text = "{target_caption}"', "which query '0' does not have"),
+        ("text = [", "is not TOML"),
+    ):
+        write(own, content)
+        done = CliRunner().invoke(
+            main, ["eval-set", "queries", str(made.folder), "--protocol", str(own)]
+        )
+        assert reason in str(done.exception), content
+    with pytest.raises(EvalSetError, match=r"it has searle, bge-vl, magiclens"):
+        find_protocol("vista", "circo")
+
+
+def test_runs_of_different_protocols_are_not_paired_unless_told(tmp_path: Path) -> None:
+    made = import_eval_set("circo", write_circo(tmp_path / "source"), tmp_path / "set")
+    file = write(tmp_path / "run.json", {"0": [355099, 271520]})
+    with RunStore("sqlite://") as store:
+        searle = import_run(file, made, store, name="a")
+        bge = import_run(
+            file, apply_protocol(made, find_protocol("bge-vl", "circo")), store, name="b"
+        )
+        loaded = store.load("b")
+    assert loaded.protocol == find_protocol("bge-vl", "circo")
+    assert open_eval_set(loaded).queries[0].text != made.queries[0].text
+    with pytest.raises(MmragError, match=r"different protocols.*circo searle and circo bge-vl"):
+        compare_runs([searle, bge])
+    found = compare_runs([searle, bge], mixed_protocols=True)
+    assert found.pairs[0].queries == 1
+    assert "protocols differ (circo searle, circo bge-vl)" in found.notes[0]
+    # A run from before there were protocols fits one of the same questions.
+    old = replace(searle, config={k: v for k, v in searle.config.items() if k != "protocol"})
+    assert compare_runs([old, searle]).notes == []
+
+
+def test_every_shipped_protocol_names_its_source_and_known_metrics() -> None:
+    from mmrag.metrics.metrics import canonical
+
+    found = [one for name in benchmarks() for one in protocols(name).values()]
+    assert {one.title for one in found} >= {
+        *("cirr test-server", "cirr vista", "cirr mieb"),
+        *("fashioniq val-split", "fashioniq original", "fashioniq vista", "fashioniq mieb"),
+        *("circo searle", "circo bge-vl", "circo magiclens"),
+    }
+    for one in found:
+        assert one.source
+        assert [canonical(metric) for metric in one.metrics]
+        assert type(one).parse(one.as_json(), "here") == one
+    done = CliRunner().invoke(main, ["eval-set", "protocols", "circo"])
+    assert "Find a picture that also {shared_concept}, but {relative_caption}." in done.output
+
+
+@published
+def test_the_published_lists_give_m_beirs_gallery(tmp_path: Path) -> None:
+    source = tmp_path / "fashion-iq"
+    source.mkdir()
+    for name in ("captions", "image_splits"):
+        (source / name).symlink_to(DATASETS / "fashion-iq" / name)
+    made = import_eval_set("fashioniq", source, tmp_path / "set", category="all", protocol="mieb")
+    assert (len(made.images), len(made.queries)) == (74_381, 6_016)
