@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,22 +13,36 @@ import click
 from mmrag.cli.evaluate import show_run
 from mmrag.cli.options import json_option, print_json, printable
 from mmrag.errors import MmragError
+from mmrag.system.durable import write_file
+
+# The exit status of `compare` when a condition of --fail-if holds.
+GATE_FAILED = 3
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--eval-set", metavar="NAME", help="Only runs on the eval set of this name.")
 @click.option("--limit", type=click.IntRange(1), help="Only the newest so many.")
 @click.option("--delete", metavar="RUN", help="Remove this run instead.")
 @json_option
-def runs(eval_set: str | None, limit: int | None, delete: str | None, as_json: bool) -> None:
-    """List the stored runs, newest first.
+@click.pass_context
+def runs(
+    context: click.Context,
+    eval_set: str | None,
+    limit: int | None,
+    delete: str | None,
+    as_json: bool,
+) -> None:
+    """List the stored runs, newest first; carry one to another machine.
 
     They are in MMRAG_HOME/runs.db, or where MMRAG_RUNS_URL says.
 
     \b
     Example:
       mmrag runs --eval-set catalogue
+      mmrag runs export demo --out baseline.run.gz
     """
+    if context.invoked_subcommand is not None:
+        return
     from mmrag.runs.store import RunStore
 
     with RunStore() as store:
@@ -67,6 +82,52 @@ def runs(eval_set: str | None, limit: int | None, delete: str | None, as_json: b
         click.echo("No runs yet; `mmrag evaluate EVAL_SET` makes one.")
 
 
+@runs.command("export")
+@click.argument("reference", metavar="RUN")
+@click.option("--out", metavar="FILE", required=True, help="One gzipped file.")
+@json_option
+def export_(reference: str, out: str, as_json: bool) -> None:
+    """Write a whole run as one file that `runs import` takes on another machine.
+
+    \b
+    Example:
+      mmrag runs export demo --out baseline.run.gz
+    """
+    from mmrag.runs.store import RunStore
+    from mmrag.runs.transfer import export_baseline
+
+    with RunStore() as store:
+        run = store.load(reference)
+    written = str(export_baseline(run, out))
+    if as_json:
+        print_json({"run_id": run.run_id, "file": written})
+    else:
+        click.echo(f"Wrote {printable(written)}.")
+
+
+@runs.command("import")
+@click.argument("file", metavar="FILE")
+@click.option("--eval-set", metavar="DIR", help="Its eval set here. Default: the one of its name.")
+@json_option
+def import_(file: str, eval_set: str | None, as_json: bool) -> None:
+    """Keep the run of a file that `runs export` wrote.
+
+    \b
+    Example:
+      mmrag runs import baseline.run.gz
+    """
+    from mmrag.runs.store import RunStore
+    from mmrag.runs.transfer import import_baseline
+
+    with RunStore() as store:
+        run, new = import_baseline(file, store, eval_set)
+    if as_json:
+        print_json({"run_id": run.run_id, "name": run.name, "new": new})
+    else:
+        said = "Imported" if new else "Already here:"
+        click.echo(printable(f"{said} run {run.run_id} ({run.name}) on {run.eval_set.name}."))
+
+
 @click.command()
 @click.argument("references", metavar="RUN...", nargs=-1, required=True)
 @click.option(
@@ -81,6 +142,18 @@ def runs(eval_set: str | None, limit: int | None, delete: str | None, as_json: b
     help="Seed of the intervals and the tests.",
 )
 @click.option("--mixed-protocols", is_flag=True, help="Pair runs of different protocols.")
+@click.option(
+    "--fail-if",
+    "fail_if",
+    multiple=True,
+    metavar="CONDITION",
+    help="Exit with status 3 when it holds (repeatable): 'hit_rate@1 < -0.01' for the difference, "
+    "'hit_rate@1 high < 0' for an end of its interval, 'hit_rate@1 p < 0.05'; joined by 'and'.",
+)
+@click.option(
+    "--format", "format_", type=click.Choice(["text", "markdown", "junit"]), default="text"
+)
+@click.option("--out", metavar="FILE", help="Write it there instead of on standard output.")
 @json_option
 def compare(
     references: tuple[str, ...],
@@ -88,8 +161,11 @@ def compare(
     all_pairs: bool,
     seed: int,
     mixed_protocols: bool,
+    fail_if: tuple[str, ...],
+    format_: str,
+    out: str | None,
     as_json: bool,
-) -> None:
+) -> int:
     """Compare runs query by query: differences, intervals and p-values.
 
     A run is named by its id, the beginning of it, its name (the newest of that name) or "latest";
@@ -99,9 +175,15 @@ def compare(
     \b
     Example:
       mmrag compare demo-clip demo
+      mmrag compare baseline latest --fail-if "hit_rate@1 < -0.01" --format junit --out gate.xml
     """
+    from mmrag.runs import gate
     from mmrag.runs.compare import compare_runs, open_entry, stage_entries
     from mmrag.runs.store import RunStore
+
+    if as_json and (format_ != "text" or out is not None):
+        raise click.UsageError("--json goes without --format and --out.")
+    conditions = [gate.parse_condition(text) for text in fail_if]
 
     with RunStore() as store:
         entries = [open_entry(store, reference) for reference in references]
@@ -114,12 +196,24 @@ def compare(
         seed=seed,
         mixed_protocols=mixed_protocols,
     )
+    verdicts = gate.judge(found, conditions)
+    failed = [verdict for verdict in verdicts if verdict.failed]
     if not as_json:
         from mmrag.cli.tables import comparison_lines
 
-        for line in comparison_lines(found):
-            click.echo(line)
-        return
+        if format_ == "text":
+            lines = [*comparison_lines(found), *(printable(one.sentence) for one in verdicts)]
+            text = "\n".join(lines) + "\n"
+        else:
+            text = {"markdown": gate.markdown, "junit": gate.junit}[format_](found, verdicts)
+        if out is None:
+            click.echo(text, nl=False)
+        else:
+            write_file(Path(out), text)
+            click.echo(f"Wrote {printable(out)}.")
+        for verdict in failed:
+            click.echo(printable(verdict.sentence), err=True)
+        return GATE_FAILED if failed else 0
     pairs: list[dict[str, Any]] = [asdict(pair) for pair in found.pairs]
     print_json(
         {
@@ -137,8 +231,10 @@ def compare(
             "metrics": pairs[0]["metrics"],
             "pairs": pairs,
             "notes": found.notes,
+            "gate": [asdict(verdict) for verdict in verdicts],
         }
     )
+    return GATE_FAILED if failed else 0
 
 
 @click.command()

@@ -136,10 +136,10 @@ def published_page() -> str:
         "# Published figures",
         "",
         "Made from `mmrag/runs/published.csv` by `python -m mmrag.runs.published`. Percentages.",
-        "A run of the same set, protocol, encoder and reranker shows them beside its own: `evaluate`,",
-        "`compare`, the report and the Runs page. `mmrag published cirr` lists them in the terminal;",
-        "[protocols](protocols.md) says how each is asked. Test splits are scored by the benchmark's",
-        "server, which takes the file that `export` writes.",
+        "A run of the same set, protocol, encoder and reranker shows them beside its own in",
+        "`evaluate`, `compare`, the report and the Runs page. `mmrag published cirr` lists them in",
+        "the terminal; [protocols](protocols.md) says how each is asked. Test splits are scored by",
+        "the benchmark's server, which takes the file that `export` writes.",
     ]
     groups: dict[tuple[str, str, str], list[Published]] = {}
     for one in published():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from types import TracebackType
@@ -215,6 +215,36 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+def run_document(run: Run) -> dict[str, Any]:
+    """A loaded run as plain values that `run_from_document` takes back."""
+    return {
+        **_columns(run),
+        "rankings": {
+            stage: [asdict(one) for one in ranked.values()]
+            for stage, ranked in run.rankings.items()
+        },
+        "scores": {stage: orjson.loads(_scores_json(one)) for stage, one in run.scores.items()},
+    }
+
+
+def run_from_document(held: dict[str, Any]) -> Run:
+    """The run of `run_document`.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is none.
+    """
+    run = _run({name: held[name] for name in (*_COLUMNS, "header")} | {"owner": "", "touched": ""})
+    for stage, rows in held["rankings"].items():
+        run.rankings[stage] = {
+            row["query_id"]: Ranked(
+                **{**row, "usage": Usage(**row["usage"]) if row["usage"] else None}
+            )
+            for row in rows
+        }
+    run.scores = {stage: _scores(orjson.dumps(one)) for stage, one in held["scores"].items()}
+    return run
+
+
 def _columns(run: Run) -> dict[str, Any]:
     header = {
         one.name: getattr(run, one.name)
@@ -234,7 +264,7 @@ def _columns(run: Run) -> dict[str, Any]:
     }
 
 
-def _run(row: sa.RowMapping) -> Run:
+def _run(row: sa.RowMapping | Mapping[str, Any]) -> Run:
     header: dict[str, Any] = orjson.loads(row["header"])
     header["eval_set"] = EvalSetRef(**header["eval_set"])
     header["usage"] = Usage(**header["usage"])
@@ -269,7 +299,7 @@ def _scores_json(scores: Scores) -> str:
     return orjson.dumps(asdict(scores), option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
-def _scores(data: str) -> Scores:
+def _scores(data: str | bytes) -> Scores:
     held = orjson.loads(data)
     held["values"] = {name: np.array(v, np.float64) for name, v in held["values"].items()}
     held["aspects"] = [tuple(one) for one in held["aspects"]]
