@@ -13,6 +13,7 @@ import click
 from mmrag.cli.evaluate import show_run
 from mmrag.cli.options import json_option, print_json, printable
 from mmrag.errors import MmragError
+from mmrag.runs.labels import LABELS
 from mmrag.system.durable import write_file
 
 # The exit status of `compare` when a condition of --fail-if holds.
@@ -143,6 +144,11 @@ def import_(file: str, eval_set: str | None, as_json: bool) -> None:
 )
 @click.option("--mixed-protocols", is_flag=True, help="Pair runs of different protocols.")
 @click.option(
+    "--label",
+    type=click.Choice(LABELS),
+    help="Only queries that `evaluate --ablate-modality` labelled so.",
+)
+@click.option(
     "--fail-if",
     "fail_if",
     multiple=True,
@@ -151,7 +157,12 @@ def import_(file: str, eval_set: str | None, as_json: bool) -> None:
     "'hit_rate@1 high < 0' for an end of its interval, 'hit_rate@1 p < 0.05'; joined by 'and'.",
 )
 @click.option(
-    "--format", "format_", type=click.Choice(["text", "markdown", "junit"]), default="text"
+    "--format",
+    "format_",
+    type=click.Choice(["text", "markdown", "junit"]),
+    default="text",
+    show_default=True,
+    help="For a terminal, a pull request, or a build server.",
 )
 @click.option("--out", metavar="FILE", help="Write it there instead of on standard output.")
 @json_option
@@ -161,6 +172,7 @@ def compare(
     all_pairs: bool,
     seed: int,
     mixed_protocols: bool,
+    label: str | None,
     fail_if: tuple[str, ...],
     format_: str,
     out: str | None,
@@ -195,6 +207,7 @@ def compare(
         all_pairs=all_pairs,
         seed=seed,
         mixed_protocols=mixed_protocols,
+        label=label,
     )
     verdicts = gate.judge(found, conditions)
     failed = [verdict for verdict in verdicts if verdict.failed]

@@ -79,6 +79,9 @@ def ablation_lines(name: str, result: Mapping[str, Any]) -> Iterator[str]:
         for metric, one in metrics.items():
             parts = [f"{one[part]:.3f}" for part in ("image", "text", "composed")]
             rows.append([metric, *parts, *_change(one["gain"])])
+        yield from aligned(rows)
+        yield from _composition_lines(result.get("composition"))
+        return
     elif name == "paraphrases":
         yield f"In other words ({result['queries']} queries, {result['wordings']} wordings):"
         head = ["", "original", "paraphrases", "worst", "spread", "change", "95 % interval", "p"]
@@ -109,6 +112,27 @@ def ablation_lines(name: str, result: Mapping[str, Any]) -> Iterator[str]:
         for metric, one in metrics.items():
             rows.append([metric, f"{one['a']:.3f}", f"{one['b']:.3f}", *_change(one)])
     yield from aligned(rows)
+
+
+def _composition_lines(found: Mapping[str, Any] | None) -> Iterator[str]:
+    """What queries need, and the gap; nothing for runs of before there were labels."""
+    if found is None:
+        return
+    yield ""
+    yield f"What the queries need ({found['metric']}):"
+    rows: list[Cells] = []
+    for label, one in found["shares"].items():
+        low, high = one["ci95"]
+        share = f"{one['mean']:.1%} ({low:.1%} to {high:.1%})"
+        rows.append([label, share, _queries(one["queries"])])
+    yield from aligned(rows)
+    if gap := found["gaps"].get(found["metric"]):
+        low, high = gap["ci95"]
+        yield f"Composition gap: {gap['mean']:.3f} ({low:.3f} to {high:.3f}) of {found['metric']}."
+
+
+def _queries(n: int) -> str:
+    return "1 query" if n == 1 else f"{n} queries"
 
 
 def _table_lines(table: RunTable) -> Iterator[str]:

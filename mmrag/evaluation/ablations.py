@@ -15,6 +15,7 @@ import numpy as np
 from mmrag.encoders.encoder import Encoder, Vectors
 from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
+from mmrag.evaluation.composition import composition, label_depth
 from mmrag.evaluation.exact_search import embed_set, rank_vectors
 from mmrag.evaluation.stages import Stages, Variant
 from mmrag.index.image_index import ImageIndex
@@ -102,7 +103,28 @@ def modality(setting: Setting) -> dict[str, Any]:
         gain = paired_difference(name, alone[better], both.values[name], setting.seed)
         assert gain is not None
         metrics[name] = {**means, "better_alone": better, "gain": asdict(gain)}
-    return {"queries": len(both.query_ids), "metrics": metrics}
+    return {
+        "queries": len(both.query_ids),
+        "metrics": metrics,
+        **({"composition": _composition(setting, image, text, both)} if both.query_ids else {}),
+    }
+
+
+def _composition(setting: Setting, image: Scores, text: Scores, both: Scores) -> dict[str, Any]:
+    """Labels and gap at the depth of the set's primary metric, with a hit rate at that depth."""
+    depth = label_depth(setting.eval_set.primary_metric, setting.k)
+    metric = f"hit_rate@{depth}"
+    stages = (("image alone", image), ("text alone", text), (None, both))
+    with_hits = []
+    for stage, scores in stages:
+        if metric not in scores.values:
+            ranked = setting.stages.read(stage) if stage else setting.first
+            orders = {i: ranked[i].image_ids for i in scores.query_ids}
+            hits = score_rankings(orders, setting.eval_set, [metric], query_ids=orders)
+            scores = replace(scores, values={**scores.values, **hits.values})
+        with_hits.append(scores)
+    image, text, both = with_hits
+    return composition(image, text, both, metric, setting.seed)
 
 
 def paraphrases(setting: Setting) -> dict[str, Any]:

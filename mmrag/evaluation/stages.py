@@ -138,6 +138,10 @@ class Stages:
             reranker.rerank_many(results, keep)
         return done
 
+    def read(self, stage: str) -> dict[str, Ranked]:
+        """The stored rankings of a stage, by query id."""
+        return self.store.read(self.run_id, stage)
+
     def check_stop(self) -> None:
         """Raise `Cancelled` when a stop was asked for."""
         if self._should_stop():

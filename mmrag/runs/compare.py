@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from mmrag.errors import MmragError
 from mmrag.metrics.metrics import Scores
-from mmrag.metrics.paired import Difference, common_rows, compare_scores
+from mmrag.metrics.paired import Difference, common_rows, compare_scores, select
 from mmrag.metrics.statistics import holm
-from mmrag.metrics.summary import Estimate
+from mmrag.metrics.summary import Estimate, Summary, summarise
 from mmrag.metrics.table import higher_is_better
+from mmrag.runs.labels import labels_of
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run
 from mmrag.runs.store import RunStore
 
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """A run at one of its stages."""
+    """A run at one of its stages; `only` leaves out all other queries."""
 
     run: Run
     stage: str
+    only: frozenset[str] | None = None
 
     @property
     def label(self) -> str:
@@ -43,7 +45,15 @@ class Entry:
                 f"Run {self.run.run_id} ({self.label}) has no metrics yet: it is "
                 f"{self.run.state}. The same evaluation, started again, goes on with it."
             )
-        return self.run.scores[self.stage]
+        scores = self.run.scores[self.stage]
+        return scores if self.only is None else select(scores, dict.fromkeys(self.only))
+
+    @property
+    def summary(self) -> Summary:
+        """Means with intervals."""
+        if self.only is None:
+            return self.run.summaries[self.stage]
+        return summarise(self.scores, int(self.run.config.get("seed", 0)))
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,7 @@ def compare_runs(
     all_pairs: bool = False,
     seed: int = 0,
     mixed_protocols: bool = False,
+    label: str | None = None,
 ) -> Comparison:
     """Compare runs query by query.
 
@@ -121,6 +132,8 @@ def compare_runs(
         all_pairs: every pair instead of each against the first.
         seed: of the resamples.
         mixed_protocols: pair runs of different protocols too, by the ids of their queries.
+        label: one of `labels.LABELS`: only queries that the first run with `--ablate-modality`
+            gave this label.
 
     Raises:
         MmragError: fewer than two, different eval sets or protocols, or no query in common.
@@ -129,6 +142,8 @@ def compare_runs(
     if len(entries) < 2:
         raise MmragError("A comparison needs two runs or more.")
     _check_same_set(entries, mixed_protocols)
+    if label is not None:
+        entries = _labelled(entries, label)
     chosen = [m for m in entries[0].scores.values if metrics is None or m in metrics]
     for name in metrics or ():
         if not all(name in entry.scores.values for entry in entries):
@@ -211,7 +226,7 @@ def stage_entries(run: Run) -> list[Entry]:
 
 
 def _row(entry: Entry, differences: dict[str, Difference]) -> TableRow:
-    run = entry.run
+    run, summary = entry.run, entry.summary
     reranked = entry.stage == RERANKED
     times = run.timings_ms
     if not reranked and "rerank" in times:
@@ -225,8 +240,8 @@ def _row(entry: Entry, differences: dict[str, Difference]) -> TableRow:
         entry.label,
         entry.stage,
         run.state,
-        run.summaries[entry.stage].queries,
-        run.summaries[entry.stage].overall,
+        summary.queries,
+        summary.overall,
         total["p50"] if total else None,
         total["p95"] if total else None,
         cost,
@@ -262,6 +277,18 @@ def _compare(
         [change for change in reversed(changes) if sign * change.delta < 0][:10],
         len(common),
     )
+
+
+def _labelled(entries: Sequence[Entry], label: str) -> list[Entry]:
+    found = next((labels for entry in entries if (labels := labels_of(entry.run))), None)
+    if found is None:
+        raise MmragError(
+            "None of the runs has labels; `mmrag evaluate EVAL_SET --ablate-modality` gives them."
+        )
+    only = frozenset(query_id for query_id, one in found.items() if one == label)
+    if not only:
+        raise MmragError(f"No query is labelled {label!r}.")
+    return [replace(entry, only=only) for entry in entries]
 
 
 def _check_same_set(entries: Sequence[Entry], mixed_protocols: bool) -> None:
