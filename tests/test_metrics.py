@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mmrag.metrics.metrics import (
 from mmrag.metrics.paired import compare_scores
 from mmrag.metrics.summary import Summary, summarise
 from mmrag.metrics.table import METRICS, Floats, Metric, Scored, higher_is_better, metric_title
+from mmrag.types import GalleryImage
 
 TREC_NAMES = {
     "R@5": "recall_5",
@@ -246,3 +248,20 @@ def test_summary_by_group() -> None:
 def test_nothing_to_score() -> None:
     summary = summarise(score_rankings({"q": ["a"]}, a_set({"q": {}}), ["RR", "hit_rate@1"]))
     assert (summary.overall, summary.queries, summary.without_relevant) == ({}, 0, 1)
+
+
+def test_unjudged_hits_are_counted_and_can_be_left_out() -> None:
+    queries = [EvalQuery(one, None, "x") for one in ("a", "b")]
+    images = [GalleryImage(str(i), f"/{i}.png") for i in range(12)]
+    qrels = {"a": {"0": 1, "1": 0}, "b": {"0": 1, "1": 0, "2": 1}}
+    labelled = EvalSet("x", Path("/x"), Path("/x"), images, queries, qrels)
+    rankings = {"a": ["5", "6", "0", "1"], "b": ["1", "7", "2", "0"]}
+    names = ["Judged@2", "Bpref", "RR(judged_only=True)", "RR"]
+    found = score_rankings(rankings, labelled, names).values
+    assert found["Judged@2"].tolist() == [0, 0.5]
+    assert found["Bpref"].tolist() == [1, 0]
+    assert found["RR(judged_only=True)"].tolist() == [1, 0.5]
+    assert found["RR"].tolist() == pytest.approx([1 / 3, 1 / 3])
+    assert "Judged@10" in default_metrics(labelled)
+    only_right = replace(labelled, qrels={"a": {"0": 1}, "b": {"0": 1}})
+    assert "Judged@10" not in default_metrics(only_right)

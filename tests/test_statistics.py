@@ -9,6 +9,7 @@ from scipy import stats
 from mmrag.metrics.answer_metrics import exact_match, token_f1
 from mmrag.metrics.metrics import Scores
 from mmrag.metrics.paired import compare_scores, paired_difference
+from mmrag.metrics.resolution import power, resolution, smallest_p
 from mmrag.metrics.statistics import (
     bootstrap_interval,
     generator,
@@ -140,3 +141,25 @@ def test_answers_are_scored_as_in_squad(
 ) -> None:
     assert exact_match(answer, accepted) == exact
     assert token_f1(answer, accepted) == pytest.approx(f1)
+
+
+def test_what_a_number_of_queries_can_tell() -> None:
+    found = resolution(400, 0.5)
+    # (1.96 + 0.84) * 0.5 / 20
+    assert found.detectable == pytest.approx(0.07, abs=1e-3)
+    assert found.power(found.detectable) == pytest.approx(0.8, abs=1e-3)
+    assert found.power(0) == pytest.approx(0.05)
+    assert found.queries_needed(found.detectable) in (400, 401)
+    assert found.queries_needed(0) is None
+    assert [smallest_p(n) for n in (1, 2, 5)] == [1, 0.5, 1 / 16]
+    assert smallest_p(5) == randomisation_test(np.ones(5), generator(0))
+    assert smallest_p(4000) == pytest.approx(randomisation_test(np.ones(4000), generator(0)))
+    assert resolution(0).detectable == 1
+
+
+def test_the_power_is_what_simulated_comparisons_reach() -> None:
+    seed = np.random.default_rng(1)
+    # Queries where one system alone is right: 20 % and 10 % of 200.
+    draws = seed.choice([1.0, -1.0, 0.0], (300, 200), p=[0.2, 0.1, 0.7])
+    found = np.mean([randomisation_test(one, generator(0), 400) < 0.05 for one in draws])
+    assert power(0.1, float(draws.std()), 200) == pytest.approx(found, abs=0.07)

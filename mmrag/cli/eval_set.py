@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.eval_sets.importers import IMPORTERS, import_eval_set, import_options
 from mmrag.eval_sets.protocols import benchmarks, find_protocol, protocols, with_protocol
+from mmrag.metrics.resolution import resolution
 from mmrag.types import Skipped
 
 SHOWN_MISSING, SHOWN_PROBLEMS = 5, 50
@@ -246,6 +248,7 @@ def _description(loaded: EvalSet, missing: Iterable[Skipped] | None = None) -> d
         "source": loaded.source,
         "notes": list(loaded.notes),
         "protocol": loaded.protocol.as_json() if loaded.protocol else None,
+        "resolution": asdict(resolution(sum(bool(loaded.relevant(i)) for i in loaded.qrels))),
     }
     return described if missing is None else {**described, "missing": list(missing)}
 
@@ -256,6 +259,12 @@ def _show(described: dict[str, Any]) -> None:
     click.echo("{images} images, {queries} queries, {judgments} judgments:".format_map(described))
     for name, count in sorted(described["categories"].items()):
         click.echo(f"  {count:6} {printable(name)}")
+    if scored := described["resolution"]["queries"]:
+        click.echo(
+            f"{scored} queries with a right image find a difference of "
+            f"{described['resolution']['detectable']:.3f} in a hit rate with a probability of 80 % "
+            "(p < 0.05), if two systems disagree on one query in five"
+        )
     if protocol := described["protocol"]:
         click.echo(printable(f"protocol: {protocol['name']}"))
     for note in described["notes"]:

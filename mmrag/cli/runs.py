@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -15,6 +16,10 @@ from mmrag.cli.options import json_option, print_json, printable
 from mmrag.errors import MmragError
 from mmrag.runs.labels import LABELS
 from mmrag.system.durable import write_file
+
+if TYPE_CHECKING:
+    from mmrag.metrics.summary import Estimate
+    from mmrag.runs.compare import Entry
 
 # The exit status of `compare` when a condition of --fail-if holds.
 GATE_FAILED = 3
@@ -144,6 +149,11 @@ def import_(file: str, eval_set: str | None, as_json: bool) -> None:
 )
 @click.option("--mixed-protocols", is_flag=True, help="Pair runs of different protocols.")
 @click.option(
+    "--overlap",
+    is_flag=True,
+    help="How alike the rankings are, without labels: RBO, Kendall's tau, same first hits.",
+)
+@click.option(
     "--label",
     type=click.Choice(LABELS),
     help="Only queries that `evaluate --ablate-modality` labelled so.",
@@ -172,6 +182,7 @@ def compare(
     all_pairs: bool,
     seed: int,
     mixed_protocols: bool,
+    overlap: bool,
     label: str | None,
     fail_if: tuple[str, ...],
     format_: str,
@@ -199,6 +210,9 @@ def compare(
 
     with RunStore() as store:
         entries = [open_entry(store, reference) for reference in references]
+    if overlap:
+        _show_overlaps(entries, as_json)
+        return 0
     if len(entries) == 1:
         entries = stage_entries(entries[0].run)
     found = compare_runs(
@@ -248,6 +262,31 @@ def compare(
         }
     )
     return GATE_FAILED if failed else 0
+
+
+def _show_overlaps(entries: Sequence[Entry], as_json: bool) -> None:
+    from mmrag.runs.overlap import overlap_of
+
+    if len(entries) < 2:
+        raise MmragError("An overlap needs two runs or more.")
+    first, *others = entries
+    found = [(entry, overlap_of(first, entry)) for entry in others]
+    if as_json:
+        print_json([{"a": first.label, "b": e.label, **asdict(one)} for e, one in found])
+        return
+    for entry, one in found:
+        click.echo(printable(f"{entry.label} against {first.label}, {one.queries} queries:"))
+        click.echo(f"  rank-biased overlap (p = {one.persistence}): {_interval(one.rbo)}")
+        click.echo(f"  Kendall's tau of the images that both rank: {_interval(one.tau)}")
+        click.echo(f"  same first hit: {_interval(one.same_first)}")
+        for query_id, a, b in one.other_first[:5]:
+            click.echo(printable(f"  {query_id}: {a}, {b}"))
+
+
+def _interval(one: Estimate | None) -> str:
+    if one is None:
+        return "no query has two images in common"
+    return f"{one.mean:.3f} ({one.ci95[0]:.3f} to {one.ci95[1]:.3f})"
 
 
 @click.command()
@@ -318,6 +357,13 @@ def export(reference: str, format_: str, out: str | None, stage: str | None, as_
     help="Seed of the intervals and the tests.",
 )
 @click.option("--protocol", metavar="P", help="By name or FILE.toml. Default: the set's own.")
+@click.option(
+    "--duplicates",
+    type=click.Choice(["refuse", "first"]),
+    default="refuse",
+    show_default=True,
+    help="When a ranking holds an image twice: refuse the file, or count its first place.",
+)
 @json_option
 def import_run(
     file: str,
@@ -326,6 +372,7 @@ def import_run(
     metrics: tuple[str, ...],
     seed: int,
     protocol: str | None,
+    duplicates: Literal["refuse", "first"],
     as_json: bool,
 ) -> None:
     """Score rankings from elsewhere and keep them like our own.
@@ -341,5 +388,12 @@ def import_run(
     from mmrag.runs.importing import import_run as import_file
 
     labelled = with_protocol(EvalSet.load(eval_set), protocol)
-    run = import_file(file, labelled, name=name, metrics=list(metrics) or None, seed=seed)
+    run = import_file(
+        file,
+        labelled,
+        name=name,
+        metrics=list(metrics) or None,
+        seed=seed,
+        duplicates=duplicates,
+    )
     show_run(run, as_json)

@@ -57,6 +57,7 @@ def comparison_lines(comparison: Comparison) -> Iterator[str]:
         yield f"({pair.b + 1}) {labels[pair.b]} against ({pair.a + 1}) {labels[pair.a]}:"
         yield from aligned(_difference_rows(pair.metrics, f"({pair.a + 1})", f"({pair.b + 1})"))
         yield from _change_lines(pair, comparison.primary_metric)
+        yield from _resolution_lines(pair, comparison.primary_metric)
     yield ""
     yield "p: paired randomisation test; Holm: corrected for all metrics and pairs shown."
     for entry in comparison.entries:
@@ -197,6 +198,22 @@ def _difference_rows(differences: Mapping[str, Difference], a: str, b: str) -> l
         counts = f"{one.wins}/{one.ties}/{one.losses}"
         rows.append([name, f"{one.a:.3f}", f"{one.b:.3f}", *change, corrected, counts])
     return rows
+
+
+def _resolution_lines(pair: PairComparison, metric: str) -> Iterator[str]:
+    """What so many queries can tell, and how many the difference that was seen would take."""
+    found = pair.resolution
+    if found is None or not found.deviation:
+        return
+    needed = pair.queries_needed
+    more = (
+        "" if needed is None else f"; one as large as the one seen takes about {needed:,} queries"
+    )
+    yield (
+        f"{found.queries:,} queries find a difference of {found.detectable:.3f} in {metric} with a "
+        f"probability of 80 % (p < 0.05){more}. The smallest p that they can give is "
+        f"{found.smallest_p:.2g}."
+    )
 
 
 def _change_lines(pair: PairComparison, metric: str) -> Iterator[str]:

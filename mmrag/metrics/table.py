@@ -66,6 +66,8 @@ class Metric:
         leading: those of them that are shown first.
         needs: without it the metric is not among the default ones.
         higher_is_better: whether more of it is better.
+        diagnostic: says how far the others can be trusted; it is no result of its own, and is
+            compared only when it is asked for.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Metric:
     leading: tuple[int | None, ...] = ()
     needs: Need | None = None
     higher_is_better: bool = True
+    diagnostic: bool = False
 
     def at(self, cutoffs: Sequence[int | None]) -> list[str]:
         """The names with these cut-offs."""
@@ -218,6 +221,19 @@ METRICS = {
             needs=HARD_NEGATIVES,
             higher_is_better=False,
         ),
+        Metric(
+            "Judged",
+            "Judged",
+            "Share of the first k that anybody judged; what nobody judged counts as wrong.",
+            cutoffs=(10,),
+            needs=HARD_NEGATIVES,
+            diagnostic=True,
+        ),
+        Metric(
+            "Bpref",
+            "Bpref",
+            "How often right images stand before images judged wrong; ignores what nobody judged.",
+        ),
     )
 }
 
@@ -237,6 +253,12 @@ def higher_is_better(metric: str) -> bool:
     """Whether more of a metric is better."""
     entry = find_metric(metric)
     return entry is None or entry.higher_is_better
+
+
+def is_diagnostic(metric: str) -> bool:
+    """Whether a metric only says how far others can be trusted."""
+    entry = find_metric(metric)
+    return entry is not None and entry.diagnostic
 
 
 def metric_title(metric: str) -> str:

@@ -6,18 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mmrag.errors import MmragError
 from mmrag.metrics.metrics import Scores
 from mmrag.metrics.paired import Difference, common_rows, compare_scores, select
+from mmrag.metrics.resolution import Resolution, deviation_of, resolution
 from mmrag.metrics.statistics import holm
 from mmrag.metrics.summary import Estimate, Summary, summarise
-from mmrag.metrics.table import higher_is_better
+from mmrag.metrics.table import METRICS, find_metric, higher_is_better, is_diagnostic
 from mmrag.runs.labels import labels_of
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run
 from mmrag.runs.store import RunStore
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# A p-value below it is called more than chance.
+_CHANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,9 @@ class PairComparison:
     """Two entries, named by their place in `Comparison.entries`.
 
     `gains` and `losses` hold the queries whose primary metric changed most for the better and for
-    the worse, at most ten each.
+    the worse, at most ten each. `resolution` is what so many queries can tell of the primary
+    metric, `queries_needed` how many would find the difference that was seen; None where there is
+    none.
     """
 
     a: int
@@ -80,6 +88,8 @@ class PairComparison:
     gains: list[QueryChange]
     losses: list[QueryChange]
     queries: int
+    resolution: Resolution | None = None
+    queries_needed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -144,7 +154,9 @@ def compare_runs(
     _check_same_set(entries, mixed_protocols)
     if label is not None:
         entries = _labelled(entries, label)
-    chosen = [m for m in entries[0].scores.values if metrics is None or m in metrics]
+    chosen = [
+        m for m in entries[0].scores.values if (m in metrics if metrics else not is_diagnostic(m))
+    ]
     for name in metrics or ():
         if not all(name in entry.scores.values for entry in entries):
             raise MmragError(f"Not every run has the metric {name!r}.")
@@ -260,8 +272,13 @@ def _compare(
             f"{entries[a].label!r} and {entries[b].label!r} have no scored query in common."
         )
     changes = []
+    found = needed = None
     if primary in first.values and primary in second.values:
-        pairs = zip(first.values[primary][rows_a], second.values[primary][rows_b], strict=True)
+        values = first.values[primary][rows_a], second.values[primary][rows_b]
+        pairs = zip(*values, strict=True)
+        if defined := int(np.sum(~np.isnan(values[0] + values[1]))):
+            found = resolution(defined, deviation_of(*values))
+            needed = found.queries_needed(float(np.nanmean(values[1] - values[0])))
         changes = [
             QueryChange(query_id, float(x), float(y), float(y - x))
             for query_id, (x, y) in zip(common, pairs, strict=True)
@@ -276,6 +293,8 @@ def _compare(
         [change for change in changes if sign * change.delta > 0][:10],
         [change for change in reversed(changes) if sign * change.delta < 0][:10],
         len(common),
+        found,
+        needed,
     )
 
 
@@ -323,6 +342,21 @@ def _protocol(entry: Entry) -> str:
     return entry.run.protocol.title if entry.run.protocol else "that of the eval set"
 
 
+def _judged_notes(a: Entry, b: Entry) -> list[str]:
+    """Warns where more of one side's hits were judged than of the other's."""
+    notes = []
+    names = [name for name in a.scores.values if find_metric(name) is METRICS["Judged"]]
+    for name, one in compare_scores(a.scores, b.scores, names).items():
+        if one.p < _CHANCE and one.delta:
+            fewer, low, high = (a, one.a, one.b) if one.delta > 0 else (b, one.b, one.a)
+            notes.append(
+                f"Fewer hits of {fewer.label} were judged ({name} {low:.2f}, against {high:.2f}), "
+                "and what was not judged counts as wrong. Bpref and nDCG(judged_only=True)@10 "
+                "leave it out; `eval-set judge` judges it."
+            )
+    return notes
+
+
 def _notes(entries: Sequence[Entry], pairs: Sequence[PairComparison]) -> list[str]:
     notes = []
     pictures = {e.run.eval_set.pictures_sha256 for e in entries} - {None}
@@ -341,6 +375,7 @@ def _notes(entries: Sequence[Entry], pairs: Sequence[PairComparison]) -> list[st
         if entry.run.state != "complete":
             notes.append(f"{entry.label} is {entry.run.state}.")
     for pair in pairs:
+        notes += _judged_notes(entries[pair.a], entries[pair.b])
         most = max(len(entries[i].scores.query_ids) for i in (pair.a, pair.b))
         if pair.queries < most:
             notes.append(

@@ -6,7 +6,7 @@ import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalSet
@@ -31,6 +31,7 @@ def import_run(
     name: str = "",
     metrics: list[str] | None = None,
     seed: int = 0,
+    duplicates: Literal["refuse", "first"] = "refuse",
 ) -> Run:
     """Score a run file and store it.
 
@@ -43,6 +44,8 @@ def import_run(
         name: of the run. Default: the TREC file's tag, else the file's name.
         metrics: see `score_rankings`. Default: those that suit the set.
         seed: of the intervals.
+        duplicates: what to do about an image that a ranking holds twice, as some published ones
+            do: "first" counts it at its first place and says how many queries are concerned.
 
     Returns:
         The run. Queries of the file that the set does not have are in `skipped`.
@@ -50,15 +53,40 @@ def import_run(
     Raises:
         MmragError: a wrong line, an image that is not in the set, or no query of the set at all.
     """
+    run = read_run(path, eval_set, name=name, metrics=metrics, seed=seed, duplicates=duplicates)
+    own = RunStore() if store is None else None
+    try:
+        kept = own or store
+        assert kept is not None
+        kept.start(run)
+        kept.write(run.run_id, RETRIEVAL, list(run.rankings[RETRIEVAL].values()))
+        kept.save(run)
+    finally:
+        if own is not None:
+            own.close()
+    return run
+
+
+def read_run(
+    path: str | os.PathLike[str],
+    eval_set: EvalSet,
+    *,
+    name: str = "",
+    metrics: list[str] | None = None,
+    seed: int = 0,
+    duplicates: Literal["refuse", "first"] = "refuse",
+) -> Run:
+    """Score a run file without storing it; see `import_run`."""
     path = Path(path)
+    repeated: set[str] | None = set() if duplicates == "first" else None
     if _begins_with_brace(path):
-        rankings, tag = _read_submission(path, eval_set), ""
+        rankings, tag = _read_submission(path, eval_set, repeated), ""
         scored = {
             query_id: {one: float(len(ids) - i) for i, one in enumerate(ids)}
             for query_id, ids in rankings.items()
         }
     else:
-        scored, tag = read_trec(path)
+        scored, tag = read_trec(path, repeated)
         rankings = {query_id: trec_order(scores) for query_id, scores in scored.items()}
     queries = {query.query_id: query for query in eval_set.queries}
     images = {image.image_id: image for image in eval_set.images}
@@ -79,7 +107,7 @@ def import_run(
     whole = k >= len(images) - 1
     names = [canonical(m) for m in metrics or default_metrics(eval_set, max(k, 50 * whole, 1))]
     scores = score_rankings({i: one.image_ids for i, one in ranked.items()}, eval_set, names)
-    run = Run(
+    return Run(
         run_id=new_run_id(),
         name=name or tag or path.stem,
         eval_set=eval_set_ref(eval_set),
@@ -98,25 +126,19 @@ def import_run(
         summaries={RETRIEVAL: summarise(scores, seed)},
         finished_queries=len(ranked),
         skipped=skipped[:_SHOWN],
-        notes=_notes(eval_set, ranked, len(skipped)),
+        notes=_notes(eval_set, ranked, len(skipped), len(repeated or ())),
         rankings={RETRIEVAL: ranked},
         scores={RETRIEVAL: scores},
     )
-    own = RunStore() if store is None else None
-    try:
-        kept = own or store
-        assert kept is not None
-        kept.start(run)
-        kept.write(run.run_id, RETRIEVAL, list(ranked.values()))
-        kept.save(run)
-    finally:
-        if own is not None:
-            own.close()
-    return run
 
 
-def _notes(eval_set: EvalSet, ranked: Mapping[str, Ranked], skipped: int) -> list[str]:
+def _notes(
+    eval_set: EvalSet, ranked: Mapping[str, Ranked], skipped: int, repeated: int
+) -> list[str]:
     notes = []
+    if repeated:
+        queries = "1 query repeats" if repeated == 1 else f"{repeated} queries repeat"
+        notes.append(f"{queries} an image; it counts at its first place.")
     lacking = [q.query_id for q in eval_set.queries if q.query_id not in ranked]
     if lacking:
         notes.append(
@@ -156,7 +178,9 @@ def _begins_with_brace(path: Path) -> bool:
         raise MmragError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _read_submission(path: Path, eval_set: EvalSet) -> dict[str, list[str]]:
+def _read_submission(
+    path: Path, eval_set: EvalSet, repeated: set[str] | None
+) -> dict[str, list[str]]:
     held: Any = read_json(path)
     metric = held.get("metric") if isinstance(held, dict) else None
     if metric == "recall_subset":
@@ -164,5 +188,5 @@ def _read_submission(path: Path, eval_set: EvalSet) -> dict[str, list[str]]:
             f"{path} ranks each query's subset only; import the file whose metric is `recall`."
         )
     module = importlib.import_module(SUBMISSIONS["circo" if metric is None else "cirr"])
-    rankings: dict[str, list[str]] = module.read(path, eval_set)
+    rankings: dict[str, list[str]] = module.read(path, eval_set, repeated)
     return rankings

@@ -35,8 +35,12 @@ def trec_lines(ranked: Mapping[str, Ranked], tag: str) -> Iterator[str]:
             yield f"{names[query_id]} Q0 {names[image_id]} {rank} {score:.9g} {tag}\n"
 
 
-def read_trec(path: Path) -> tuple[dict[str, dict[str, float]], str]:
+def read_trec(
+    path: Path, repeated: set[str] | None = None
+) -> tuple[dict[str, dict[str, float]], str]:
     """Query id to image id to score, and the file's tag.
+
+    With `repeated`, an image that stands twice keeps its best score, and its query is added there.
 
     Raises:
         MmragError: a line that is not of the format; names file and line.
@@ -59,7 +63,10 @@ def read_trec(path: Path) -> tuple[dict[str, dict[str, float]], str]:
                 if score is None:
                     raise MmragError(f"{path}, line {number}: {written!r} is no score.")
                 scores = found.setdefault(query_id, {})
-                if image_id in scores:
+                if image_id in scores and repeated is not None:
+                    repeated.add(query_id)
+                    score = max(score, scores[image_id])
+                elif image_id in scores:
                     raise MmragError(
                         f"{path}, line {number}: {image_id!r} stands twice for {query_id!r}."
                     )

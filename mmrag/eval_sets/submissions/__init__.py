@@ -37,6 +37,17 @@ def check_queries(rankings: Mapping[str, Sequence[str]], eval_set: EvalSet) -> N
             raise EvalSetError(f"The run {what} {len(ids)} queries of {eval_set.name}: {some}.")
 
 
+def first_of_each(answers: dict[str, Any], repeated: set[str]) -> dict[str, Any]:
+    """Lists without what stands twice; the queries where something did are added to `repeated`."""
+    kept = {}
+    for query_id, ids in answers.items():
+        plain = isinstance(ids, list) and all(isinstance(one, str) for one in ids)
+        kept[query_id] = list(dict.fromkeys(ids)) if plain else ids
+        if plain and len(kept[query_id]) < len(ids):
+            repeated.add(query_id)
+    return kept
+
+
 def check_answers(path: Path, answers: Mapping[str, Any], eval_set: EvalSet) -> None:
     """Every ranking in a file is of a known query and holds known images, each once.
 

@@ -14,7 +14,7 @@ from typing import Any
 from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.eval_sets.records import RecordError, read_json
-from mmrag.eval_sets.submissions import check_answers, check_queries
+from mmrag.eval_sets.submissions import check_answers, check_queries, first_of_each
 
 DEPTH = 50
 _NUMBER = re.compile(r"[0-9]{1,12}")
@@ -51,8 +51,11 @@ def submission(
     return [("circo.json", document)]
 
 
-def read(path: Path, eval_set: EvalSet) -> dict[str, list[str]]:
+def read(path: Path, eval_set: EvalSet, repeated: set[str] | None = None) -> dict[str, list[str]]:
     """The rankings of a file; queries it does not name are not in them.
+
+    With `repeated`, an image that stands twice counts at its first place, and its query is added
+    there.
 
     Raises:
         EvalSetError: not such a file, or it does not fit the eval set; names file and query.
@@ -65,5 +68,7 @@ def read(path: Path, eval_set: EvalSet) -> dict[str, list[str]]:
         # Some write the numbers as strings, as the script of SEARLE (by the same authors) does.
         whole = isinstance(ids, list) and all(type(one) in (int, str) for one in ids)
         answers[query_id] = [str(one) for one in ids] if whole else ids
+    if repeated is not None:
+        answers = first_of_each(answers, repeated)
     check_answers(path, answers, eval_set)
     return answers

@@ -13,7 +13,7 @@ from typing import Any
 from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.eval_sets.records import RecordError, read_json
-from mmrag.eval_sets.submissions import check_answers, check_queries
+from mmrag.eval_sets.submissions import check_answers, check_queries, first_of_each
 
 DEPTH, SUBSET_DEPTH = 50, 3
 _VERSION = "rc2"
@@ -64,8 +64,11 @@ def submission(
     return [("cirr_recall.json", recall), ("cirr_recall_subset.json", recall_subset)]
 
 
-def read(path: Path, eval_set: EvalSet) -> dict[str, list[str]]:
+def read(path: Path, eval_set: EvalSet, repeated: set[str] | None = None) -> dict[str, list[str]]:
     """The rankings of one of the two files; queries it does not name are not in them.
+
+    With `repeated`, an image that stands twice counts at its first place, and its query is added
+    there.
 
     Raises:
         EvalSetError: not such a file, or it does not fit the eval set; names file and query.
@@ -76,6 +79,8 @@ def read(path: Path, eval_set: EvalSet) -> dict[str, list[str]]:
     if document.get("version") != _VERSION:
         raise RecordError(path, None, f"'version' must be {_VERSION!r}")
     answers = {key: ids for key, ids in document.items() if key not in ("version", "metric")}
+    if repeated is not None:
+        answers = first_of_each(answers, repeated)
     check_answers(path, answers, eval_set)
     return answers
 

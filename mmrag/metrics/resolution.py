@@ -1,0 +1,87 @@
+"""What a number of queries can tell apart: smallest p, power, and how many would be needed.
+
+The power is that of a paired test on the mean difference, with a normal distribution in place of
+the randomisation test's own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from mmrag.metrics.statistics import PERMUTATIONS, Floats
+
+ALPHA, POWER = 0.05, 0.8
+# How many queries two systems answer differently by a hit rate, where nothing was measured yet.
+DISAGREEMENT = 0.2
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What `queries` queries can tell, when paired differences have the deviation `deviation`.
+
+    `smallest_p` is what the randomisation test can reach at best; `detectable` is the difference
+    that is found with a probability of 80 % at p < 0.05.
+    """
+
+    queries: int
+    deviation: float
+    smallest_p: float
+    detectable: float
+
+    def power(self, difference: float) -> float:
+        """The probability that a true difference comes out at p < 0.05."""
+        return power(difference, self.deviation, self.queries)
+
+    def queries_needed(self, difference: float) -> int | None:
+        """How many queries would find it with a probability of 80 %; None for no difference."""
+        return queries_needed(difference, self.deviation)
+
+
+def resolution(queries: int, deviation: float | None = None) -> Resolution:
+    """What so many queries can tell.
+
+    Args:
+        queries: how many are scored.
+        deviation: standard deviation of the paired differences. Default: that of a hit rate when
+            the systems disagree on one query in five.
+    """
+    deviation = math.sqrt(DISAGREEMENT) if deviation is None else deviation
+    # Without a query nothing can be told; 1 is as far as a metric goes.
+    detectable = min(1.0, _factor() * deviation / math.sqrt(queries)) if queries else 1.0
+    return Resolution(queries, deviation, smallest_p(queries), detectable)
+
+
+def deviation_of(a: Floats, b: Floats) -> float:
+    """Standard deviation of paired differences; (n,) values each, NaN where not defined."""
+    differences = (b - a)[~np.isnan(b - a)]
+    return float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+
+
+def smallest_p(queries: int) -> float:
+    """The smallest two-sided p of the randomisation test: all differences have the same sign."""
+    return min(1.0, max(2.0 ** (1 - min(queries, 64)), 1 / (PERMUTATIONS + 1)))
+
+
+def power(difference: float, deviation: float, queries: int) -> float:
+    """The probability that a true mean difference comes out at p < 0.05, either way."""
+    if deviation <= 0:
+        return float(difference != 0)
+    shift = abs(difference) * math.sqrt(queries) / deviation
+    edge = _NORMAL.inv_cdf(1 - ALPHA / 2)
+    return _NORMAL.cdf(shift - edge) + _NORMAL.cdf(-shift - edge)
+
+
+def queries_needed(difference: float, deviation: float) -> int | None:
+    """How many queries find a true difference with a probability of 80 %; None when it is 0."""
+    if difference == 0:
+        return None
+    return max(2, math.ceil((_factor() * deviation / difference) ** 2))
+
+
+def _factor() -> float:
+    return _NORMAL.inv_cdf(1 - ALPHA / 2) + _NORMAL.inv_cdf(POWER)
