@@ -24,7 +24,9 @@ from mmrag.cli.options import (
 from mmrag.cli.rerank_options import RerankChoice, open_reranker, rerank_options
 
 if TYPE_CHECKING:
+    from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.evaluation.stages import Ranker
+    from mmrag.rerank.reranker import Reranker
     from mmrag.runs.run import Run
     from mmrag.search.searcher import Searcher
     from mmrag.system.jobs import Progress
@@ -93,6 +95,12 @@ if TYPE_CHECKING:
     help="How the set is asked and scored: a name (`mmrag eval-set protocols`) or FILE.toml. "
     "Default: the set's own.",
 )
+@click.option(
+    "--from-run",
+    metavar="FILE_OR_RUN",
+    help="Rerank these rankings instead of retrieving: a run file as `import-run` takes it, or a "
+    "stored run. Needs --rerank.",
+)
 @rerank_options
 @encoder_options
 @engine_options
@@ -115,6 +123,7 @@ def evaluate(
     answers: bool,
     answer_model: str,
     protocol: str | None,
+    from_run: str | None,
     reranking: RerankChoice,
     engine: str,
     address: str | None,
@@ -133,6 +142,7 @@ def evaluate(
     \b
     Example:
       mmrag evaluate eval_sets/catalogue --rerank encoder:demo
+      mmrag evaluate eval_sets/catalogue --from-run bm25.trec --rerank encoder:demo
       mmrag compare RUN RUN
     """
     from mmrag.eval_sets.eval_set import EvalSet
@@ -163,6 +173,12 @@ def evaluate(
     reranker = open_reranker(
         reranking, device=encoder["device"], precision=encoder["precision"], budget=budget
     )
+    if from_run is not None:
+        if reranker is None or len(labelled_sets) != 1:
+            raise click.UsageError("--from-run goes with --rerank and one eval set.")
+        return _rerank_given(
+            from_run, labelled_sets[0], reranker, reranking.rerank_k, name, resume, as_json
+        )
     loaded = open_encoder(**encoder)
     images = chain.from_iterable(one.images for one in labelled_sets)
     warn_drawings_only(loaded.info.name, (image.path for image in images))
@@ -212,6 +228,40 @@ def evaluate(
         _show_several(runs, as_json)
     if runs[-1].state != "complete":
         print(f"Not complete: {runs[-1].state}. The same command goes on.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _rerank_given(
+    reference: str,
+    labelled: EvalSet,
+    reranker: Reranker,
+    rerank_k: int | None,
+    name: str,
+    resume: bool,
+    as_json: bool,
+) -> int:
+    """Rerank a run from a file or from the store."""
+    from mmrag.evaluation.from_run import rerank_run
+    from mmrag.runs.importing import read_run
+    from mmrag.runs.store import RunStore
+
+    with RunStore() as store, _Bars() as bars:
+        is_file = Path(reference).is_file()
+        first = read_run(reference, labelled) if is_file else store.load(reference)
+        run = rerank_run(
+            first,
+            labelled,
+            reranker,
+            store,
+            rerank_k=rerank_k,
+            name=name,
+            resume=resume,
+            on_progress=bars.show,
+        )
+    show_run(run, as_json)
+    if run.state != "complete":
+        print(f"Not complete: {run.state}. The same command goes on.", file=sys.stderr)
         return 1
     return 0
 
