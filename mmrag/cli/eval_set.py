@@ -15,6 +15,7 @@ from mmrag.cli import labels
 from mmrag.cli.options import json_option, print_json, printable
 from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.eval_sets.exporters import EXPORTERS, export_eval_set
 from mmrag.eval_sets.importers import IMPORTERS, import_eval_set, import_options
 from mmrag.eval_sets.protocols import benchmarks, find_protocol, protocols, with_protocol
 from mmrag.metrics.resolution import resolution
@@ -116,6 +117,30 @@ def import_(
         print_json(description)
     else:
         _show(description)
+
+
+@eval_set.command("export")
+@click.argument("folder")
+@click.argument("destination", type=click.Path(path_type=Path))
+@click.option(
+    "--format", "format_", type=click.Choice(sorted(EXPORTERS)), required=True, help="Layout."
+)
+@click.option("--protocol", metavar="P", help="By name or FILE.toml. Default: the set's own.")
+@json_option
+def export_(
+    folder: str, destination: Path, format_: str, protocol: str | None, as_json: bool
+) -> None:
+    """Write an eval set with its pictures in the layout of another tool.
+
+    \b
+    Example:
+      mmrag eval-set export eval_sets/catalogue catalogue-mteb --format mteb
+    """
+    export_eval_set(with_protocol(EvalSet.load(folder), protocol), format_, destination)
+    if as_json:
+        print_json({"folder": str(destination), "format": format_})
+    else:
+        click.echo(printable(f"Wrote {destination}."))
 
 
 def _together(gallery: str | None, protocol: str | None) -> bool:

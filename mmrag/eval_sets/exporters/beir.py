@@ -1,0 +1,35 @@
+"""BEIR's layout: `corpus.jsonl`, `queries.jsonl`, `qrels/test.tsv`, and the pictures."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.images.decode import read_bytes
+
+
+def export_set(eval_set: EvalSet, folder: Path) -> None:
+    """Write the files, and a copy of every picture below `images`."""
+    root, pictures = eval_set.image_root, folder.resolve() / "images"
+
+    def copy(path: str) -> str:
+        target = pictures / Path(path).relative_to(root)
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(read_bytes(path))
+        return str(target)
+
+    try:
+        images = [replace(image, path=copy(image.path)) for image in eval_set.images]
+        queries = [
+            replace(query, image=copy(query.image) if query.image else None)
+            for query in eval_set.queries
+        ]
+        made = replace(eval_set, folder=folder, image_root=pictures, images=images, queries=queries)
+        # Paths relative to the folder, so that other readers of the layout find the pictures.
+        replace(made, image_root=folder.resolve()).save()
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

@@ -1,0 +1,58 @@
+"""The layout that MTEB uses on the hub: Parquet files with the pictures inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.images.decode import read_bytes
+
+_ROWS = 64
+_PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_ITEMS = pa.schema(
+    [("id", pa.string()), ("modality", pa.string()), ("text", pa.string()), ("image", _PICTURE)]
+)
+_QRELS = pa.schema([("query-id", pa.string()), ("corpus-id", pa.string()), ("score", pa.int64())])
+
+
+def export_set(eval_set: EvalSet, folder: Path) -> None:
+    """Write `corpus`, `queries` and `qrels`, one file each, few rows in memory at a time."""
+    corpus = (_item(one.image_id, one.path, one.text or None) for one in eval_set.images)
+    queries = (_item(one.query_id, one.image, one.text) for one in eval_set.queries)
+    qrels = (
+        {"query-id": query_id, "corpus-id": image_id, "score": grade}
+        for query_id, judged in eval_set.qrels.items()
+        for image_id, grade in judged.items()
+    )
+    for name, schema, rows in (
+        ("corpus", _ITEMS, corpus),
+        ("queries", _ITEMS, queries),
+        ("qrels", _QRELS, qrels),
+    ):
+        path = folder / name / "test-00000-of-00001.parquet"
+        path.parent.mkdir()
+        with pq.ParquetWriter(path, schema) as writer:
+            for some in _batches(rows):
+                writer.write_table(pa.Table.from_pylist(some, schema))
+
+
+def _item(name: str, path: str | None, text: str | None) -> dict[str, Any]:
+    image = {"bytes": read_bytes(path), "path": Path(path).name} if path else None
+    kinds = [kind for kind, there in (("image", image), ("text", text)) if there]
+    return {"id": name, "modality": ",".join(kinds), "text": text, "image": image}
+
+
+def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    some: list[dict[str, Any]] = []
+    for row in rows:
+        some.append(row)
+        if len(some) == _ROWS:
+            yield some
+            some = []
+    if some:
+        yield some

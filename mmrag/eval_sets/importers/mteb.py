@@ -1,0 +1,151 @@
+"""The retrieval layout that MTEB and M-BEIR use on the hub: Parquet files with pictures inside.
+
+Source: N. Muennighoff et al.: "MTEB: Massive Text Embedding Benchmark", EACL 2023; C. Xiao et al.:
+"MIEB: Massive Image Embedding Benchmark", 2025; data sets such as MRBench/mbeir_cirr_task7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+from mmrag.errors import EvalSetError
+from mmrag.eval_sets.eval_set import EvalQuery, EvalSet, Qrels, read_head
+from mmrag.eval_sets.importers.notes import left_out_note
+from mmrag.eval_sets.records import RecordError, is_plain_id
+from mmrag.system.durable import write_file
+from mmrag.types import GalleryImage
+
+# Rows that are read at once: pictures are large.
+_ROWS = 64
+_SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif"}
+_PARTS = {"corpus": ("corpus",), "queries": ("queries", "query"), "qrels": ("qrels",)}
+
+
+def import_set(source: Path, folder: Path, split: str = "test") -> EvalSet:
+    """A set in the hub's layout; its pictures are written into `images` of `folder`.
+
+    `corpus`, `queries` (or `query`) and `qrels` are folders of Parquet files or the beginning of
+    their names (`corpus-00000-of-00001.parquet`); where names tell a split, those of `split` are
+    taken. Columns: `id`, `text`, `image` (bytes); `query-id`, `corpus-id`, `score`. Files are read
+    in a stream. Only documents with a picture can be in a gallery; others are an error, as are
+    other kinds of retrieval. Queries that nobody judged are left out.
+
+    Args:
+        source: the data set's folder.
+        folder: where the eval set goes, pictures included.
+        split: "test", "validation", ...
+    """
+    name = f"{source.resolve().name}-{split}"
+    if (folder / "eval_set.json").exists() and read_head(folder).get("name") != name:
+        raise EvalSetError(f"{folder} holds another eval set; name another folder.")
+    qrels = _qrels(_files(source, "qrels", split))
+    pictures = folder.resolve() / "images"
+    gallery: dict[str, GalleryImage] = {}
+    for path, number, row in _rows(_files(source, "corpus", split), ("id", "text", "image")):
+        image_id = _id(row, "id", path, number)
+        picture = _write(row, pictures / "corpus", len(gallery))
+        if picture is None:
+            raise RecordError(path, number, "has no picture, so nothing can find it", "row")
+        if image_id in gallery:
+            raise RecordError(path, number, f"the id {image_id!r} stands twice", "row")
+        gallery[image_id] = GalleryImage(image_id, picture, str(row.get("text") or ""))
+    queries: dict[str, EvalQuery] = {}
+    empty: list[str] = []
+    for path, number, row in _rows(_files(source, "queries", split), ("id", "text", "image")):
+        query_id = _id(row, "id", path, number)
+        if query_id not in qrels:
+            continue
+        text = str(row.get("text") or "").strip() or None
+        picture = _write(row, pictures / "queries", len(queries))
+        if picture is None and text is None:
+            empty.append(query_id)
+        elif query_id in queries:
+            raise RecordError(path, number, f"the id {query_id!r} stands twice", "row")
+        else:
+            queries[query_id] = EvalQuery(query_id, picture, text)
+    if not queries:
+        raise EvalSetError(f"No query of {source} is judged in the split {split!r}.")
+    return EvalSet(
+        name=name,
+        folder=folder,
+        image_root=pictures,
+        images=list(gallery.values()),
+        queries=list(queries.values()),
+        qrels={i: judged for i, judged in qrels.items() if i in queries},
+        description=f"{source.resolve().name}, {split}, from MTEB's layout.",
+        licence="see the data set's card",
+        primary_metric="nDCG@10",
+        notes=left_out_note(empty),
+    )
+
+
+def _files(source: Path, part: str, split: str) -> list[Path]:
+    """The Parquet files of one part: of the split where their names tell one."""
+    found = [
+        path
+        for path in sorted(source.glob("**/*.parquet"))
+        if any(
+            one == name or one.startswith(f"{name}-") or one == f"{name}.parquet"
+            for one in path.relative_to(source).parts
+            for name in _PARTS[part]
+        )
+    ]
+    if not found:
+        raise EvalSetError(f"{source} holds no Parquet files of {part}.")
+    named = [path for path in found if path.name.startswith((f"{split}-", f"{split}."))]
+    return named or found
+
+
+def _rows(
+    files: list[Path], columns: tuple[str, ...]
+) -> Iterator[tuple[Path, int, dict[str, Any]]]:
+    """(file, number, values) of every row, few at a time."""
+    for path in files:
+        number = 0
+        try:
+            with pq.ParquetFile(path) as file:
+                there = [name for name in columns if name in file.schema_arrow.names]
+                for batch in file.iter_batches(_ROWS, columns=there):
+                    for row in batch.to_pylist():
+                        number += 1
+                        yield path, number, row
+        except (pa.ArrowException, OSError) as error:
+            raise EvalSetError(f"{path} cannot be read: {error}.") from error
+
+
+def _qrels(files: list[Path]) -> Qrels:
+    qrels: Qrels = {}
+    for path, number, row in _rows(files, ("query-id", "corpus-id", "score")):
+        score = row.get("score")
+        if not isinstance(score, int | float) or score != int(score):
+            raise RecordError(path, number, "'score' must be a whole number", "row")
+        query_id, image_id = (_id(row, key, path, number) for key in ("query-id", "corpus-id"))
+        qrels.setdefault(query_id, {})[image_id] = max(0, int(score))
+    return qrels
+
+
+def _id(row: dict[str, Any], key: str, path: Path, number: int) -> str:
+    value = row.get(key)
+    text = str(value) if isinstance(value, int) else value
+    if not isinstance(text, str) or not is_plain_id(text):
+        raise RecordError(path, number, f"{key!r} is missing or not a plain string", "row")
+    return text
+
+
+def _write(row: dict[str, Any], folder: Path, number: int) -> str | None:
+    """Write a row's picture under a name of our own; None when it has none."""
+    value = row.get("image")
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(data, bytes) or not data:
+        return None
+    suffix = next((s for magic, s in _SUFFIXES.items() if data.startswith(magic)), ".img")
+    path = folder / f"{number:07d}{suffix}"
+    if not path.is_file() or path.stat().st_size != len(data) or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, data)
+    return str(path)
