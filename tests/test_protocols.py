@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -16,7 +18,7 @@ from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.eval_sets.importers import import_eval_set
 from mmrag.eval_sets.protocols import apply_protocol, benchmarks, find_protocol, protocols
 from mmrag.runs.compare import compare_runs
-from mmrag.runs.importing import import_run
+from mmrag.runs.importing import import_run, read_run
 from mmrag.runs.provenance import open_eval_set
 from mmrag.runs.store import RunStore
 
@@ -192,3 +194,40 @@ def test_the_published_lists_give_m_beirs_gallery(tmp_path: Path) -> None:
         (source / name).symlink_to(DATASETS / "fashion-iq" / name)
     made = import_eval_set("fashioniq", source, tmp_path / "set", category="all", protocol="mieb")
     assert (len(made.images), len(made.queries)) == (74_381, 6_016)
+
+
+@published
+def test_circo_agrees_with_the_official_script_to_the_last_digit(tmp_path: Path) -> None:
+    """Random rankings of the real queries, scored as CIRCO's `src/evaluation.py` describes it."""
+    records = json.loads((DATASETS / "circo" / "annotations" / "val.json").read_text())
+    ids = sorted({i for r in records for i in (r["reference_img_id"], *r["gt_img_ids"])})
+    source = tmp_path / "circo"
+    info = [{"id": i, "file_name": f"{i:012}.jpg"} for i in ids]
+    write(source / "annotations" / "image_info_unlabeled2017.json", {"images": info})
+    write(source / "annotations" / "val.json", records)
+    made = import_eval_set("circo", source, tmp_path / "set")
+    draw = random.Random(0)
+    rankings = {}
+    for record in records:
+        right = draw.sample(record["gt_img_ids"], draw.randint(0, len(record["gt_img_ids"])))
+        wrong = draw.sample([i for i in ids if i not in record["gt_img_ids"]], 50 - len(right))
+        rankings[str(record["id"])] = draw.sample([*right, *wrong], 50)
+    run = read_run(write(tmp_path / "run.json", rankings), made)
+    sums: dict[str, list[float]] = {}
+    for record in records:
+        hits = np.isin(rankings[str(record["id"])], record["gt_img_ids"])
+        for k in (5, 10, 25, 50):
+            precisions = np.cumsum(hits[:k]) * hits[:k] / np.arange(1, k + 1)
+            value = float(np.sum(precisions) / min(len(record["gt_img_ids"]), k))
+            sums.setdefault(f"mAP@{k}", []).append(value)
+            for aspect in record["semantic_aspects"]:
+                sums.setdefault(f"mAP@{k} {aspect}", []).append(value)
+            found = record["target_img_id"] in rankings[str(record["id"])][:k]
+            sums.setdefault(f"R_target@{k}", []).append(float(found))
+    here = {name: one.mean for name, one in run.summary.overall.items()}
+    for aspect, estimates in run.summary.aspects.items():
+        here |= {f"{name} {aspect}": one.mean for name, one in estimates.items()}
+    assert len(run.summary.aspects) == 9
+    assert {name: here[name] for name in sums} == pytest.approx(
+        {name: float(np.mean(values)) for name, values in sums.items()}, rel=1e-12
+    )

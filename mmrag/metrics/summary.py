@@ -12,9 +12,6 @@ import numpy.typing as npt
 from mmrag.metrics.metrics import Scores
 from mmrag.metrics.statistics import Floats, bootstrap_means, generator, percentile_interval
 
-# CIRCO reports this one by semantic aspect.
-ASPECT_METRIC = "mAP@10"
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -38,8 +35,8 @@ Estimates = dict[str, Estimate]
 class Summary:
     """Metrics of one ranking: metric to estimate, overall and by group.
 
-    `category_mean` is the mean of the categories' means, as FashionIQ reports it; `aspects` holds
-    mAP@10 by semantic aspect, as CIRCO does.
+    `category_mean` is the mean of the categories' means, as FashionIQ reports it; `aspects` groups by
+    semantic aspect, as CIRCO does: a query counts in each of its aspects.
     """
 
     overall: Estimates
@@ -83,9 +80,8 @@ def summarise(scores: Scores, seed: int = 0) -> Summary:
         categories,
         _mean_of(categories, resampled) if len(categories) > 1 else {},
         {
-            name: _estimate(scores, [ASPECT_METRIC], rows, seed, f"aspect {name}")[0]
+            name: _estimate(scores, metrics, rows, seed, f"aspect {name}")[0]
             for name, rows in by_aspect.items()
-            if ASPECT_METRIC in metrics
         },
         queries=len(scores.query_ids),
         without_relevant=scores.without_relevant,
