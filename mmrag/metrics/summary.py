@@ -35,8 +35,8 @@ Estimates = dict[str, Estimate]
 class Summary:
     """Metrics of one ranking: metric to estimate, overall and by group.
 
-    `category_mean` is the mean of the categories' means, as FashionIQ reports it; `aspects` groups by
-    semantic aspect, as CIRCO does: a query counts in each of its aspects.
+    `category_mean` is the mean of the categories' means, as FashionIQ reports it; `aspects` groups
+    by semantic aspect, as CIRCO does: a query counts in each of its aspects.
     """
 
     overall: Estimates
