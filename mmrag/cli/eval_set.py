@@ -286,9 +286,9 @@ def _show(described: dict[str, Any]) -> None:
         click.echo(f"  {count:6} {printable(name)}")
     if scored := described["resolution"]["queries"]:
         click.echo(
-            f"{scored} queries with a right image find a difference of "
-            f"{described['resolution']['detectable']:.3f} in a hit rate with a probability of 80 % "
-            "(p < 0.05), if two systems disagree on one query in five"
+            f"a difference of {described['resolution']['detectable']:.3f} in a hit rate is found with "
+            f"a probability of 80 % (p < 0.05; queries that count: {scored}), if two systems "
+            "disagree on one query in five"
         )
     if protocol := described["protocol"]:
         click.echo(printable(f"protocol: {protocol['name']}"))
