@@ -284,11 +284,12 @@ def _show(described: dict[str, Any]) -> None:
     click.echo("{images} images, {queries} queries, {judgments} judgments:".format_map(described))
     for name, count in sorted(described["categories"].items()):
         click.echo(f"  {count:6} {printable(name)}")
-    if scored := described["resolution"]["queries"]:
+    found = described["resolution"]
+    if found["queries"]:
         click.echo(
-            f"a difference of {described['resolution']['detectable']:.3f} in a hit rate is found with "
-            f"a probability of 80 % (p < 0.05; queries that count: {scored}), if two systems "
-            "disagree on one query in five"
+            f"a difference of {found['detectable']:.3f} in a hit rate is found with a probability "
+            f"of 80 % (p < 0.05; queries that count: {found['queries']}), if two systems disagree "
+            "on one query in five"
         )
     if protocol := described["protocol"]:
         click.echo(printable(f"protocol: {protocol['name']}"))
