@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from mmrag import MmragError, open_gallery
 
@@ -23,6 +24,38 @@ def test_a_folder_is_walked_in_order(folder: Path) -> None:
     assert len(ids) == 12
     assert gallery.skipped == []
     assert gallery.images[0].path == str(folder.resolve() / "a" / "01.png")
+
+
+def test_what_a_phone_leaves_in_a_folder(tmp_path: Path) -> None:
+    """HEIC and files without an extension are pictures; what is not read is listed."""
+    for name, format in (("a.heic", "HEIF"), ("b", "JPEG"), ("c.jpg", "JPEG"), ("d.bak", "PNG")):
+        Image.new("RGB", (8, 8)).save(tmp_path / name, format)
+    (tmp_path / "drawing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    (tmp_path / "IMG_1.DNG").write_bytes(b"II*\0raw")
+    (tmp_path / "scan").write_bytes(b"%PDF-1.7")
+    (tmp_path / "e.jxl").write_bytes(b"\xff\x0a")
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    (tmp_path / "README").write_text("Some words.")
+    os.mkfifo(tmp_path / "pipe")
+    gallery = open_gallery(tmp_path)
+    assert [image.image_id for image in gallery.images] == ["a.heic", "b", "c.jpg"]
+    reasons = {one.path: one.reason for one in gallery.skipped}
+    assert reasons["drawing.svg"].startswith("not a supported format (SVG); draw it first")
+    assert "camera raw" in reasons["IMG_1.DNG"]
+    assert "pdftoppm" in reasons["scan"]
+    assert "djxl" in reasons["e.jxl"]
+    assert reasons["d.bak"].endswith("rename it so that it ends in .png")
+    assert len(reasons) == 5
+    assert gallery.others == {".mp4": 1, "": 2}
+
+
+def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
+    with pytest.raises(MmragError, match="the folder is empty"):
+        open_gallery(tmp_path).check_not_empty()
+    (tmp_path / "clip.mp4").write_bytes(b"x")
+    (tmp_path / "a.svg").write_text("<svg/>")
+    with pytest.raises(MmragError, match=r"only 1 \.mp4, 1 \.svg \(a\.svg: not a supported"):
+        open_gallery(tmp_path).check_not_empty()
 
 
 def test_links_out_and_odd_names_are_listed(folder: Path, tmp_path: Path) -> None:

@@ -20,6 +20,11 @@ from mmrag.images.resize import fit, resize_and_crop
 
 from .conftest import PARITY
 
+MAYBE = [
+    *(["AVIF"] if features.check("avif") else []),
+    *(["JPEG2000"] if features.check("jpg_2000") else []),
+]
+
 
 def encoded(image: Image.Image, format: str, **options: object) -> bytes:
     out = io.BytesIO()
@@ -45,7 +50,7 @@ def colour(image: Image.Image, x: float, y: float) -> str:
 
 @pytest.mark.parametrize(
     "format",
-    ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", *(["AVIF"] if features.check("avif") else [])],
+    ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "HEIF", *MAYBE],
 )
 def test_every_format_becomes_rgb(format: str) -> None:
     image = load_image(encoded(halves(), format))
@@ -121,9 +126,9 @@ def test_reasons(tmp_path: Path) -> None:
         b"": "file is empty",
         jpeg[: len(jpeg) // 2]: "damaged image",
         b"\x89PNG\r\n\x1a\n" + b"\0" * 40: "damaged|not an image",
-        b"<svg xmlns='http://www.w3.org/2000/svg'/>": "not an image",
-        b"%PDF-1.4 hello": "not an image",
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n": "not an image",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>": r"not a supported .*SVG.* draw it",
+        b"%PDF-1.4 hello": r"not a supported format \(PDF\); take its pages",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n": "PostScript",
     }
     for data, reason in cases.items():
         with pytest.raises(ImageError, match=reason):
@@ -148,6 +153,28 @@ def test_pixel_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = encoded(Image.new("1", (30_000, 30_000)), "PNG")
     with pytest.raises(ImageError, match="pixels"):
         load_image(bomb, max_pixels=89_000_000)
+
+
+@pytest.mark.skipif(not features.check("jpg_2000"), reason="Pillow without JPEG 2000")
+def test_what_takes_more_memory_may_have_fewer_pixels() -> None:
+    data = encoded(Image.new("L", (100, 100)), "JPEG2000")
+    assert load_image(data, max_pixels=40_000).size == (100, 100)
+    with pytest.raises(ImageError, match="more than 9,999 pixels"):
+        load_image(data, max_pixels=39_999)
+
+
+def test_heic_is_turned_by_its_own_boxes() -> None:
+    """Phones note the turn in EXIF as well, where it must not count a second time."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    source = halves(size=(80, 40))
+    assert load_image(encoded(source, "HEIF", exif=exif)).size == (80, 40)
+    source.info["exif"] = exif.tobytes()
+    data = encoded(source, "HEIF")
+    assert b"irot" in data
+    image = load_image(data)
+    assert image.size == (40, 80)
+    assert (colour(image, 0.5, 0.2), colour(image, 0.5, 0.8)) == ("red", "blue")
 
 
 def noise(size: tuple[int, int]) -> Image.Image:

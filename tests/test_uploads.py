@@ -19,6 +19,10 @@ from mmrag.galleries.uploads import (
     uploads_folder,
 )
 
+UNREAD_SVG = (
+    "not a supported format (SVG); draw it first, for example: rsvg-convert FILE -o FILE.png"
+)
+
 
 @pytest.mark.parametrize(
     ("name", "safe"),
@@ -61,14 +65,22 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
 def test_what_is_no_picture_or_too_large_is_listed() -> None:
     large = bytes(MAX_FILE_BYTES + 1)
-    files = [("run.sh", b"x"), ("page.html", b"x"), ("huge.png", large), ("../ok.JPG", b"x")]
+    files = [
+        ("run.sh", b"x"),
+        ("page.html", b"x"),
+        ("huge.png", large),
+        ("../ok.JPG", b"x"),
+        ("photo", b"\xff\xd8\xff\xe0"),
+        ("a.svg", b"<svg/>"),
+    ]
     folder, skipped = save_uploads("mine", files)
     assert [(one.path, one.reason) for one in skipped] == [
         ("run.sh", "not an image in a supported format"),
         ("page.html", "not an image in a supported format"),
         ("huge.png", "larger than 20 MB"),
+        ("a.svg", UNREAD_SVG),
     ]
-    assert os.listdir(folder) == ["ok.JPG"]
+    assert sorted(os.listdir(folder)) == ["ok.JPG", "photo"]
 
 
 def test_uploads_are_bounded() -> None:

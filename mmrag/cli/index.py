@@ -151,6 +151,7 @@ def index(
                 "unchanged": report.unchanged,
                 "removed": report.removed,
                 "skipped": report.skipped,
+                "other_files": report.others,
                 "seconds": report.seconds,
                 "images_per_second": report.images_per_second,
             }
@@ -166,6 +167,10 @@ def index(
         click.echo(f"  skipped {printable(skipped.path)}: {printable(skipped.reason)}")
     if len(report.skipped) > _SHOWN:
         click.echo(f"  and {len(report.skipped) - _SHOWN} more; --json lists all.")
+    if report.others:
+        from mmrag.galleries.gallery import listed
+
+        click.echo(f"  not pictures: {printable(listed(report.others))}")
 
 
 def _over_ray(
@@ -194,6 +199,7 @@ def _over_ray(
         loaded,
         embedded=report.embedded,
         skipped=report.skipped + loaded.skipped,
+        others=report.others,
         seconds=report.seconds + loaded.seconds,
     )
 

@@ -62,8 +62,7 @@ def embed_to_shards(
     place = os.fspath(shards)
     embedder = source.embedder.writing(place if "://" in place else str(Path(place).absolute()))
     task = embedder.task
-    if not gallery.images:
-        raise MmragError("There are no images to index.")
+    gallery.check_not_empty()
     folder, manifest = ShardFolder(task.shards or place), Manifest.of(info, task.embed)
     folder.begin(manifest)
     held: dict[str, str] = {}
@@ -72,7 +71,7 @@ def embed_to_shards(
         held.update(
             (c.image.image_id, c.row_hash) for c in _candidates(table, task.root, task.embed)
         )
-    report = IndexReport(skipped=list(gallery.skipped))
+    report = IndexReport(skipped=list(gallery.skipped), others=dict(gallery.others))
     step = progress or (lambda _: None)
     wanted: dict[str, Candidate] = {}
     outcomes = embedder.stream(gallery.images, held)

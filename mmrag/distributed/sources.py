@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from urllib.parse import urlsplit
 from mmrag.distributed.tars import TarMember, is_inside, list_tar
 from mmrag.errors import ImageError, MmragError
 from mmrag.galleries.gallery import Gallery, join_metadata, open_gallery
-from mmrag.images.decode import EXTENSIONS, read_bytes
+from mmrag.images.decode import read_bytes
+from mmrag.images.formats import HEAD, UnreadFormat, recognise
 from mmrag.types import GalleryImage, Skipped
 
 # How to run a function over a list: in this process, or over workers.
@@ -90,7 +92,7 @@ def list_images(root: Root, metadata: str | None = None, run: Map | None = None)
         # Names in the file are relative to the root; a remote one is like no folder here.
         base = Path(root.path) if root.is_local else Path("/ /nowhere")
         images, unmatched = join_metadata(gallery.images, base, Path(path or ""))
-    return Gallery(images, gallery.skipped + unmatched)
+    return replace(gallery, images=images, skipped=gallery.skipped + unmatched)
 
 
 def read_image(image: GalleryImage) -> bytes:
@@ -124,11 +126,15 @@ def _list_remote(root: Root) -> Gallery:
         found: dict[str, dict[str, Any]] = fs.find(inside, detail=True)
     if not found:
         raise MmragError(f"There is nothing at {root.path}.")
-    images, skipped = [], []
+    images, skipped, others = [], [], Counter[str]()
     prefix = inside.rstrip("/") + "/"
     for path, entry in sorted(found.items()):
         name = path.removeprefix(prefix)
-        if os.path.splitext(name)[1].lower() not in EXTENSIONS or _is_hidden(name):
+        if _is_hidden(name):
+            continue
+        kind = recognise(name, partial(_head, fs, path, entry))
+        if kind is None:
+            others[os.path.splitext(name)[1].lower()] += 1
             continue
         shown = name.encode("utf-8", "replace").decode()
         if not path.startswith(prefix) or not is_inside(name):
@@ -137,9 +143,22 @@ def _list_remote(root: Root) -> Gallery:
             skipped.append(Skipped(shown, "the file name is not valid UTF-8"))
         elif entry.get("type", "file") != "file" or entry.get("islink"):
             skipped.append(Skipped(shown, "is not a file"))
+        elif isinstance(kind, UnreadFormat):
+            skipped.append(Skipped(shown, kind.reason))
         else:
             images.append(GalleryImage(name, f"{root.path}/{name}"))
-    return Gallery(images, skipped)
+    return Gallery(images, skipped, dict(others.most_common()))
+
+
+def _head(fs: Any, path: str, entry: dict[str, Any]) -> bytes:
+    """The first bytes of a file elsewhere; what cannot be read by itself is no picture."""
+    if entry.get("type", "file") != "file" or entry.get("islink"):
+        return b""
+    try:
+        data: bytes = fs.cat_file(path, start=0, end=HEAD)
+    except (FileNotFoundError, PermissionError):
+        return b""
+    return data
 
 
 def _list_tars(root: Root, run: Map | None) -> Gallery:

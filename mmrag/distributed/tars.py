@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import IO, Any
 
 from mmrag.galleries.gallery import TEXT_KEYS
-from mmrag.images.decode import EXTENSIONS
+from mmrag.images.formats import HEAD, UnreadFormat, recognise
 from mmrag.system.text_files import decode
 from mmrag.types import GalleryImage, Skipped
 
@@ -52,8 +52,9 @@ def list_tar(
     skipped: list[Skipped] = []
     try:
         for member in _members(file):
-            suffix = os.path.splitext(member.name)[1].lower()
-            if suffix not in EXTENSIONS and suffix not in (".txt", ".json"):
+            is_text = member.name.lower().endswith((".txt", ".json"))
+            found = recognise(member.name, partial(_head, file, member, length))
+            if found is None and not is_text:
                 continue
             name = member.name.removeprefix("./")
             image_id = f"{prefix}/{name}"
@@ -62,11 +63,13 @@ def list_tar(
             reason = _problem(member, name, length)
             if reason is None and image_id in images:
                 reason = "stands twice in the archive"
-            if reason is None and suffix not in EXTENSIONS:
+            if reason is None and isinstance(found, UnreadFormat):
+                reason = found.reason
+            if reason is None and is_text:
                 reason = _read_text(file, member, _key(name), texts, records)
             if reason is not None:
                 skipped.append(Skipped(_shown(image_id), reason))
-            elif suffix in EXTENSIONS:
+            elif not is_text:
                 path = f"{root}/{image_id}"
                 images[image_id] = TarMember(
                     image_id, path, tar=tar, start=member.offset_data, size=member.size
@@ -87,6 +90,13 @@ def _members(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
             end = archive.offset
             archive.members.clear()  # type: ignore[attr-defined]
             yield member
+
+
+def _head(file: IO[bytes], member: tarfile.TarInfo, length: int) -> bytes:
+    if not member.isreg() or member.offset_data + member.size > length:
+        return b""
+    file.seek(member.offset_data)
+    return file.read(min(HEAD, member.size))
 
 
 def _problem(member: tarfile.TarInfo, name: str, length: int) -> str | None:

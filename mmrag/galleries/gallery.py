@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmrag.errors import MmragError
-from mmrag.images.decode import EXTENSIONS
+from mmrag.images.formats import HEAD, UnreadFormat, recognise
 from mmrag.system.text_files import open_text, read_text
 from mmrag.types import GalleryImage, Skipped
 
@@ -21,10 +23,32 @@ TEXT_KEYS = ("description", "text", "caption", "title")
 
 @dataclass(frozen=True)
 class Gallery:
-    """Images, and what was left out while they were listed."""
+    """Images, what was left out while they were listed, and how many files are no pictures.
+
+    `others` counts the latter by their extensions, "" for none.
+    """
 
     images: list[GalleryImage]
     skipped: list[Skipped]
+    others: Mapping[str, int] = field(default_factory=dict)
+
+    def check_not_empty(self) -> None:
+        """MmragError that says what there is instead, when there are no images."""
+        if self.images:
+            return
+        counts = Counter(self.others)
+        counts.update(os.path.splitext(one.path)[1].lower() for one in self.skipped)
+        if not counts:
+            raise MmragError("There are no images to index: the folder is empty.")
+        example = f" ({self.skipped[0].path}: {self.skipped[0].reason})" if self.skipped else ""
+        raise MmragError(f"There are no images to index, only {listed(counts)}{example}.")
+
+
+def listed(others: Mapping[str, int]) -> str:
+    """How many files there are of each extension, in words."""
+    return ", ".join(
+        f"{count:,} {extension or 'without an extension'}" for extension, count in others.items()
+    )
 
     def _repr_html_(self) -> str:
         from mmrag import notebook
@@ -39,7 +63,8 @@ def open_gallery(
 
     Args:
         folder: walked to the bottom. Hidden files and folders are ignored; links to folders or
-            out of the folder and names that are not UTF-8 are listed as skipped.
+            out of the folder, names that are not UTF-8, and pictures of formats that are not read
+            are listed as skipped; other files are counted. A picture without an extension is one.
         metadata: a JSON Lines, JSON or CSV file. A record's image is its `image_path` (or `path`,
             `image`, `file_name` ...), relative to the folder, to the metadata file or to the
             working directory; its text is its `description` (or `text`, `caption`, `title`);
@@ -56,12 +81,17 @@ def open_gallery(
         there = False
     if not there:
         raise MmragError(f"{folder} is not a folder.")
-    images, skipped = [], []
-    for path in _walk(root):
+    images, skipped, others = [], [], Counter[str]()
+    for path, is_folder in _walk(root):
+        found = None if is_folder else recognise(path.name, partial(_head, path))
         relative = path.relative_to(root).as_posix()
-        if not _is_utf8(str(path)):
+        if found is None and not is_folder:
+            others[path.suffix.lower()] += 1
+        elif not _is_utf8(str(path)):
             shown = relative.encode("utf-8", "replace").decode()
             skipped.append(Skipped(shown, "the file name is not valid UTF-8"))
+        elif isinstance(found, UnreadFormat):
+            skipped.append(Skipped(relative, found.reason))
         elif path.is_symlink() and not path.resolve().is_relative_to(root):
             skipped.append(Skipped(relative, "is a link that leads out of the folder"))
         elif path.is_file():
@@ -74,7 +104,9 @@ def open_gallery(
     if metadata is not None:
         images, unmatched = join_metadata(images, root, Path(metadata))
         skipped += unmatched
-    return Gallery(images, skipped)
+        if Path(metadata).resolve().is_relative_to(root):
+            others -= Counter([Path(metadata).suffix.lower()])
+    return Gallery(images, skipped, dict(others.most_common()))
 
 
 def read_records(path: Path) -> Iterator[tuple[int, Any]]:
@@ -133,16 +165,31 @@ def _number(value: str) -> str | int | float:
     return value
 
 
-def _walk(root: Path) -> Iterator[Path]:
+def _walk(root: Path) -> Iterator[tuple[Path, bool]]:
+    """Files, and links to folders, with whether it is one of the latter."""
+
     def fail(error: OSError) -> None:
         raise MmragError(f"The folder {error.filename} cannot be listed: {error.strerror}.")
 
     for folder, subfolders, files in os.walk(root, onerror=fail):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        yield from (Path(folder, name) for name in subfolders if Path(folder, name).is_symlink())
+        for name in subfolders:
+            if Path(folder, name).is_symlink():
+                yield Path(folder, name), True
         for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS:
-                yield Path(folder, name)
+            if not name.startswith("."):
+                yield Path(folder, name), False
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file; none of what cannot be read, or is a pipe."""
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except OSError:
+        return b""
 
 
 def join_metadata(

@@ -6,11 +6,12 @@ import re
 import shutil
 import unicodedata
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import Path
 
 from mmrag import config
 from mmrag.errors import MmragError
-from mmrag.images.decode import EXTENSIONS
+from mmrag.images.formats import HEAD, UnreadFormat, recognise
 from mmrag.types import Skipped
 
 MAX_FILES = 1000
@@ -68,15 +69,18 @@ def save_uploads(
         files: name and content; of the name only the last part counts.
 
     Returns:
-        The folder, and what was left out: too large, or no picture by its name.
+        The folder, and what was left out: too large, or not a picture that `index` reads.
     """
     folder = uploads_folder(collection)
     folder.mkdir(parents=True, exist_ok=True)
     skipped = []
     for name, content in files:
         safe = safe_name(name)
-        if PurePosixPath(safe).suffix.lower() not in EXTENSIONS:
+        found = recognise(safe, partial(bytes, content[:HEAD]))
+        if found is None:
             skipped.append(Skipped(safe, "not an image in a supported format"))
+        elif isinstance(found, UnreadFormat):
+            skipped.append(Skipped(safe, found.reason))
         elif len(content) > MAX_FILE_BYTES:
             skipped.append(Skipped(safe, f"larger than {MAX_FILE_BYTES / 1e6:.0f} MB"))
         else:

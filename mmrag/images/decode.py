@@ -12,21 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageOps,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-    features,
-)
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmrag import config
 from mmrag.errors import ImageError
+from mmrag.images.formats import DECODERS, HEAD, WEIGHTS, UnreadFormat, recognise_bytes
 from mmrag.types import ImageSource
 
 if TYPE_CHECKING:
@@ -34,24 +24,6 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 
-EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp"}
-    | ({".avif"} if features.check("avif") else set())
-)
-# Pillow only tries these decoders, whatever the file calls itself: no PostScript, PDF or SVG.
-# Importing a plugin registers its format; MPO, which many cameras write, opens as JPEG.
-_FORMATS = [
-    JpegImagePlugin.JpegImageFile.format,
-    PngImagePlugin.PngImageFile.format,
-    WebPImagePlugin.WebPImageFile.format,
-    GifImagePlugin.GifImageFile.format,
-    TiffImagePlugin.TiffImageFile.format,
-    BmpImagePlugin.BmpImageFile.format,
-]
-if features.check("avif"):
-    from PIL import AvifImagePlugin
-
-    _FORMATS.append(AvifImagePlugin.AvifImageFile.format)
 # Sizes are checked here and broken EXIF is ignored on purpose, so neither needs a warning.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", message="Corrupt EXIF data", category=UserWarning)
@@ -89,7 +61,7 @@ def load_image(
             _check_size(source, limit)
             return _rgb(_upright(source, in_place=False))
         with _open(source, limit) as image:
-            _check_size(image, limit)
+            _check_size(image, limit // WEIGHTS.get(image.format or "", 1))
             _check_scans(image)
             if min_side is not None and image.format in ("JPEG", "MPO"):
                 side = min_side * _DRAFT_MARGIN
@@ -103,7 +75,7 @@ def load_image(
     except PermissionError:
         raise ImageError("no permission to read the file") from None
     except UnidentifiedImageError:
-        raise ImageError("not an image in a supported format") from None
+        raise ImageError(_unidentified(source)) from None
     except Image.DecompressionBombError:
         raise ImageError(f"more than {limit:,} pixels") from None
     except MemoryError:
@@ -135,9 +107,18 @@ def _open(source: str | os.PathLike[str] | bytes, limit: int) -> Image.Image:
     if isinstance(source, bytes):
         if not source:
             raise ImageError("file is empty")
-        return Image.open(io.BytesIO(source), formats=_FORMATS)
+        return Image.open(io.BytesIO(source), formats=DECODERS)
     _check_file(source)
-    return Image.open(source, formats=_FORMATS)
+    return Image.open(source, formats=DECODERS)
+
+
+def _unidentified(source: ImageSource) -> str:
+    """Why no decoder takes it; it was opened a moment ago."""
+    if isinstance(source, str | os.PathLike):
+        with contextlib.suppress(OSError), Path(source).open("rb") as file:
+            source = file.read(HEAD)
+    known = recognise_bytes(source[:HEAD]) if isinstance(source, bytes) else None
+    return known.reason if isinstance(known, UnreadFormat) else "not an image in a supported format"
 
 
 def _check_file(path: str | os.PathLike[str]) -> None:

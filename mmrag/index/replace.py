@@ -49,8 +49,7 @@ def replace_collection(
     The other arguments, the result and the errors are those of `index_gallery`.
     """
     started = time.perf_counter()
-    if not gallery.images:
-        raise MmragError("There are no images to index.")
+    gallery.check_not_empty()
     if build.bulk_storage and index.store.is_local:
         raise MmragError("Milvus Lite has no bulk load; leave --bulk-storage out.")
     notes = index.notes(embed, build)

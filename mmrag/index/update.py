@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from mmrag.errors import ImageError, MmragError
+from mmrag.errors import ImageError
 from mmrag.galleries.gallery import Gallery
 from mmrag.index.kinds import BuildOptions
 from mmrag.index.milvus_collection import Collection
@@ -22,7 +22,10 @@ _WRITE_ROWS, _WRITE_SECONDS = 256, 5.0
 
 @dataclass
 class IndexReport:
-    """What `index_gallery` did: counts, and everything that was left out, with its reason."""
+    """What `index_gallery` did: counts, and everything that was left out, with its reason.
+
+    `others` counts files that are no pictures, by their extensions.
+    """
 
     added: int = 0
     updated: int = 0
@@ -30,6 +33,7 @@ class IndexReport:
     removed: int = 0
     embedded: int = 0
     skipped: list[Skipped] = field(default_factory=list)
+    others: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -68,12 +72,11 @@ def index_gallery(
         IndexStoreError: Milvus fails; what was written is kept.
     """
     started = time.perf_counter()
-    if not gallery.images:
-        raise MmragError("There are no images to index.")
+    gallery.check_not_empty()
     index.create(embed, build)
     encoder = index.encoder
     assert encoder is not None
-    report = IndexReport(skipped=list(gallery.skipped))
+    report = IndexReport(skipped=list(gallery.skipped), others=dict(gallery.others))
     stored = index.stored_hashes()
     step = progress or (lambda _: None)
     seen: set[str] = set()

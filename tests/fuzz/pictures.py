@@ -8,11 +8,14 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
+import pillow_heif
 from PIL import Image, ImageCms, features
 
+pillow_heif.register_heif_opener()
 AVIF = ["AVIF"] if features.check("avif") else []
-FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", *AVIF]
-EXTENSIONS = [".jpg", ".png", ".webp", ".gif", ".tif", ".bmp", ".jpeg", ".mpo", ".avif", ""]
+JPEG_2000 = ["JPEG2000"] if features.check("jpg_2000") else []
+FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "HEIF", *AVIF, *JPEG_2000]
+EXTENSIONS = [".jpg", ".png", ".webp", ".gif", ".tif", ".bmp", ".heic", ".jp2", ".mpo", ".avif", ""]
 
 
 def encoded(image: Image.Image, format: str, **options: object) -> bytes:
@@ -42,6 +45,10 @@ def whole_pictures() -> Iterator[tuple[str, bytes]]:
             profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
             picture = ImageCms.profileToProfile(picture, *profiles, outputMode="LAB")
         yield f"TIFF {mode}", encoded(picture.convert(mode), "TIFF")
+    for mode in ("L", "LA", "RGBA"):
+        yield f"HEIF {mode}", encoded(noise("RGBA").convert(mode), "HEIF")
+    if JPEG_2000:
+        yield "JPEG 2000 stream", encoded(noise(), "JPEG2000", no_jp2=True)
     yield "JPEG CMYK", encoded(noise("CMYK"), "JPEG")
     yield "JPEG progressive", encoded(noise(), "JPEG", progressive=True)
     for kind in (np.uint16, np.int32, np.float32):

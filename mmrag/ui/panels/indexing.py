@@ -8,6 +8,7 @@ import streamlit as st
 
 from mmrag.encoders import default_encoder_name
 from mmrag.errors import MmragError
+from mmrag.galleries.gallery import listed
 from mmrag.galleries.uploads import (
     MAX_FILE_BYTES,
     MAX_FILES,
@@ -18,7 +19,7 @@ from mmrag.galleries.uploads import (
     save_uploads,
     uploads_folder,
 )
-from mmrag.images.decode import EXTENSIONS
+from mmrag.images.formats import READ
 from mmrag.index.browse import indexed_folder
 from mmrag.index.collections import EMBED_CHOICES, CollectionInfo
 from mmrag.system.jobs import Job
@@ -106,12 +107,12 @@ def _form(found: dict[str, CollectionInfo]) -> None:
         if source == "upload":
             files = st.file_uploader(
                 "Pictures",
-                type=sorted(extension[1:] for extension in EXTENSIONS),
                 accept_multiple_files=True,
                 max_upload_size=MAX_FILE_BYTES // 1_000_000,
                 key="pictures",
-                help=f"Up to {MAX_FILES:,} files and {MAX_TOTAL_BYTES // 1_000_000} MB at a time. "
-                "They are kept on this machine until the collection is deleted.",
+                help=f"{', '.join(one.name for one in READ)}. Up to {MAX_FILES:,} files and "
+                f"{MAX_TOTAL_BYTES // 1_000_000} MB at a time. They are kept on this machine until "
+                "the collection is deleted.",
             )
         else:
             folder = st.text_input("Folder", placeholder="/home/me/photos", max_chars=4096)
@@ -249,6 +250,8 @@ def _report(outcome: Outcome, number: int) -> None:
         f"{report.added:,} added, {report.updated:,} updated, {report.unchanged:,} unchanged, "
         f"{report.removed:,} removed, {len(report.skipped):,} skipped in {report.seconds:.1f} s"
     )
+    if report.others:
+        st.text(f"Not pictures: {listed(report.others)}")
     if outcome.note:
         st.text(outcome.note)
     name = outcome.plan.collection

@@ -13,6 +13,7 @@ import streamlit as st
 from mmrag.errors import MmragError
 from mmrag.eval_sets.known_sets import known_eval_sets
 from mmrag.images.decode import read_bytes
+from mmrag.images.formats import EXTENSIONS
 from mmrag.images.thumbnails import data_url
 from mmrag.types import ImageSource, Query
 from mmrag.ui import resources, url
@@ -125,7 +126,7 @@ def _own_picture() -> ChosenQuery | None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         uploaded = st.file_uploader(
             "Upload a picture",
-            type=["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif"],
+            type=sorted(extension[1:] for extension in EXTENSIONS),
             max_upload_size=20,
             key="upload",
         )
