@@ -152,6 +152,7 @@ def index(
                 "removed": report.removed,
                 "skipped": report.skipped,
                 "other_files": report.others,
+                "notes": report.notes,
                 "seconds": report.seconds,
                 "images_per_second": report.images_per_second,
             }
@@ -167,6 +168,8 @@ def index(
         click.echo(f"  skipped {printable(skipped.path)}: {printable(skipped.reason)}")
     if len(report.skipped) > _SHOWN:
         click.echo(f"  and {len(report.skipped) - _SHOWN} more; --json lists all.")
+    for note in report.notes:
+        click.echo(f"  {printable(note)}")
     if report.others:
         from mmrag.galleries.gallery import listed
 
@@ -200,6 +203,7 @@ def _over_ray(
         embedded=report.embedded,
         skipped=report.skipped + loaded.skipped,
         others=report.others,
+        notes=report.notes,
         seconds=report.seconds + loaded.seconds,
     )
 

@@ -28,6 +28,7 @@ from mmrag.errors import ImageError, MmragError
 from mmrag.galleries.gallery import Gallery
 from mmrag.index.rows import Candidate, Outcome, check_storable, row_hash
 from mmrag.index.update import IndexReport
+from mmrag.system.names import as_on_disk
 from mmrag.types import GalleryImage, Skipped
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def embed_to_shards(
         held.update(
             (c.image.image_id, c.row_hash) for c in _candidates(table, task.root, task.embed)
         )
-    report = IndexReport(skipped=list(gallery.skipped), others=dict(gallery.others))
+    report = IndexReport.of(gallery)
     step = progress or (lambda _: None)
     wanted: dict[str, Candidate] = {}
     outcomes = embedder.stream(gallery.images, held)
@@ -118,6 +119,7 @@ class ShardSource:
         if not manifest.complete:
             raise MmragError(f"The run that wrote {url} has not finished; start it again.")
         self.manifest = manifest
+        self._meant: dict[str, str] = {}
 
     def gallery(self) -> Gallery:
         """The images of all shards; rows whose id would leave the root are listed as skipped.
@@ -141,6 +143,9 @@ class ShardSource:
             raise MmragError(
                 f"{self.folder.url} holds {len(seen)} rows instead of {self.manifest.rows}."
             )
+        if self.root.is_local:
+            self._meant = as_on_disk(self.root.path, [image.path for image in images])
+            images = [self._placed(image) for image in images]
         leaving = self._leaving(images)
         skipped += [Skipped(i.image_id, leaving[i.path]) for i in images if i.path in leaving]
         return Gallery([image for image in images if image.path not in leaving], skipped)
@@ -156,7 +161,7 @@ class ShardSource:
             for i, row in enumerate(text_rows(table)):
                 if row["image_id"] not in wanted:
                     continue
-                candidate = _candidate(row, self.root, self.manifest.embed)
+                candidate = _candidate(row, self.root, self.manifest.embed, self._placed)
                 try:
                     check_storable(candidate.image, self.manifest.embed)
                     if not good[i]:
@@ -166,6 +171,10 @@ class ShardSource:
                     continue
                 known = held.get(candidate.image.image_id, "")[:32] == candidate.row_hash[:32]
                 yield candidate, None if known else vectors[i]
+
+    def _placed(self, image: GalleryImage) -> GalleryImage:
+        """With the path as the disk has it."""
+        return replace(image, path=self._meant.get(image.path, image.path))
 
     def _tables(self, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
         for name in self.manifest.shards:
@@ -221,8 +230,13 @@ def _candidates(table: pa.Table, root: Root, embed: str) -> Iterator[Candidate]:
     return (_candidate(row, root, embed) for row in text_rows(table))
 
 
-def _candidate(row: Mapping[str, Any], root: Root, embed: str) -> Candidate:
-    image, content = _image(row, root), str(row["content_hash"])
+def _candidate(
+    row: Mapping[str, Any],
+    root: Root,
+    embed: str,
+    placed: Callable[[GalleryImage], GalleryImage] = lambda image: image,
+) -> Candidate:
+    image, content = placed(_image(row, root)), str(row["content_hash"])
     return Candidate(
         image, content, row_hash(embed, content, image.path, image.text, str(row["metadata"]))
     )

@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,7 @@ def list_images(root: Root, metadata: str | None = None, run: Map | None = None)
     with _as_file(metadata) as path:
         # Names in the file are relative to the root; a remote one is like no folder here.
         base = Path(root.path) if root.is_local else Path("/ /nowhere")
-        images, unmatched = join_metadata(gallery.images, base, Path(path or ""))
-    return replace(gallery, images=images, skipped=gallery.skipped + unmatched)
+        return join_metadata(gallery, base, Path(path or ""))
 
 
 def read_image(image: GalleryImage) -> bytes:

@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from mmrag.galleries.gallery import TEXT_KEYS
 from mmrag.images.formats import HEAD, UnreadFormat, recognise
+from mmrag.system.names import Names
 from mmrag.system.text_files import decode
 from mmrag.types import GalleryImage, Skipped
 
 _MAX_TEXT_FILE = 1 << 20
+Held = TypeVar("Held")
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def list_tar(
     except (tarfile.TarError, OSError, ValueError, EOFError, IndexError, RecursionError) as error:
         shown = " ".join(str(error).split())[:100]
         skipped.append(Skipped(prefix, f"damaged or no uncompressed tar archive: {shown}"))
+    keys = {_key(image_id.removeprefix(prefix + "/")) for image_id in images}
+    texts, records = _by_key(texts, keys), _by_key(records, keys)
     return [_described(i, texts, records, prefix) for i in images.values()], skipped
 
 
@@ -151,6 +155,13 @@ def _read_text(
         return "is not a record with named fields"
     records[key] = record
     return None
+
+
+def _by_key(held: dict[str, Held], keys: set[str]) -> dict[str, Held]:
+    """What is held by the keys of images, also under names that are only written otherwise."""
+    free = Names(key for key in held if key not in keys)
+    found = {key: key if key in held else free.find(key) for key in keys}
+    return {key: held[there] for key, there in found.items() if there is not None}
 
 
 def _described(

@@ -25,6 +25,7 @@ from mmrag.eval_sets.records import (
 from mmrag.galleries.gallery import Gallery
 from mmrag.system.durable import replacing
 from mmrag.system.files import LEAVES_ROOT, absent_files
+from mmrag.system.names import Names, as_on_disk
 from mmrag.types import GalleryImage, Query, Skipped
 
 if TYPE_CHECKING:
@@ -92,23 +93,27 @@ class EvalSet:
     def load(cls, folder: str | os.PathLike[str]) -> EvalSet:
         """Read an eval set.
 
-        Pictures need not be there: `gallery` says which are. 123,403 images are read in about a
-        second (one CPU core).
+        Pictures need not be there: `gallery` says which are. Those whose names the disk or the
+        judgments write in another Unicode form, or with other separators, are found all the same.
+        123,403 images are read in about a second (one CPU core).
 
         Raises:
-            EvalSetError: a file is absent or a line is wrong; names file and line.
+            EvalSetError: a file is absent or a line is wrong (names file and line), or a name fits
+                several files or images.
         """
         folder = Path(folder)
         head = read_head(folder)
         root = image_root(folder, head)
         images = _read_images(folder / "corpus.jsonl", str(root))
+        queries = _read_queries(folder / "queries.jsonl", str(root))
+        qrels = read_qrels(folder / "qrels" / "test.tsv")
         return cls(
             name=str(head.get("name", folder.name)),
             folder=folder,
             image_root=root,
             images=images,
-            queries=_read_queries(folder / "queries.jsonl", str(root)),
-            qrels=read_qrels(folder / "qrels" / "test.tsv"),
+            queries=queries,
+            qrels=_by_known_ids(qrels, images, queries),
             version=str(head.get("version", "1")),
             description=str(head.get("description", "")),
             licence=str(head.get("licence", "")),
@@ -118,6 +123,26 @@ class EvalSet:
             notes=tuple(head.get("notes", ())),
             gallery_kind=str(head.get("gallery", "")),
             protocol=_protocol(head, folder),
+        ).as_on_disk()
+
+    def as_on_disk(self) -> EvalSet:
+        """The same with paths of pictures as the disk writes them; what is not there stays.
+
+        Raises:
+            AmbiguousName: a path fits several files.
+        """
+        paths = [image.path for image in self.images]
+        paths += [query.image for query in self.queries if query.image]
+        there = as_on_disk(str(self.image_root), paths)
+        if not there:
+            return self
+        return replace(
+            self,
+            images=[replace(one, path=there.get(one.path, one.path)) for one in self.images],
+            queries=[
+                replace(one, image=there.get(one.image, one.image)) if one.image else one
+                for one in self.queries
+            ],
         )
 
     def save(self) -> None:
@@ -257,6 +282,18 @@ def _read_queries(path: Path, root: str) -> list[EvalQuery]:
         if query.image and absent.get(query.image) == LEAVES_ROOT:
             raise record.error(f"the image {LEAVES_ROOT}")
     return queries
+
+
+def _by_known_ids(qrels: Qrels, images: list[GalleryImage], queries: list[EvalQuery]) -> Qrels:
+    """Judgments under the ids that the set has, where they are only written otherwise."""
+    known, asked = Names(i.image_id for i in images), Names(q.query_id for q in queries)
+    meant: Qrels = {}
+    for query_id, grades in qrels.items():
+        judged = meant.setdefault(asked.find(query_id) or query_id, {})
+        # What is written exactly goes first.
+        for image_id in sorted(grades, key=known.__contains__, reverse=True):
+            judged.setdefault(known.find(image_id) or image_id, grades[image_id])
+    return meant
 
 
 def _unique(records: Iterable[Record]) -> Iterator[Record]:

@@ -21,6 +21,7 @@ from mmrag.eval_sets.records import (
     read_lines,
 )
 from mmrag.system.files import absent_files
+from mmrag.system.names import AmbiguousName, Names, as_on_disk
 
 HEAD_KEYS = (
     "name",
@@ -194,12 +195,15 @@ class _Validator:
 
     def judgments(self, corpus: _Seen, queries: _Seen) -> None:
         file = "qrels/test.tsv"
+        asked, known = Names(queries.lines), Names(corpus.lines)
         seen: dict[str, dict[str, tuple[int, int]]] = {}
         for number, line in self.lines(file):
             judgment = self.check(file, partial(parse_judgment, self.folder / file, number, line))
             if judgment is None:
                 continue
             query_id, image_id, grade = judgment
+            query_id = self.meant(asked, query_id, file, number)
+            image_id = self.meant(known, image_id, file, number)
             if query_id not in queries.lines:
                 self.add(file, number, "error", f"the query {query_id!r} is unknown")
             if image_id not in corpus.lines:
@@ -236,6 +240,14 @@ class _Validator:
                 continue
             self.add("queries.jsonl", line_number, "warning", message)
 
+    def meant(self, names: Names, name: str, file: str, number: int) -> str:
+        """The id that a judgment means, or what it says."""
+        try:
+            return names.find(name) or name
+        except AmbiguousName as error:
+            self.add(file, number, "error", str(error))
+            return name
+
     def pictures(
         self,
         root: Path,
@@ -258,6 +270,12 @@ class _Validator:
             message = f"the image root {root} is not there, so no picture is"
             self.add("eval_set.json", None, "error", message)
             return
+        try:
+            there = as_on_disk(str(root), (path for path, _, _ in places))
+        except AmbiguousName as error:
+            self.add("corpus.jsonl", None, "error", str(error))
+            there = {}
+        places = [(there.get(path, path), file, line) for path, file, line in places]
         bad = absent_files(str(root), (path for path, _, _ in places))
         if decode:
             rest = [

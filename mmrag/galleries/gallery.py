@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 from mmrag.errors import MmragError
 from mmrag.images.formats import HEAD, UnreadFormat, recognise
+from mmrag.system.names import AmbiguousName, Names, is_absolute, plain
 from mmrag.system.text_files import open_text, read_text
 from mmrag.types import GalleryImage, Skipped
 
@@ -25,23 +26,32 @@ TEXT_KEYS = ("description", "text", "caption", "title")
 class Gallery:
     """Images, what was left out while they were listed, and how many files are no pictures.
 
-    `others` counts the latter by their extensions, "" for none.
+    `others` counts the latter by their extensions, "" for none. `notes` are sentences about how
+    names and tables were understood.
     """
 
     images: list[GalleryImage]
     skipped: list[Skipped]
     others: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def check_not_empty(self) -> None:
         """MmragError that says what there is instead, when there are no images."""
-        if self.images:
-            return
+        if not self.images:
+            raise MmragError(f"There are no images to index{self._what_else()}.")
+
+    def _what_else(self) -> str:
         counts = Counter(self.others)
         counts.update(os.path.splitext(one.path)[1].lower() for one in self.skipped)
         if not counts:
-            raise MmragError("There are no images to index: the folder is empty.")
+            return ": the folder is empty"
         example = f" ({self.skipped[0].path}: {self.skipped[0].reason})" if self.skipped else ""
-        raise MmragError(f"There are no images to index, only {listed(counts)}{example}.")
+        return f", only {listed(counts)}{example}"
+
+    def _repr_html_(self) -> str:
+        from mmrag import notebook
+
+        return notebook.gallery_html(self)
 
 
 def listed(others: Mapping[str, int]) -> str:
@@ -49,11 +59,6 @@ def listed(others: Mapping[str, int]) -> str:
     return ", ".join(
         f"{count:,} {extension or 'without an extension'}" for extension, count in others.items()
     )
-
-    def _repr_html_(self) -> str:
-        from mmrag import notebook
-
-        return notebook.gallery_html(self)
 
 
 def open_gallery(
@@ -72,7 +77,8 @@ def open_gallery(
 
     Raises:
         MmragError: no such folder or file, a folder that cannot be listed (its images would
-            count as vanished), or a metadata file that cannot be read.
+            count as vanished), or a metadata file that cannot be read or names several images at
+            once.
     """
     try:
         root = Path(folder).resolve()
@@ -101,12 +107,12 @@ def open_gallery(
         else:
             skipped.append(Skipped(relative, "is not a file"))
     images.sort(key=lambda image: image.image_id)
-    if metadata is not None:
-        images, unmatched = join_metadata(images, root, Path(metadata))
-        skipped += unmatched
-        if Path(metadata).resolve().is_relative_to(root):
-            others -= Counter([Path(metadata).suffix.lower()])
-    return Gallery(images, skipped, dict(others.most_common()))
+    if metadata is None:
+        return Gallery(images, skipped, dict(others.most_common()))
+    if Path(metadata).resolve().is_relative_to(root):
+        others -= Counter([Path(metadata).suffix.lower()])
+    gallery = Gallery(images, skipped, dict(others.most_common()))
+    return join_metadata(gallery, root, Path(metadata))
 
 
 def read_records(path: Path) -> Iterator[tuple[int, Any]]:
@@ -192,46 +198,86 @@ def _head(path: Path) -> bytes:
         return b""
 
 
-def join_metadata(
-    images: list[GalleryImage], root: Path, metadata: Path
-) -> tuple[list[GalleryImage], list[Skipped]]:
-    """The images with text and fields from a metadata file, and records that fit none."""
-    by_id = {image.image_id: image for image in images}
-    described: set[str] = set()
-    skipped = []
+def join_metadata(gallery: Gallery, root: Path, metadata: Path) -> Gallery:
+    """The gallery with text and fields from a metadata file; records that fit none are skipped.
+
+    An image is meant by its exact name first, then by one that differs in Unicode's form or
+    separators only, and by the end of a path of another machine where only one image fits.
+
+    Raises:
+        MmragError: a name fits several images; names the line.
+    """
+    names = Names(image.image_id for image in gallery.images)
+    bases = (root, metadata.absolute().parent, Path.cwd())
+    problems: list[tuple[int, str]] = []
+    # By line: how well it fits (0 is best), which image, the record, and its key of the path.
+    fits: list[tuple[int, int, str, dict[str, Any], str]] = []
     for number, record in read_records(metadata):
-        where = f"{metadata.name}:{number}"
         if not isinstance(record, dict):
-            skipped.append(Skipped(where, "is not a record with named fields"))
+            problems.append((number, "is not a record with named fields"))
             continue
         path_key = next((key for key in PATH_KEYS if isinstance(record.get(key), str)), None)
         if path_key is None:
-            skipped.append(
-                Skipped(where, f"names no image; expected one of {', '.join(PATH_KEYS)}")
-            )
+            problems.append((number, f"names no image; expected one of {', '.join(PATH_KEYS)}"))
             continue
-        image_id = _find(record[path_key], root, metadata, by_id)
-        if image_id is None:
-            skipped.append(Skipped(where, f"no such image in the folder: {record[path_key]}"))
-        elif image_id in described:
-            skipped.append(Skipped(where, f"describes {image_id} a second time"))
+        try:
+            found = _find(record[path_key], root, bases, names)
+        except AmbiguousName as error:
+            raise MmragError(f"{metadata}, line {number}: {error}.") from error
+        if found is None:
+            problems.append((number, f"no such image in the folder: {record[path_key]}"))
+        else:
+            fits.append((found[0], number, found[1], record, path_key))
+    by_id = {image.image_id: image for image in gallery.images}
+    described: set[str] = set()
+    ends = Counter(image_id for how, _, image_id, _, _ in fits if how == _BY_END)
+    for how, number, image_id, record, path_key in sorted(fits, key=lambda fit: fit[:2]):
+        if image_id in described:
+            problems.append((number, f"describes {image_id} a second time"))
+        elif how == _BY_END and ends[image_id] > 1:
+            problems.append((number, f"no such image in the folder: {record[path_key]}"))
         else:
             described.add(image_id)
             text_key = next((key for key in TEXT_KEYS if isinstance(record.get(key), str)), None)
             text = record[text_key] if text_key else ""
             rest = {k: v for k, v in record.items() if k not in (path_key, text_key)}
             by_id[image_id] = replace(by_id[image_id], text=text, metadata=rest)
-    return list(by_id.values()), skipped
+    joined = sum(count for image_id, count in ends.items() if count == 1)
+    unmatched = [Skipped(f"{metadata.name}:{number}", what) for number, what in sorted(problems)]
+    return replace(
+        gallery,
+        images=list(by_id.values()),
+        skipped=gallery.skipped + unmatched,
+        notes=(*gallery.notes, *_by_end_note(joined)),
+    )
 
 
-def _find(name: str, root: Path, metadata: Path, by_id: dict[str, GalleryImage]) -> str | None:
-    if name in by_id:
-        return name
-    for base in (root, metadata.absolute().parent, Path.cwd()):
-        path = Path(os.path.normpath(base / name))
-        if path.is_relative_to(root) and path.relative_to(root).as_posix() in by_id:
-            return path.relative_to(root).as_posix()
+_EXACT, _OTHERWISE_WRITTEN, _BY_END = range(3)
+
+
+def _find(name: str, root: Path, bases: Sequence[Path], names: Names) -> tuple[int, str] | None:
+    """How an image is meant, and which."""
+    candidates = [name]
+    for base in bases:
+        path = Path(os.path.normpath(base / plain(name)))
+        if path.is_relative_to(root):
+            candidates.append(path.relative_to(root).as_posix())
+    for candidate in candidates:
+        if candidate in names:
+            return _EXACT, candidate
+    for candidate in candidates:
+        if (found := names.find(candidate)) is not None:
+            return _OTHERWISE_WRITTEN, found
+    if is_absolute(name) and (found := names.find_by_end(name)) is not None:
+        return _BY_END, found
     return None
+
+
+def _by_end_note(count: int) -> tuple[str, ...]:
+    if not count:
+        return ()
+    what = "1 record names a path" if count == 1 else f"{count:,} records name paths"
+    return (f"{what} of another machine; joined by the end of the path.",)
 
 
 def _is_utf8(text: str) -> bool:

@@ -24,7 +24,8 @@ _WRITE_ROWS, _WRITE_SECONDS = 256, 5.0
 class IndexReport:
     """What `index_gallery` did: counts, and everything that was left out, with its reason.
 
-    `others` counts files that are no pictures, by their extensions.
+    `others` counts files that are no pictures, by their extensions; `notes` are sentences about how
+    names and tables were understood.
     """
 
     added: int = 0
@@ -34,7 +35,17 @@ class IndexReport:
     embedded: int = 0
     skipped: list[Skipped] = field(default_factory=list)
     others: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+
+    @classmethod
+    def of(cls, gallery: Gallery) -> IndexReport:
+        """With what is known before anything is embedded."""
+        return cls(
+            skipped=list(gallery.skipped),
+            others=dict(gallery.others),
+            notes=list(gallery.notes),
+        )
 
     @property
     def images_per_second(self) -> float:
@@ -76,7 +87,7 @@ def index_gallery(
     index.create(embed, build)
     encoder = index.encoder
     assert encoder is not None
-    report = IndexReport(skipped=list(gallery.skipped), others=dict(gallery.others))
+    report = IndexReport.of(gallery)
     stored = index.stored_hashes()
     step = progress or (lambda _: None)
     seen: set[str] = set()

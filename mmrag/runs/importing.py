@@ -18,6 +18,7 @@ from mmrag.runs.provenance import environment, eval_set_ref
 from mmrag.runs.run import RETRIEVAL, Ranked, Run
 from mmrag.runs.store import RunStore, new_run_id, now
 from mmrag.runs.trec import decoded, read_trec
+from mmrag.system.names import Names
 from mmrag.system.text_files import open_text
 
 _SHOWN = 1000
@@ -88,8 +89,8 @@ def read_run(
     else:
         scored, tag = read_trec(path, repeated)
         rankings = {query_id: trec_order(scores) for query_id, scores in scored.items()}
-    queries = {query.query_id: query for query in eval_set.queries}
-    images = {image.image_id: image for image in eval_set.images}
+    queries = Names(query.query_id for query in eval_set.queries)
+    images = Names(image.image_id for image in eval_set.images)
     ranked: dict[str, Ranked] = {}
     skipped: list[dict[str, str]] = []
     for written, order in rankings.items():
@@ -104,7 +105,7 @@ def read_run(
         raise MmragError(f"{path} holds no query of the eval set {eval_set.name!r}.")
     k = max(len(one.image_ids) for one in ranked.values())
     # A ranking of the whole gallery is as deep as any; a cut-off one has no metrics beyond it.
-    whole = k >= len(images) - 1
+    whole = k >= len(eval_set.images) - 1
     names = [canonical(m) for m in metrics or default_metrics(eval_set, max(k, 50 * whole, 1))]
     scores = score_rankings({i: one.image_ids for i, one in ranked.items()}, eval_set, names)
     return Run(
@@ -159,7 +160,7 @@ def _notes(
     return notes
 
 
-def _known(written: str, images: Mapping[str, object], path: Path, query_id: str) -> str:
+def _known(written: str, images: Names, path: Path, query_id: str) -> str:
     image_id = decoded(written, images)
     if image_id is None:
         raise MmragError(

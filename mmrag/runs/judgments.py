@@ -22,6 +22,7 @@ from mmrag.runs.run import RERANKED, RETRIEVAL, Run
 from mmrag.runs.store import RunStore, new_run_id, now
 from mmrag.runs.trec import decoded
 from mmrag.system.durable import write_file
+from mmrag.system.names import Names
 
 # Lies in the folder of a set that was made here; no other set is ever removed.
 _MARK = "judgments_of.json"
@@ -174,8 +175,8 @@ def _read(path: Path) -> Qrels:
 
 def _known(written: Qrels, eval_set: EvalSet, path: Path) -> tuple[Qrels, int]:
     """The judgments of the set's queries, and how many other queries the file has."""
-    queries = {query.query_id: query for query in eval_set.queries}
-    images = {image.image_id: image for image in eval_set.images}
+    queries = Names(query.query_id for query in eval_set.queries)
+    images = Names(image.image_id for image in eval_set.images)
     qrels: Qrels = {}
     for topic, grades in written.items():
         query_id = decoded(topic, queries)

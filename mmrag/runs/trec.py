@@ -13,6 +13,7 @@ import numpy as np
 from mmrag.errors import MmragError
 from mmrag.metrics.metrics import trec_order
 from mmrag.runs.run import Ranked
+from mmrag.system.names import Names
 from mmrag.system.text_files import open_text
 
 _BLANK = re.compile(r"[\s%]")
@@ -76,12 +77,16 @@ def read_trec(
     return found, tag
 
 
-def decoded(name: str, known: Mapping[str, object]) -> str | None:
-    """The id that a name in a file stands for: itself, or what was percent-encoded."""
+def decoded(name: str, known: Names) -> str | None:
+    """The id that a name in a file stands for: itself, or what was percent-encoded.
+
+    Raises:
+        AmbiguousName: it is neither, and several ids are written nearly so.
+    """
     for candidate in (name, unquote(name)):
         if candidate in known:
             return candidate
-    return None
+    return known.find(name) or known.find(unquote(name))
 
 
 def _number(text: str) -> float | None:

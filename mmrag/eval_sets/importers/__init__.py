@@ -49,7 +49,7 @@ def import_eval_set(
     wanted = asked.gallery.replace("queries", "split") if asked else ""
     if wanted and "gallery" in import_options(format):
         options = {"gallery": wanted, **options}
-    eval_set = importer(source, folder, **options)
+    eval_set = importer(source, folder, **options).as_on_disk()
     if asked is not None:
         eval_set = apply_protocol(eval_set, asked)
     _check_destination(folder, eval_set.name)

@@ -13,6 +13,7 @@ from mmrag.eval_sets.eval_set import EvalQuery, EvalSet, parse_query, read_qrels
 from mmrag.eval_sets.importers.notes import left_out_note
 from mmrag.eval_sets.importers.places import data_folder, image_folder
 from mmrag.eval_sets.records import Record, inside, read_records
+from mmrag.system.names import Names
 from mmrag.types import GalleryImage
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -39,7 +40,7 @@ def import_set(
     documents = list(read_records(root / "corpus.jsonl"))
     named = any("image" in record.values for record in documents)
     pictures = image_folder(images, *([root] if named else [root / "images", root]))
-    there = {path.name for path in pictures.iterdir()}
+    there = Names(path.name for path in pictures.iterdir())
     gallery: dict[str, GalleryImage] = {}
     for record in documents:
         image = _document(record, str(pictures), there)
@@ -77,10 +78,10 @@ def import_set(
     )
 
 
-def _document(record: Record, pictures: str, there: set[str]) -> GalleryImage:
+def _document(record: Record, pictures: str, there: Names) -> GalleryImage:
     name, path = record.id(), record.image(pictures)
     if path is None:
-        files = [name + suffix for suffix in SUFFIXES if name + suffix in there]
+        files = [file for suffix in SUFFIXES if (file := there.find(name + suffix)) is not None]
         path = inside(pictures, files[0] if files else name + SUFFIXES[0])
     if path is None:
         raise record.error(f"the picture called like {name!r} leaves the folder of pictures")

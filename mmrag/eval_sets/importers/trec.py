@@ -10,6 +10,7 @@ from mmrag.eval_sets.eval_set import EvalQuery, EvalSet, Qrels
 from mmrag.eval_sets.importers.places import data_folder, image_folder
 from mmrag.eval_sets.records import RecordError, inside, parse_grade, read_lines, read_tsv
 from mmrag.galleries.gallery import open_gallery
+from mmrag.system.names import Names
 from mmrag.types import GalleryImage
 
 
@@ -94,10 +95,10 @@ def _listed(path: Path, pictures: str) -> list[GalleryImage]:
 
 def _found(pictures: Path, judged: Iterable[str]) -> list[GalleryImage]:
     found = open_gallery(pictures).images
-    paths = {image.image_id for image in found}
+    paths = Names(image.image_id for image in found)
     if not found:
         raise EvalSetError(f"{pictures} holds no pictures; name their folder with --images.")
-    if any(image_id in paths for image_id in judged):
+    if any(paths.find(image_id) is not None for image_id in judged):
         return found
     named = {Path(image.image_id).stem: image for image in found}
     if len(named) < len(found):

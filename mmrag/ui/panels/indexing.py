@@ -250,6 +250,8 @@ def _report(outcome: Outcome, number: int) -> None:
         f"{report.added:,} added, {report.updated:,} updated, {report.unchanged:,} unchanged, "
         f"{report.removed:,} removed, {len(report.skipped):,} skipped in {report.seconds:.1f} s"
     )
+    for note in report.notes:
+        st.text(note)
     if report.others:
         st.text(f"Not pictures: {listed(report.others)}")
     if outcome.note:
