@@ -27,11 +27,22 @@ if TYPE_CHECKING:
     from mmrag.index.update import IndexReport
 
 _SHOWN = 20
+_READING = ("metadata_encoding", "metadata_delimiter")
 
 
 @click.command()
 @click.argument("folder")
 @click.option("--metadata", metavar="FILE", help="JSON Lines, JSON or CSV, joined by path.")
+@click.option(
+    "--metadata-encoding",
+    metavar="NAME",
+    help="Of that file, such as windows-1252; else found out.",
+)
+@click.option(
+    "--metadata-delimiter",
+    metavar="CHARACTER",
+    help="What stands between a table's cells, such as ';' or tab. Default: found out.",
+)
 @click.option(
     "--embed",
     type=click.Choice(["image", "text", "both"]),
@@ -63,6 +74,8 @@ _SHOWN = 20
 def index(
     folder: str,
     metadata: str | None,
+    metadata_encoding: str | None,
+    metadata_delimiter: str | None,
     embed: str,
     uri: str | None,
     collection: str,
@@ -97,7 +110,11 @@ def index(
     if not store and not parquet:
         raise click.UsageError("--no-store needs --parquet, or nothing would be kept.")
     if from_parquet:
-        _refuse_beside_shards("metadata", "embed", "batch_size", "engine", *encoder)
+        _refuse_beside_shards("metadata", *_READING, "embed", "batch_size", "engine", *encoder)
+
+    from mmrag.galleries.metadata import Reading
+
+    reading = Reading(metadata_encoding, metadata_delimiter)
 
     def add(source: Source) -> IndexReport:
         from mmrag.index.image_index import ImageIndex
@@ -127,6 +144,7 @@ def index(
             parquet,
             add if store else None,
             metadata=metadata,
+            reading=reading,
             embed=embed,
             batch_size=batch_size,
             address=address,
@@ -136,7 +154,7 @@ def index(
         from mmrag.galleries.gallery import open_gallery
         from mmrag.index.rows import Source
 
-        source = Source(open_gallery(folder, metadata), open_encoder(**encoder), embed)
+        source = Source(open_gallery(folder, metadata, reading), open_encoder(**encoder), embed)
         report = add(source)
     name = source.encoder.info.name
     warn_drawings_only(name, (image.path for image in source.gallery.images))

@@ -19,6 +19,7 @@ from mmrag.distributed.ray_embedder import (
 from mmrag.distributed.sources import list_images, open_root
 from mmrag.distributed.worker import EncoderSpec
 from mmrag.encoders.encoder import Encoder, EncoderInfo
+from mmrag.galleries.metadata import Reading
 from mmrag.index.rows import Source
 
 
@@ -28,6 +29,7 @@ def ray_source(
     spec: EncoderSpec,
     *,
     metadata: str | None = None,
+    reading: Reading | None = None,
     embed: str = "image",
     batch_size: int | None = None,
     address: str | None = None,
@@ -42,6 +44,7 @@ def ray_source(
         folder: as `open_root` takes it.
         spec: the encoder.
         metadata: a file joined by path, as for `open_gallery`; also a URL.
+        reading: how that file is written.
         embed: "image", "text" or "both".
         batch_size: images per forward pass; default: what suits the workers' device.
         address: of a Ray cluster, as for `connected`.
@@ -52,7 +55,7 @@ def ray_source(
     """
     root = open_root(folder)
     with connected(address, workers, spec.device) as cluster:
-        gallery = list_images(root, metadata, map_tasks())
+        gallery = list_images(root, metadata, map_tasks(), reading)
         info, suits = describe_encoder(cluster, spec)
         task = EmbedTask(
             spec.absolute(), info.fingerprint, root, embed, batch_size or suits, cluster.cpus

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from mmrag.distributed.tars import TarMember, is_inside, list_tar
 from mmrag.errors import ImageError, MmragError
 from mmrag.galleries.gallery import Gallery, join_metadata, open_gallery
+from mmrag.galleries.metadata import Reading
 from mmrag.images.decode import read_bytes
 from mmrag.images.formats import HEAD, UnreadFormat, recognise
 from mmrag.types import GalleryImage, Skipped
@@ -70,20 +71,26 @@ def open_root(folder: str) -> Root:
     return Root(fs.unstrip_protocol(inside).rstrip("/"), pattern)
 
 
-def list_images(root: Root, metadata: str | None = None, run: Map | None = None) -> Gallery:
+def list_images(
+    root: Root,
+    metadata: str | None = None,
+    run: Map | None = None,
+    reading: Reading | None = None,
+) -> Gallery:
     """The images below a root, in the order of their ids; a folder here as `open_gallery` has it.
 
     Args:
         root: from `open_root`.
         metadata: a file as for `open_gallery`, by path or URL.
         run: lists archives elsewhere; default: here, one after the other.
+        reading: how that file is written.
 
     Raises:
         MmragError: what cannot be listed (its images would count as vanished), no archive fits.
     """
     if root.is_local and not root.pattern:
         with _as_file(metadata) as path:
-            return open_gallery(root.path, path)
+            return open_gallery(root.path, path, reading)
     gallery = _list_tars(root, run) if root.pattern else _list_remote(root)
     gallery.images.sort(key=lambda image: image.image_id)
     if metadata is None:
@@ -91,7 +98,7 @@ def list_images(root: Root, metadata: str | None = None, run: Map | None = None)
     with _as_file(metadata) as path:
         # Names in the file are relative to the root; a remote one is like no folder here.
         base = Path(root.path) if root.is_local else Path("/ /nowhere")
-        return join_metadata(gallery, base, Path(path or ""))
+        return join_metadata(gallery, base, Path(path or ""), reading)
 
 
 def read_image(image: GalleryImage) -> bytes:

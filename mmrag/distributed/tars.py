@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import IO, Any, TypeVar
 
-from mmrag.galleries.gallery import TEXT_KEYS
+from mmrag.galleries.metadata import TEXT_KEYS
 from mmrag.images.formats import HEAD, UnreadFormat, recognise
 from mmrag.system.names import Names
 from mmrag.system.text_files import decode

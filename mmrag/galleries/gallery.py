@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,13 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from mmrag.errors import MmragError
+from mmrag.galleries.metadata import PATH_KEYS, TEXT_KEYS, Reading, read_records
 from mmrag.images.formats import HEAD, UnreadFormat, recognise
 from mmrag.system.names import AmbiguousName, Names, is_absolute, plain
-from mmrag.system.text_files import open_text, read_text
 from mmrag.types import GalleryImage, Skipped
-
-PATH_KEYS = ("image_path", "path", "image", "file_path", "file_name", "filename", "file")
-TEXT_KEYS = ("description", "text", "caption", "title")
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,9 @@ def listed(others: Mapping[str, int]) -> str:
 
 
 def open_gallery(
-    folder: str | os.PathLike[str], metadata: str | os.PathLike[str] | None = None
+    folder: str | os.PathLike[str],
+    metadata: str | os.PathLike[str] | None = None,
+    reading: Reading | None = None,
 ) -> Gallery:
     """List the images under `folder`, in the order of their ids.
 
@@ -74,6 +71,7 @@ def open_gallery(
             `image`, `file_name` ...), relative to the folder, to the metadata file or to the
             working directory; its text is its `description` (or `text`, `caption`, `title`);
             all other fields are kept as metadata.
+        reading: how that file is written; what is not said there is found out.
 
     Raises:
         MmragError: no such folder or file, a folder that cannot be listed (its images would
@@ -112,63 +110,7 @@ def open_gallery(
     if Path(metadata).resolve().is_relative_to(root):
         others -= Counter([Path(metadata).suffix.lower()])
     gallery = Gallery(images, skipped, dict(others.most_common()))
-    return join_metadata(gallery, root, Path(metadata))
-
-
-def read_records(path: Path) -> Iterator[tuple[int, Any]]:
-    """(line number, record) of a JSON Lines, JSON (a list) or CSV file; CSV numbers as numbers.
-
-    Raises:
-        MmragError: names the line that cannot be read.
-    """
-    try:
-        if path.suffix.lower() in (".csv", ".tsv"):
-            yield from _read_csv(path)
-            return
-        text = read_text(path)
-    except FileNotFoundError:
-        raise MmragError(f"No metadata file at {path}.") from None
-    except (OSError, ValueError, csv.Error) as error:
-        raise MmragError(f"{path} cannot be read: {error}") from error
-    try:
-        whole = json.loads(text, parse_constant=lambda _: None)
-    except (ValueError, RecursionError):
-        yield from _read_json_lines(path, text)
-        return
-    yield from enumerate(whole if isinstance(whole, list) else [whole], start=1)
-
-
-def _read_json_lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                yield number, json.loads(line, parse_constant=lambda _: None)
-            except (ValueError, RecursionError) as error:
-                raise MmragError(f"{path}, line {number}: not JSON ({error}).") from error
-
-
-def _read_csv(path: Path) -> Iterator[tuple[int, Any]]:
-    with open_text(path, newline="") as file:
-        reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        for record in reader:
-            values = {
-                key: value if key in PATH_KEYS + TEXT_KEYS else _number(value)
-                for key, value in record.items()
-                if key and value
-            }
-            yield reader.line_num, values
-
-
-def _number(value: str) -> str | int | float:
-    """Only what reads back as it was written is a number: "007" and "1e5" stay text."""
-    for kind in (int, float):
-        try:
-            number = kind(value)
-        except (ValueError, OverflowError):
-            continue
-        if str(number) == value and abs(number) < float("inf"):
-            return number
-    return value
+    return join_metadata(gallery, root, Path(metadata), reading)
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, bool]]:
@@ -198,7 +140,9 @@ def _head(path: Path) -> bytes:
         return b""
 
 
-def join_metadata(gallery: Gallery, root: Path, metadata: Path) -> Gallery:
+def join_metadata(
+    gallery: Gallery, root: Path, metadata: Path, reading: Reading | None = None
+) -> Gallery:
     """The gallery with text and fields from a metadata file; records that fit none are skipped.
 
     An image is meant by its exact name first, then by one that differs in Unicode's form or
@@ -212,7 +156,8 @@ def join_metadata(gallery: Gallery, root: Path, metadata: Path) -> Gallery:
     problems: list[tuple[int, str]] = []
     # By line: how well it fits (0 is best), which image, the record, and its key of the path.
     fits: list[tuple[int, int, str, dict[str, Any], str]] = []
-    for number, record in read_records(metadata):
+    records = read_records(metadata, reading)
+    for number, record in records.rows:
         if not isinstance(record, dict):
             problems.append((number, "is not a record with named fields"))
             continue
@@ -248,7 +193,7 @@ def join_metadata(gallery: Gallery, root: Path, metadata: Path) -> Gallery:
         gallery,
         images=list(by_id.values()),
         skipped=gallery.skipped + unmatched,
-        notes=(*gallery.notes, *_by_end_note(joined)),
+        notes=(*gallery.notes, *records.notes, *_by_end_note(joined)),
     )
 
 

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmrag.galleries.gallery import PATH_KEYS, TEXT_KEYS, Gallery, open_gallery
+from mmrag.galleries.gallery import Gallery, open_gallery
+from mmrag.galleries.metadata import PATH_KEYS, TEXT_KEYS
 from mmrag.galleries.uploads import collection_name, safe_name, save_uploads, uploads_folder
 from mmrag.index.rows import check_storable
 from mmrag.types import GalleryImage

@@ -1,0 +1,202 @@
+"""Metadata files as people's programs write them: JSON Lines, JSON, and tables of any dialect."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charset_normalizer import from_bytes
+
+from mmrag.errors import MmragError
+from mmrag.system.text_files import decode
+
+PATH_KEYS = ("image_path", "path", "image", "file_path", "file_name", "filename", "file")
+TEXT_KEYS = ("description", "text", "caption", "title")
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t"}
+# A comma before the decimals, points between thousands.
+_COMMA_NUMBER = re.compile(r"-?(0|[1-9]\d*|[1-9]\d{0,2}(\.\d{3})+),\d+")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a metadata file is written; None is found out.
+
+    `encoding` is a name that Python knows. `delimiter` is the character between the cells of a
+    table, or "tab".
+    """
+
+    encoding: str | None = None
+    delimiter: str | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            "".encode(self.encoding or "utf-8")
+        except LookupError:
+            raise MmragError(
+                f"Unknown encoding {self.encoding!r}; examples are utf-8, windows-1252, shift_jis."
+            ) from None
+        if self.delimiter is not None and len(self.separator or "") != 1:
+            raise MmragError(
+                f"{self.delimiter!r} cannot stand between cells; use one character, or tab."
+            )
+
+    @property
+    def separator(self) -> str | None:
+        """The character itself."""
+        return _NAMED_DELIMITERS.get(self.delimiter or "", self.delimiter)
+
+
+@dataclass(frozen=True)
+class Records:
+    """(line number, record) of a file; `notes` say what was assumed to read it."""
+
+    rows: Iterable[tuple[int, Any]]
+    notes: tuple[str, ...] = ()
+
+
+def read_records(path: Path, reading: Reading | None = None) -> Records:
+    """The records of a JSON Lines, JSON (a list), CSV or TSV file; a table's numbers as numbers.
+
+    A table may have any of the delimiters `, ; tab |`; with another one than a comma, numbers may
+    have a decimal comma. Text is UTF-8, UTF-16 with a byte order mark, or what it looks like.
+
+    Raises:
+        MmragError: names the line (of tables also the column) that cannot be read, and what was
+            expected there.
+    """
+    reading = reading or Reading()
+    try:
+        text, assumed = _text(path, reading.encoding)
+    except FileNotFoundError:
+        raise MmragError(f"No metadata file at {path}.") from None
+    except OSError as error:
+        raise MmragError(f"{path} cannot be read: {error}") from error
+    said = [f"as {assumed}"] if assumed else []
+    if path.suffix.lower() not in (".csv", ".tsv"):
+        return Records(_json_records(path, text), _note(path, said))
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
+    separator, lines = _separator(path, text, reading.separator, usual, said)
+    if separator != usual and reading.delimiter is None:
+        said.append(f"with {_DELIMITERS[separator]} between the cells")
+    records = list(_table_records(path, lines, separator))
+    return Records(records, _note(path, said))
+
+
+def _note(path: Path, said: list[str]) -> tuple[str, ...]:
+    return (f"{path.name} was read {' '.join(said)}.",) if said else ()
+
+
+def _text(path: Path, encoding: str | None) -> tuple[str, str | None]:
+    """The text, and which encoding was assumed where it is neither given nor marked nor UTF-8."""
+    data = path.read_bytes()
+    try:
+        return (data.decode(encoding) if encoding else decode(data)), None
+    except UnicodeDecodeError as error:
+        if encoding or data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise _undecodable(path, data, error) from error
+        found = from_bytes(data).best()
+        if found is None:
+            raise _undecodable(path, data, error) from error
+        # Many code pages agree on what a file holds; the usual one of them is named.
+        usual = "cp1252" if "cp1252" in found.could_be_from_charset else found.encoding
+        return str(found), usual.replace("cp125", "Windows-125")
+
+
+def _undecodable(path: Path, data: bytes, error: UnicodeDecodeError) -> MmragError:
+    before = data[: error.start]
+    line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
+    return MmragError(
+        f"{path}, line {line}, column {column}: expected text in {error.encoding}, found the byte "
+        f"0x{data[error.start]:02x}; name the right --metadata-encoding, or save it as UTF-8."
+    )
+
+
+def _json_records(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    try:
+        whole = json.loads(text, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        yield from _json_lines(path, text)
+        return
+    yield from enumerate(whole if isinstance(whole, list) else [whole], start=1)
+
+
+def _json_lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                yield number, json.loads(line, parse_constant=lambda _: None)
+            except (ValueError, RecursionError) as error:
+                raise MmragError(f"{path}, line {number}: not JSON ({error}).") from error
+
+
+def _separator(
+    path: Path, text: str, given: str | None, usual: str, said: list[str]
+) -> tuple[str, str]:
+    """What stands between the cells: whatever makes a column of paths out of the first line."""
+    first, _, rest = text.partition("\n")
+    if hint := re.fullmatch(r"sep=(.)\r?", first):
+        return given or hint[1], rest
+    for separator in [given] if given else dict.fromkeys([usual, *_DELIMITERS]):
+        if set(_header(text, separator)) & set(PATH_KEYS):
+            return separator, text
+    found = ", ".join(map(repr, _header(text, given or usual)[:9])) or "nothing"
+    raise MmragError(
+        f"{path}, line 1: expected a column called {', '.join(PATH_KEYS[:-1])} or {PATH_KEYS[-1]}, "
+        f"found {found}; name the columns in the first line, or what stands between them with "
+        "--metadata-delimiter."
+    )
+
+
+def _header(text: str, separator: str) -> list[str]:
+    try:
+        cells = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
+    except csv.Error:
+        return []
+    return [cell.strip() for cell in cells]
+
+
+def _table_records(path: Path, text: str, separator: str) -> Iterator[tuple[int, Any]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        header = [cell.strip() for cell in next(reader, [])]
+        for cells in reader:
+            if any(cells[len(header) :]):
+                raise MmragError(
+                    f"{path}, line {reader.line_num}, column {len(header) + 1}: expected "
+                    f"{len(header)} cells as in the first line, found {len(cells)}; put quotes "
+                    f"around cells that hold {_DELIMITERS.get(separator, separator)}."
+                )
+            if any(cells):
+                yield reader.line_num, _record(header, cells, separator)
+    except csv.Error as error:
+        raise MmragError(f"{path}, line {reader.line_num}: {error}.") from error
+
+
+def _record(header: list[str], cells: list[str], separator: str) -> dict[str, Any]:
+    return {
+        key: value if key in PATH_KEYS + TEXT_KEYS else _number(value, separator != ",")
+        for key, value in zip(header, cells, strict=False)
+        if key and value
+    }
+
+
+def _number(value: str, commas: bool) -> str | int | float:
+    """Only what reads back as it was written is a number: "007" and "1e5" stay text."""
+    if commas and _COMMA_NUMBER.fullmatch(value):
+        return float(value.replace(".", "").replace(",", "."))
+    for kind in (int, float):
+        try:
+            number = kind(value)
+        except (ValueError, OverflowError):
+            continue
+        if str(number) == value and abs(number) < float("inf"):
+            return number
+    return value
