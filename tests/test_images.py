@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from open_clip.transform import image_transform
-from PIL import Image, features
+from PIL import Image, TiffImagePlugin, features
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from mmrag import load_encoder
 from mmrag.errors import ImageError
 from mmrag.images.decode import load_image
+from mmrag.images.looks import looks
 from mmrag.images.resize import fit, resize_and_crop
 
 from .conftest import PARITY
+from .fuzz.pictures import chunk
 
 MAYBE = [
     *(["AVIF"] if features.check("avif") else []),
@@ -88,6 +90,34 @@ def test_colour_modes_keep_their_colours(mode: str) -> None:
 def test_deep_grey_values_are_scaled_to_8_bits(values: np.ndarray, expected: int) -> None:
     image = load_image(encoded(Image.fromarray(values), "TIFF"))
     assert np.asarray(image)[0, 0].tolist() == pytest.approx([expected] * 3, abs=1)
+
+
+def twelve_bits(format: str, **options: object) -> bytes:
+    values = np.linspace(0, 4095, 64 * 64).reshape(64, 64).astype(np.uint16)
+    return encoded(Image.fromarray(values), format, **options)
+
+
+def test_twelve_bits_in_sixteen_by_what_the_file_says() -> None:
+    """Without a word about its range a picture is almost black, and called flat."""
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[340], tags[341] = 0.0, 4095.0
+    png = twelve_bits("PNG")
+    said = [
+        twelve_bits("TIFF", tiffinfo=tags),
+        png[:33] + chunk(b"sBIT", b"\x0c") + png[33:],
+    ]
+    for data in said:
+        image = load_image(data)
+        assert image.getextrema() == ((0, 255),) * 3
+        assert looks(image) == ()
+    for data in (png, twelve_bits("TIFF")):
+        image = load_image(data)
+        assert image.getextrema() == ((0, 15),) * 3
+        assert looks(image) == ("flat",)
+    whole = encoded(Image.fromarray(np.full((8, 8), 51_400, np.uint16)), "PNG")
+    image = load_image(whole[:33] + chunk(b"sBIT", b"\x0c") + whole[33:])
+    assert image.getpixel((0, 0)) == (200, 200, 200), "values beyond 12 bits are of 16"
+    assert looks(image) == ("flat", "tiny")
 
 
 def test_transparency_is_flattened_onto_white() -> None:

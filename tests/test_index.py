@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -267,3 +268,17 @@ def test_unreachable_and_wrong_stores(tmp_path: Path) -> None:
         MilvusStore(tmp_path / "old.db")
     with pytest.raises(MmragError, match="letters, digits and underscores"):
         ImageIndex.open(tmp_path / "g.db", "../x")
+
+
+def test_odd_pictures_are_counted_each_time(tiny: Encoder, folder: Path, tmp_path: Path) -> None:
+    """Also those that are not decoded again; they are indexed like the others."""
+    Image.new("RGB", (300, 200), (250, 250, 249)).save(folder / "flat.png")
+    Image.effect_noise((200, 15), 90).save(folder / "tiny.png")
+    shutil.copy(folder / "a" / "01.png", folder / "again.png")
+    with ImageIndex.open(tmp_path / "gallery.db", "odd", tiny) as index:
+        for embedded in (15, 0):
+            report = index.add(open_gallery(folder))
+            assert (report.embedded, index.info().rows) == (embedded, 15)
+            assert (report.flat, report.tiny) == (["flat.png"], ["tiny.png"])
+            assert report.repeated == [["a/01.png", "again.png"]]
+            assert [ids for _, ids in report.odd()] == [["flat.png"], ["tiny.png"], ["again.png"]]

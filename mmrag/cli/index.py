@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mmrag.index.rows import Source
     from mmrag.index.update import IndexReport
 
-_SHOWN = 20
+_SHOWN, _NAMED = 20, 5
 _READING = ("metadata_encoding", "metadata_delimiter")
 
 
@@ -171,6 +171,9 @@ def index(
                 "skipped": report.skipped,
                 "other_files": report.others,
                 "notes": report.notes,
+                "flat": report.flat,
+                "tiny": report.tiny,
+                "repeated": report.repeated,
                 "seconds": report.seconds,
                 "images_per_second": report.images_per_second,
             }
@@ -186,6 +189,10 @@ def index(
         click.echo(f"  skipped {printable(skipped.path)}: {printable(skipped.reason)}")
     if len(report.skipped) > _SHOWN:
         click.echo(f"  and {len(report.skipped) - _SHOWN} more; --json lists all.")
+    for what, ids in report.odd():
+        more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+        named = printable(", ".join(ids[:_NAMED]))
+        click.echo(f"  {what}: {len(ids):,} picture{'s' * (len(ids) != 1)} ({named}{more})")
     for note in report.notes:
         click.echo(f"  {printable(note)}")
     if report.others:
@@ -222,6 +229,8 @@ def _over_ray(
         skipped=report.skipped + loaded.skipped,
         others=report.others,
         notes=report.notes,
+        flat=report.flat,
+        tiny=report.tiny,
         seconds=report.seconds + loaded.seconds,
     )
 

@@ -94,6 +94,7 @@ def embed_to_shards(
     report.removed = len(held.keys() - wanted.keys())
     names = _settle(folder, task.root, manifest, wanted)
     folder.complete(replace(manifest, complete=True, rows=len(wanted), shards=tuple(names)))
+    report.note_looks(wanted.values())
     report.skipped.sort(key=lambda skipped: skipped.path)
     report.seconds = time.perf_counter() - started
     return report

@@ -52,6 +52,7 @@ _OUTPUT = pa.schema(
         ("row_hash", pa.string()),
         ("error", pa.string()),
         ("embedded", pa.bool_()),
+        ("looks", pa.list_(pa.string())),
         ("vector", pa.binary()),
     ]
 )
@@ -126,6 +127,7 @@ class EncodeBlock:
                     "row_hash": candidate.row_hash,
                     "error": str(vector) if failed else None,
                     "embedded": embedded,
+                    "looks": list(candidate.looks),
                     "vector": np.asarray(vector).tobytes()
                     if embedded and task.shards is None
                     else None,
@@ -189,7 +191,10 @@ class RayEmbedder:
                     raise MmragError(record["error"])
                 left.discard(record["position"])
                 candidate = Candidate(
-                    images[record["position"]], record["content_hash"], record["row_hash"]
+                    images[record["position"]],
+                    record["content_hash"],
+                    record["row_hash"],
+                    tuple(record["looks"] or ()),
                 )
                 yield (
                     candidate,

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mmrag.errors import ImageError, MmragError
 from mmrag.images.decode import Pixels, load_image
+from mmrag.images.looks import looks
 from mmrag.images.streaming import map_ahead
 from mmrag.types import ImageSource
 
@@ -58,10 +59,14 @@ class EncoderInfo:
 
 @dataclass(frozen=True)
 class Prepared:
-    """One input, decoded and resized: pixels (height, width, 3) uint8, a text, or both."""
+    """One input, decoded and resized: pixels (height, width, 3) uint8, a text, or both.
+
+    `looks` names what is odd about the picture; see `images.looks`.
+    """
 
     pixels: Pixels | None
     text: str | None
+    looks: tuple[str, ...] = ()
 
 
 Ability = Literal["specialise", "int8", "compile", "train"]
@@ -123,14 +128,15 @@ class Encoder:
 
     def prepare(self, image: ImageSource | None, text: str | None) -> Prepared:
         """Decode and resize one input. Thread-safe; raises `ImageError`."""
-        pixels = None
+        pixels: Pixels | None = None
+        odd: tuple[str, ...] = ()
         if image is not None:
             rgb = load_image(image, min_side=self.model.image_size)
-            pixels = self.model.preprocess(rgb)
+            pixels, odd = self.model.preprocess(rgb), looks(rgb)
         if text is not None:
             # Arguments of a command may hold bytes that are no UTF-8, which no tokenizer takes.
             text = text.encode("utf-8", "replace").decode()
-        return Prepared(pixels, text)
+        return Prepared(pixels, text, odd)
 
     def encode(
         self,

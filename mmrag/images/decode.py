@@ -8,7 +8,7 @@ import os
 import stat
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmrag import config
 from mmrag.errors import ImageError
+from mmrag.images.depth import Range, is_deep, named_range, to_8_bits
 from mmrag.images.formats import DECODERS, HEAD, WEIGHTS, UnreadFormat, recognise_bytes
 from mmrag.types import ImageSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -50,7 +51,8 @@ def load_image(
 
     Returns:
         A Pillow image in mode RGB. Transparency is flattened onto white, EXIF orientation is
-        applied, 16-bit values are scaled to 8 bits, and of several frames the first is taken.
+        applied, deep grey values are scaled to 8 bits (from the range that the file names, if it
+        does), and of several frames the first is taken.
 
     Raises:
         ImageError: with the reason, when the image cannot be read.
@@ -59,15 +61,16 @@ def load_image(
     try:
         if isinstance(source, Image.Image):
             _check_size(source, limit)
-            return _rgb(_upright(source, in_place=False))
+            return _rgb(_upright(source, in_place=False), named_range(source))
         with _open(source, limit) as image:
             _check_size(image, limit // WEIGHTS.get(image.format or "", 1))
             _check_scans(image)
             if min_side is not None and image.format in ("JPEG", "MPO"):
                 side = min_side * _DRAFT_MARGIN
                 image.draft(None, (side, side))
+            named = named_range(image)
             image.load()
-            return _rgb(_upright(image, in_place=True))
+            return _rgb(_upright(image, in_place=True), named)
     except ImageError:
         raise
     except FileNotFoundError:
@@ -177,34 +180,33 @@ def _upright(image: Image.Image, *, in_place: bool) -> Image.Image:
     return image
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb(image: Image.Image, named: Range | None) -> Image.Image:
     """8-bit RGB, in strips, so that little more than source and result is in memory at once."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image.copy()
-    convert = _converter(image)
+    convert = _converter(image, named)
     if image.width * image.height <= _STRIP_PIXELS:
         return convert(image)
     result = Image.new("RGB", image.size)
-    rows = max(1, _STRIP_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        box = (0, top, image.width, min(top + rows, image.height))
-        result.paste(convert(image.crop(box)), box)
+    for box, strip in zip(_boxes(image), _strips(image), strict=True):
+        result.paste(convert(strip), box)
     return result
 
 
-def _converter(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+def _boxes(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield 0, top, image.width, min(top + rows, image.height)
+
+
+def _strips(image: Image.Image) -> Iterator[Image.Image]:
+    return (image.crop(box) for box in _boxes(image))
+
+
+def _converter(image: Image.Image, named: Range | None) -> Callable[[Image.Image], Image.Image]:
     """What makes RGB of any strip of `image`."""
-    if image.mode.startswith("I;16"):
-        return lambda strip: _from_array(np.asarray(strip).astype(np.uint16) >> 8)
-    if image.mode in ("I", "F"):
-        peak = _peak(image)
-        if image.mode == "I":
-            shift = 8 if peak > 255 else 0
-            return lambda strip: _from_array(np.clip(np.asarray(strip), 0, 65535) >> shift)
-        scale = 255.0 if peak <= 1 else 1.0 if peak <= 255 else 255.0 / peak
-        return lambda strip: _from_array(
-            np.clip(np.rint(_finite(strip).astype(np.float64) * scale), 0, 255)
-        )
+    if is_deep(image):
+        return to_8_bits(image, named, _strips)
     if image.has_transparency_data:
         return _onto_white
     if image.mode == "LAB":
@@ -220,25 +222,6 @@ def _onto_white(strip: Image.Image) -> Image.Image:
     rgba = strip.convert("RGBA")
     white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
     return Image.alpha_composite(white, rgba).convert("RGB")
-
-
-def _from_array(values: npt.NDArray[Any]) -> Image.Image:
-    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
-
-
-def _finite(strip: Image.Image) -> npt.NDArray[np.float32]:
-    return np.nan_to_num(np.asarray(strip, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def _peak(image: Image.Image) -> float:
-    """The largest value of a picture in mode I (at most 65,535) or F (of the finite ones)."""
-    rows = max(1, _STRIP_PIXELS // image.width)
-    peaks = []
-    for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-        values = _finite(strip) if image.mode == "F" else np.clip(np.asarray(strip), 0, 65535)
-        peaks.append(float(values.max(initial=0)))
-    return max(peaks)
 
 
 def _one_line(error: BaseException) -> str:

@@ -23,12 +23,13 @@ class Candidate:
     """An image on its way; the hashes are known once its file has been read.
 
     The first half of `row_hash` tells whether a stored vector is still right, the second whether
-    the rest of the row is.
+    the rest of the row is. `looks` names what is odd about a picture that was decoded.
     """
 
     image: GalleryImage
     content_hash: str = ""
     row_hash: str = ""
+    looks: tuple[str, ...] = ()
 
 
 # A candidate with its vector (dim,), with why it was left out, or with None: its vector is known.
@@ -85,9 +86,11 @@ def embed_images(
         data = _read(candidate, embed, fetch)
         if held.get(image.image_id, "")[:32] == candidate.row_hash[:32]:
             return None
-        return encoder.prepare(
+        prepared = encoder.prepare(
             None if embed == "text" else data, None if embed == "image" else image.text or None
         )
+        candidate.looks = prepared.looks
+        return prepared
 
     candidates = (Candidate(image) for image in images)
     yield from encoder.encode_stream(candidates, load, batch_size, workers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,6 +11,8 @@ from typing import Any
 
 from mmrag.errors import ImageError
 from mmrag.galleries.gallery import Gallery
+from mmrag.images.looks import LOOKS
+from mmrag.index import odd_pictures
 from mmrag.index.kinds import BuildOptions
 from mmrag.index.milvus_collection import Collection
 from mmrag.index.rows import Candidate, Embedder, embed_images, make_row
@@ -25,7 +27,8 @@ class IndexReport:
     """What `index_gallery` did: counts, and everything that was left out, with its reason.
 
     `others` counts files that are no pictures, by their extensions; `notes` are sentences about how
-    names and tables were understood.
+    names and tables were understood. `flat` and `tiny` are ids of pictures that look odd (see
+    `images.looks`), `repeated` the ids of those that are the same, byte for byte.
     """
 
     added: int = 0
@@ -36,6 +39,9 @@ class IndexReport:
     skipped: list[Skipped] = field(default_factory=list)
     others: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    flat: list[str] = field(default_factory=list)
+    tiny: list[str] = field(default_factory=list)
+    repeated: list[list[str]] = field(default_factory=list)
     seconds: float = 0.0
 
     @classmethod
@@ -46,6 +52,30 @@ class IndexReport:
             others=dict(gallery.others),
             notes=list(gallery.notes),
         )
+
+    def note_looks(self, candidates: Iterable[Candidate]) -> None:
+        """Fill in what is odd about the pictures that are in the collection."""
+        before, new = odd_pictures.known(), {}
+        same: dict[str, list[str]] = {}
+        for candidate in candidates:
+            image_id, content_hash = candidate.image.image_id, candidate.content_hash
+            same.setdefault(content_hash, []).append(image_id)
+            looks = candidate.looks or before.get(content_hash, ())
+            if looks and content_hash not in before:
+                new[content_hash] = looks
+            self.flat += [image_id] if "flat" in looks else []
+            self.tiny += [image_id] if "tiny" in looks else []
+        odd_pictures.remember(new.items())
+        self.flat.sort()
+        self.tiny.sort()
+        self.repeated = sorted(sorted(ids) for ids in same.values() if len(ids) > 1)
+
+    def odd(self) -> list[tuple[str, list[str]]]:
+        """What is odd, in words, and the ids of the pictures; only what there is."""
+        copies = [one for ids in self.repeated for one in ids[1:]]
+        found = [(LOOKS["flat"], self.flat), (LOOKS["tiny"], self.tiny)]
+        found.append(("the same file as another one", copies))
+        return [(what, ids) for what, ids in found if ids]
 
     @property
     def images_per_second(self) -> float:
@@ -90,7 +120,7 @@ def index_gallery(
     report = IndexReport.of(gallery)
     stored = index.stored_hashes()
     step = progress or (lambda _: None)
-    seen: set[str] = set()
+    seen: dict[str, Candidate] = {}
     refresh: list[Candidate] = []
     rows: list[dict[str, Any]] = []
     written = time.monotonic()
@@ -110,7 +140,7 @@ def index_gallery(
             if isinstance(vector, ImageError):
                 report.skipped.append(Skipped(image_id, str(vector)))
                 continue
-            seen.add(image_id)
+            seen[image_id] = candidate
             if vector is None:
                 if stored[image_id] == candidate.row_hash:
                     report.unchanged += 1
@@ -140,10 +170,11 @@ def index_gallery(
             ]
         )
         report.updated += len(vectors)
-    vanished = sorted(set(stored) - seen)
+    vanished = sorted(stored.keys() - seen.keys())
     index.delete(vanished)
     report.removed = len(vanished)
     index.finish()
+    report.note_looks(seen.values())
     report.skipped.sort(key=lambda skipped: skipped.path)
     report.seconds = time.perf_counter() - started
     return report

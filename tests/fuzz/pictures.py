@@ -54,6 +54,8 @@ def whole_pictures() -> Iterator[tuple[str, bytes]]:
     for kind in (np.uint16, np.int32, np.float32):
         values = (np.arange(40 * 24).reshape(24, 40) * 50).astype(kind)
         yield f"TIFF {kind.__name__}", encoded(Image.fromarray(values), "TIFF")
+    dark = Image.fromarray(np.arange(960, dtype=np.uint16).reshape(24, 40))
+    yield "PNG 12 bits in 16", png_with(b"sBIT", b"\x0c", dark)
     deep = Image.fromarray(np.full((24, 40), 51_400, np.uint16))
     yield "PNG 16 bits", encoded(deep, "PNG")
     for name in ("tiff_lzw", "tiff_deflate", "packbits", "group4"):
@@ -90,9 +92,9 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
-def png_with(kind: bytes, content: bytes) -> bytes:
+def png_with(kind: bytes, content: bytes, image: Image.Image | None = None) -> bytes:
     """A readable PNG with one more chunk."""
-    whole = encoded(noise(), "PNG")
+    whole = encoded(image or noise(), "PNG")
     return whole[:33] + chunk(kind, content) + whole[33:]
 
 

@@ -250,6 +250,8 @@ def _report(outcome: Outcome, number: int) -> None:
         f"{report.added:,} added, {report.updated:,} updated, {report.unchanged:,} unchanged, "
         f"{report.removed:,} removed, {len(report.skipped):,} skipped in {report.seconds:.1f} s"
     )
+    for what, ids in report.odd():
+        st.text(f"{len(ids):,} {what}")
     for note in report.notes:
         st.text(note)
     if report.others:
@@ -265,6 +267,10 @@ def _report(outcome: Outcome, number: int) -> None:
             on_click=_browse,
             args=(name,),
         )
+    odd = [{"picture": one, "what": what} for what, ids in report.odd() for one in ids]
+    if odd:
+        with st.expander("Odd pictures, which are indexed"):
+            st.dataframe(guarded(odd), hide_index=True, width="stretch")
     if report.skipped:
         st.dataframe(
             guarded([{"skipped": one.path, "reason": one.reason} for one in report.skipped]),

@@ -1,0 +1,38 @@
+"""Pictures that look odd, remembered by their contents: unchanged ones are not decoded again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mmrag import config
+from mmrag.images.looks import LOOKS
+
+_FILE = "odd_pictures.txt"
+
+
+def known() -> dict[str, tuple[str, ...]]:
+    """Content hash to looks, of the odd ones that were ever decoded here."""
+    try:
+        lines = (config.home() / "cache" / _FILE).read_text("ascii", "replace").splitlines()
+    except OSError:
+        return {}
+    found = {}
+    for line in lines:
+        content_hash, *looks = line.split()[:3] or [""]
+        if len(content_hash) == 64:
+            found[content_hash] = tuple(one for one in looks if one in LOOKS)
+    return found
+
+
+def remember(odd: Iterable[tuple[str, tuple[str, ...]]]) -> None:
+    """Add content hashes and looks; a home that cannot be written to only costs the counts."""
+    text = "".join(f"{content_hash} {' '.join(looks)}\n" for content_hash, looks in odd)
+    if not text:
+        return
+    path = config.home() / "cache" / _FILE
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="ascii") as file:
+            file.write(text)
+    except OSError:
+        return
