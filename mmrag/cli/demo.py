@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -56,14 +55,13 @@ def demo(as_json: bool) -> None:
 
 def prepare_demo() -> list[Run]:
     """Index and evaluate the catalogue, with a progress bar, as far as that is not done yet."""
-    from tqdm import tqdm
-
     from mmrag import demo as shown
+    from mmrag.cli.progress import progress_bar
     from mmrag.runs.store import RunStore
 
     if not shown.is_possible():
         raise MmragError("The catalogue or the shipped encoders are not here; use a whole clone.")
-    bar = tqdm(total=100, file=sys.stderr, bar_format="{desc:45} {percentage:3.0f} %|{bar}|")
+    bar = progress_bar(total=100, unit="%", bar_format="{desc:45} {percentage:3.0f} %|{bar}|")
 
     def at(low: float, high: float) -> Any:
         def show(share: float, what: str) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
-from functools import partial
 
 import click
 
@@ -60,9 +58,9 @@ def download(name: str, no_load: bool, as_json: bool) -> None:
       mmrag download visualized-bge-base
       mmrag download clip:ViT-B-16-SigLIP2/webli
     """
-    from tqdm import tqdm
+    from mmrag.cli.progress import progress_bar
 
-    files = download_encoder(name, partial(tqdm, file=sys.stderr), prove=not no_load)
+    files = download_encoder(name, progress_bar, prove=not no_load)
     if as_json:
         print_json({"name": name, "files": [str(file) for file in files]})
     else:

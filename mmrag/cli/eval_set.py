@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -223,11 +222,10 @@ def validate(folder: Path, decode: bool, as_json: bool) -> None:
     Example:
       mmrag eval-set validate eval_sets/catalogue --decode
     """
-    from tqdm import tqdm
-
+    from mmrag.cli.progress import progress_bar
     from mmrag.eval_sets.validate import validate as look
 
-    with tqdm(unit=" pictures", file=sys.stderr, disable=None if decode else True) as bar:
+    with progress_bar(unit=" pictures", disable=not decode) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total

@@ -389,11 +389,9 @@ class _Bars:
         self._bar.refresh() if progress.done == progress.total else self._bar.update(0)
 
     def _begin(self, stage: str, total: int, unit: str, initial: int = 0) -> None:
-        from tqdm import tqdm
+        from mmrag.cli.progress import progress_bar
 
         if self._bar is not None:
             self._bar.close()
         self._stage = stage
-        self._bar = tqdm(
-            total=total, initial=initial, unit=unit, file=sys.stderr, desc=stage.capitalize()
-        )
+        self._bar = progress_bar(total=total, initial=initial, unit=unit, desc=stage.capitalize())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -236,10 +235,10 @@ def _over_ray(
 
 
 def _bar(source: Source) -> Any:
-    from tqdm import tqdm
+    from mmrag.cli.progress import progress_bar
 
     total = len(source.gallery.images)
-    return tqdm(total=total, unit="img", file=sys.stderr, desc="Indexing")
+    return progress_bar(total=total, unit="img", desc="Indexing")
 
 
 def _refuse_beside_shards(*names: str) -> None:

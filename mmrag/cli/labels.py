@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,15 +125,14 @@ def draft(
     Example:
       mmrag eval-set draft photos --out my-set --queries 200
     """
-    from tqdm import tqdm
-
+    from mmrag.cli.progress import progress_bar
     from mmrag.index.image_index import ImageIndex
     from mmrag.labels.drafting import draft as propose
     from mmrag.labels.drafting import set_of_collection
 
     with ImageIndex.open(uri, collection=collection) as index:
         eval_set = set_of_collection(index, out, out.resolve().name)
-        with tqdm(total=None, disable=not sys.stderr.isatty(), unit="pair") as bar:
+        with progress_bar(total=None, unit="pair") as bar:
             made = propose(
                 index,
                 eval_set,

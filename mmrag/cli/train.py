@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -115,8 +114,7 @@ def train(
           --held-out grocery-val --augment strong --out my-encoder
       mmrag index photos --encoder my-encoder
     """
-    from tqdm import tqdm
-
+    from mmrag.cli.progress import progress_bar
     from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.training.train import TrainingSettings
     from mmrag.training.train import train as run_training
@@ -144,8 +142,8 @@ def train(
         held_out=EvalSet.load(held_out) if held_out else None,
         checkpoint=checkpoint,
         text_model=text_model,
-        progress=lambda done, total: tqdm(
-            initial=done, total=total, unit="step", file=sys.stderr, desc="Training"
+        progress=lambda done, total: progress_bar(
+            initial=done, total=total, unit="step", desc="Training"
         ),
     )
     if as_json:

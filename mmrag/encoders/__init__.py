@@ -15,6 +15,7 @@ from mmrag.encoders.family import EncoderDescription, LoadOptions
 from mmrag.encoders.folders import SHIPPED_DIR, is_shipped
 from mmrag.encoders.registry import family_of, list_encoders, usages
 from mmrag.errors import MmragError
+from mmrag.system.hub_client import asked_once
 
 if TYPE_CHECKING:
     from mmrag.encoders.encoder import Encoder
@@ -35,6 +36,7 @@ def default_encoder_name() -> str:
     return config.default_encoder() or ("demo" if is_shipped("demo") else "visualized-bge-base")
 
 
+@asked_once()
 def load_encoder(
     name: str | None = None, *, device: str = "auto", precision: str = "auto", **options: Any
 ) -> Encoder:
@@ -76,6 +78,9 @@ def download_encoder(
     name: str, progress: Callable[..., Any] | None = None, *, prove: bool = True
 ) -> list[Path]:
     """Fetch all that an encoder needs into `MMRAG_HOME`, and load it once without network.
+@asked_once()
+def download_encoder(name: str, progress: Callable[..., Any] | None = None) -> list[Path]:
+    """Fetch what an encoder needs into `MMRAG_HOME`.
 
     What is already there and complete is not fetched again; what was interrupted goes on.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import stat
 import warnings
@@ -18,6 +19,7 @@ from mmrag import config
 from mmrag.errors import ImageError
 from mmrag.images.depth import Range, is_deep, named_range, to_8_bits
 from mmrag.images.formats import DECODERS, HEAD, WEIGHTS, UnreadFormat, recognise_bytes
+from mmrag.images.quiet import silence_libtiff
 from mmrag.types import ImageSource
 
 if TYPE_CHECKING:
@@ -25,9 +27,12 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 
-# Sizes are checked here and broken EXIF is ignored on purpose, so neither needs a warning.
+# Sizes are checked here, broken EXIF is ignored on purpose, and a picture that cannot be read is
+# named with its reason, so that nobody needs what the libraries say in between.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-warnings.filterwarnings("ignore", message="Corrupt EXIF data", category=UserWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
+silence_libtiff()
 # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size only while its shorter side stays this many
 # times the side that the model wants; tests/test_images.py holds the embeddings to cosine 0.999.
 _DRAFT_MARGIN = 2

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from mmrag.errors import MmragError
 from mmrag.rerank.reranker import Kind, Reranker, RerankerDescription, RerankOptions
+from mmrag.system.hub_client import asked_once
 
 if TYPE_CHECKING:
     from mmrag.encoders.encoder import Encoder
@@ -34,6 +35,7 @@ def list_rerankers() -> list[RerankerDescription]:
     return [description for kind in _kinds() for description in kind.describe()]
 
 
+@asked_once()
 def load_reranker(
     name: str,
     *,

@@ -47,6 +47,11 @@ def download_file(
         metadata = huggingface_hub.get_hf_file_metadata(url, timeout=10)
     except huggingface_hub.errors.EntryNotFoundError as error:
         raise MissingFileError(f"{repository} has no {file}.") from error
+    except huggingface_hub.errors.OfflineModeIsEnabled as error:
+        raise CheckpointError(
+            f"{file} of {repository} is not here, and the hub is not asked for it "
+            "(HF_HUB_OFFLINE, or it could not be reached)."
+        ) from error
     # The hub client raises its own, httpx's and OS errors, depending on what is wrong.
     except Exception as error:
         what = type(error).__name__ + (f" at {url}" if url else "")

@@ -1,0 +1,95 @@
+"""Progress on standard error: a bar on a terminal, and a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+SECONDS, SHARE = 10.0, 0.1
+
+
+class Lines:
+    """What `tqdm` has and is used here, for what is no terminal: CI logs, `nohup`, files.
+
+    A line is written when ten seconds or ten per cent have passed since the last one, and at the
+    end.
+    """
+
+    def __init__(
+        self,
+        total: float | None = None,
+        initial: float = 0,
+        desc: str = "",
+        unit: str = "it",
+        unit_scale: bool = False,
+        **_: Any,
+    ) -> None:
+        self.total, self.n, self.initial = total, initial, initial
+        self.desc, self.unit, self.unit_scale, self.postfix = desc, unit, unit_scale, ""
+        self._started = self._said_at = time.monotonic()
+        self._said_n: float = initial
+
+    def update(self, n: float = 1) -> None:
+        """n more are done."""
+        self.n += n
+        if self._is_due():
+            self._say()
+
+    def refresh(self) -> None:
+        """`n` was set."""
+        self.update(0)
+
+    def set_description_str(self, desc: str) -> None:
+        """What is being done."""
+        self.desc = desc
+
+    def set_postfix_str(self, text: str) -> None:
+        """Shown behind the counts."""
+        self.postfix = text
+
+    def close(self) -> None:
+        """Say how far it came, unless that was said."""
+        if self.n != self._said_n:
+            self._say()
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _is_due(self) -> bool:
+        if self.n == self._said_n:
+            return False
+        share = (self.n - self._said_n) / self.total if self.total else 0.0
+        done = self.total is not None and self.n >= self.total
+        return done or share >= SHARE or time.monotonic() - self._said_at >= SECONDS
+
+    def _say(self) -> None:
+        self._said_at, self._said_n = time.monotonic(), self.n
+        line = tqdm.format_meter(
+            self.n,
+            self.total,  # type: ignore[arg-type]
+            self._said_at - self._started,
+            prefix=self.desc,
+            unit=self.unit,
+            unit_scale=self.unit_scale,
+            initial=self.initial,
+            postfix=self.postfix,
+            ncols=0,
+        )
+        print(line, file=sys.stderr, flush=True)
+
+
+def progress_bar(**options: Any) -> Any:
+    """A bar of `tqdm` with these options, or `Lines` where standard error is no terminal."""
+    return tqdm(file=sys.stderr, **options) if sys.stderr.isatty() else Lines(**options)
