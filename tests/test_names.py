@@ -59,10 +59,14 @@ def test_an_exact_name_goes_first(photos: Path) -> None:
 
 
 def test_a_name_that_fits_two_files_is_an_error(photos: Path) -> None:
-    picture(photos / "sub" / f"{COMPOSED}.jpg")
-    picture(photos / "sub" / f"{APART}.jpg")
-    with pytest.raises(MmragError, match=r"line 1: 'sub\\\\caf\\xe9.jpg' could be 'sub/caf.* or "):
-        texts(photos, [(f"sub\\{COMPOSED}.jpg", "which?")])
+    """Of a letter with two marks there are three writings."""
+    for name in ("\u1ec7", "e\u0323\u0302"):
+        picture(photos / "sub" / f"{name}.jpg")
+    one, other = "sub\\\u1ec7.jpg", "sub\\e\u0323\u0302.jpg"
+    found = texts(photos, [(one, "one"), (other, "other")])
+    assert (found[one.replace("\\", "/")], found[other.replace("\\", "/")]) == ("one", "other")
+    with pytest.raises(MmragError, match=r"line 1: 'sub/.*jpg' could be 'sub/.* or 'sub"):
+        texts(photos, [("sub/\u1eb9\u0302.jpg", "which?")])
 
 
 def test_paths_of_another_machine_join_by_their_ends(photos: Path) -> None:
@@ -121,10 +125,10 @@ def test_judgments_that_fit_two_images_are_an_error(eval_set: Path) -> None:
     with (eval_set / "qrels" / "test.tsv").open("a") as qrels:
         qrels.write(f"q-{COMPOSED}\ta/b\t1\n")
     assert EvalSet.load(eval_set).qrels[f"q-{COMPOSED}"]["a/b"] == 1
-    names = Names(["a/b", "a\\b", "c/d/e", "c/d\\e"])
+    names = Names(["a/b", "a\\b", "c/d\\e", "c\\d/e"])
     assert names.find("a\\b") == "a\\b"
     with pytest.raises(AmbiguousName, match="write the name exactly"):
-        names.find("c\\d\\e")
+        names.find("c/d/e")
 
 
 def test_another_spelling_leads_nowhere_else(tmp_path: Path, photos: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from mmrag.errors import MmragError
 from mmrag.galleries.metadata import PATH_KEYS, TEXT_KEYS, Reading, read_records
 from mmrag.images.formats import HEAD, UnreadFormat, recognise
-from mmrag.system.names import AmbiguousName, Names, is_absolute, plain
+from mmrag.system.names import AmbiguousName, Names, is_absolute, slashed
 from mmrag.types import GalleryImage, Skipped
 
 
@@ -204,7 +204,7 @@ def _find(name: str, root: Path, bases: Sequence[Path], names: Names) -> tuple[i
     """How an image is meant, and which."""
     candidates = [name]
     for base in bases:
-        path = Path(os.path.normpath(base / plain(name)))
+        path = Path(os.path.normpath(base / slashed(name)))
         if path.is_relative_to(root):
             candidates.append(path.relative_to(root).as_posix())
     for candidate in candidates:

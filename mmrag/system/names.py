@@ -23,9 +23,14 @@ class AmbiguousName(EvalSetError):
     """A name that means one of several things, and does not say which."""
 
 
+def slashed(name: str) -> str:
+    """A name with slashes for the backslashes of Windows."""
+    return name.replace("\\", "/")
+
+
 def plain(name: str) -> str:
     """A name in Unicode's composed form (NFC), with slashes."""
-    return unicodedata.normalize("NFC", name.replace("\\", "/"))
+    return unicodedata.normalize("NFC", slashed(name))
 
 
 def is_absolute(name: str) -> bool:
@@ -58,13 +63,14 @@ class Names:
         return found
 
     def find(self, name: str) -> str | None:
-        """The name itself, else the one that differs in Unicode's form or separators only.
+        """The name itself, else the one that differs in separators or Unicode's form only.
 
         Raises:
             AmbiguousName: several differ only so.
         """
-        if name in self._names:
-            return name
+        for candidate in (name, slashed(name)):
+            if candidate in self._names:
+                return candidate
         found = self._plain.get(plain(name), ())
         if len(found) > 1:
             raise AmbiguousName(
@@ -110,7 +116,7 @@ def as_on_disk(root: str, paths: Iterable[str]) -> dict[str, str]:
 
 def _look(root: str, path: str, folders: dict[str, Names]) -> str | None:
     at = root.rstrip("/")
-    for part in plain(path[len(at) + 1 :]).split("/"):
+    for part in slashed(path[len(at) + 1 :]).split("/"):
         if part in ("", ".", ".."):
             return None
         if at not in folders:
