@@ -38,7 +38,7 @@ def test_a_log_gets_a_line_every_ten_seconds(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(progress, "monotonic", lambda: now)
     with Lines(total=1_000_000, unit="B", unit_scale=True) as bar:
         for _ in range(35):
             now += 1
@@ -65,6 +65,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
         probe.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{probe.getsockname()[1]}"
     monkeypatch.setattr(constants, "ENDPOINT", url)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     return url
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
+from time import monotonic
 from types import TracebackType
 from typing import Any
 
@@ -30,7 +30,7 @@ class Lines:
     ) -> None:
         self.total, self.n, self.initial = total, initial, initial
         self.desc, self.unit, self.unit_scale, self.postfix = desc, unit, unit_scale, ""
-        self._started = self._said_at = time.monotonic()
+        self._started = self._said_at = monotonic()
         self._said_n: float = initial
 
     def update(self, n: float = 1) -> None:
@@ -72,10 +72,10 @@ class Lines:
             return False
         share = (self.n - self._said_n) / self.total if self.total else 0.0
         done = self.total is not None and self.n >= self.total
-        return done or share >= SHARE or time.monotonic() - self._said_at >= SECONDS
+        return done or share >= SHARE or monotonic() - self._said_at >= SECONDS
 
     def _say(self) -> None:
-        self._said_at, self._said_n = time.monotonic(), self.n
+        self._said_at, self._said_n = monotonic(), self.n
         line = tqdm.format_meter(
             self.n,
             self.total,  # type: ignore[arg-type]

@@ -21,6 +21,8 @@ PATH_KEYS = ("image_path", "path", "image", "file_path", "file_name", "filename"
 TEXT_KEYS = ("description", "text", "caption", "title")
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t"}
+# The first line of a table is within so many characters.
+_HEADER = 1 << 16
 # A comma before the decimals, points between thousands.
 _COMMA_NUMBER = re.compile(r"-?(0|[1-9]\d*|[1-9]\d{0,2}(\.\d{3})+),\d+")
 
@@ -157,7 +159,8 @@ def _separator(
 
 def _header(text: str, separator: str) -> list[str]:
     try:
-        cells = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
+        begins = io.StringIO(text[:_HEADER], newline="")
+        cells = next(csv.reader(begins, delimiter=separator), [])
     except csv.Error:
         return []
     return [cell.strip() for cell in cells]
