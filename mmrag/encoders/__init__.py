@@ -78,9 +78,6 @@ def download_encoder(
     name: str, progress: Callable[..., Any] | None = None, *, prove: bool = True
 ) -> list[Path]:
     """Fetch all that an encoder needs into `MMRAG_HOME`, and load it once without network.
-@asked_once()
-def download_encoder(name: str, progress: Callable[..., Any] | None = None) -> list[Path]:
-    """Fetch what an encoder needs into `MMRAG_HOME`.
 
     What is already there and complete is not fetched again; what was interrupted goes on.
 
