@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
+import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,7 +31,10 @@ class Hub:
                 self._answer(head=False)
 
             def _answer(self, head: bool) -> None:
-                name = self.path.strip("/").replace("/resolve/main/", "/")
+                if self.path.startswith("/api/models/"):
+                    self._list(self.path.removeprefix("/api/models/").split("/revision/")[0])
+                    return
+                name = re.sub(r"/resolve/[^/]+/", "/", self.path.strip("/"))
                 data = hub.files.get(name)
                 if data is None:
                     self.send_response(404)
@@ -65,6 +70,15 @@ class Hub:
                     for at in range(0, len(body), max(1, len(data) // 20)):
                         self.wfile.write(body[at : at + max(1, len(data) // 20)])
                         time.sleep(hub.pause)
+
+            def _list(self, repository: str) -> None:
+                names = [name for name in hub.files if name.startswith(repository + "/")]
+                listed = [{"rfilename": name[len(repository) + 1 :]} for name in names]
+                body = json.dumps({"id": repository, "siblings": listed}).encode()
+                self.send_response(200 if names else 404)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 pass

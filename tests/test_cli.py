@@ -148,7 +148,12 @@ def test_full_size_models(
     bge = ("--encoder", "visualized-bge-base", "--checkpoint", str(base_checkpoint))
     encoders = {
         "bge": (*bge, "--text-model", text_model),
-        "clip": ("--encoder", "clip:ViT-B-32", "--checkpoint", str(tmp_path / "clip.pt")),
+        "clip": (
+            "--encoder",
+            "clip:ViT-B-32/laion2b_s34b_b79k",
+            "--checkpoint",
+            str(tmp_path / "clip.pt"),
+        ),
     }
     path = str(folder / "a" / "01.png")
     for name, options in encoders.items():

@@ -92,7 +92,7 @@ def test_full_size_models_are_fine_tuned(
     bge = {"checkpoint": str(base_checkpoint), "text_model": str(PARITY / "text-model-base")}
     models = {
         "visualized-bge-base": bge,
-        "clip:ViT-B-32": {"checkpoint": str(tmp_path / "clip.pt")},
+        "clip:ViT-B-32/laion2b_s34b_b79k": {"checkpoint": str(tmp_path / "clip.pt")},
     }
     for number, (name, files) in enumerate(models.items()):
         out = tmp_path / str(number)

@@ -12,6 +12,7 @@ import click
 
 from mmrag import config
 from mmrag.encoders.device import DEVICES, PRECISIONS
+from mmrag.encoders.fusion import FUSIONS
 
 if TYPE_CHECKING:
     from mmrag.encoders.encoder import Encoder
@@ -28,8 +29,8 @@ def encoder_options(command: Command) -> Command:
             click.option(
                 "--encoder",
                 metavar="E",
-                help="A name that `mmrag encoders` lists, clip:ARCH/PRETRAINED, or a folder that "
-                "`mmrag train` wrote. Default: MMRAG_ENCODER, else demo.",
+                help="A name that `mmrag encoders` lists, clip:ARCH/PRETRAINED, "
+                "st:NAME_OR_FOLDER, or a folder that `mmrag train` wrote. Default: MMRAG_ENCODER, else demo.",
             ),
             click.option("--checkpoint", metavar="FILE", help="Weights file, or hub name."),
             click.option(
@@ -41,6 +42,38 @@ def encoder_options(command: Command) -> Command:
                 metavar="KEYS",
                 help="open_clip, where its configuration is not known or not wanted: mean=0.5,"
                 "std=0.5,resize=shortest|longest|squash,interpolation=bicubic|bilinear,fill=0.",
+            ),
+            click.option(
+                "--fusion",
+                type=click.Choice(sorted(FUSIONS)),
+                help="How models that see picture and text apart compose them.",
+            ),
+            click.option(
+                "--query-instruction",
+                metavar="TEXT",
+                help="st: goes before every query. Default: the model's own.",
+            ),
+            click.option(
+                "--document-instruction",
+                metavar="TEXT",
+                help="st: goes before everything that is indexed. Default: the model's own.",
+            ),
+            click.option(
+                "--dim",
+                type=click.IntRange(1),
+                help="st: cut vectors to so many values, for models trained for that.",
+            ),
+            click.option(
+                "--max-picture-tokens",
+                type=click.IntRange(1),
+                help="st: make pictures smaller that would become more tokens.",
+            ),
+            click.option("--revision", metavar="R", help="st: branch, tag or commit on the hub."),
+            click.option(
+                "--trust-remote-code",
+                is_flag=True,
+                default=None,
+                help="st: run Python code that the model brings, with all rights that you have.",
             ),
             click.option("--device", default="auto", help=f"{', '.join(DEVICES)}."),
             click.option(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmrag import config
 from mmrag.encoders import list_encoders
+from mmrag.encoders.family import LoadOptions
 from mmrag.errors import MmragError
 
 if TYPE_CHECKING:
@@ -24,6 +25,13 @@ class EncoderSpec:
     text_model: str | None = None
     image_weight: float | None = None
     preprocess: str | None = None
+    fusion: str | None = None
+    query_instruction: str | None = None
+    document_instruction: str | None = None
+    dim: int | None = None
+    max_picture_tokens: int | None = None
+    revision: str | None = None
+    trust_remote_code: bool | None = None
     device: str = "auto"
     precision: str = "auto"
     home: str = field(default_factory=lambda: str(config.home()))
@@ -56,15 +64,8 @@ class EncoderSpec:
         from mmrag.encoders import load_encoder
 
         torch.set_num_threads(threads)
-        encoder = load_encoder(
-            self.name,
-            checkpoint=self.checkpoint,
-            text_model=self.text_model,
-            image_weight=self.image_weight,
-            preprocess=self.preprocess,
-            device=self.device,
-            precision=self.precision,
-        )
+        options = {one.name: getattr(self, one.name) for one in fields(LoadOptions)}
+        encoder = load_encoder(self.name, device=self.device, precision=self.precision, **options)
         if fingerprint is not None and encoder.info.fingerprint != fingerprint:
             raise MmragError(
                 f"The encoder {self.name!r} is not the same on all nodes: fingerprint "

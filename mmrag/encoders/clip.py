@@ -20,7 +20,6 @@ from open_clip.transform import PreprocessCfg
 from open_clip.transformer import ResidualAttentionBlock
 from PIL import Image
 from torch import nn
-from torch.nn import functional as F
 
 from mmrag.encoders.attention import QuickSelfAttention
 from mmrag.encoders.checkpoints import (
@@ -32,7 +31,8 @@ from mmrag.encoders.checkpoints import (
 )
 from mmrag.encoders.clip_files import ClipFiles
 from mmrag.encoders.clip_sources import CONFIG_FILE, ClipSource, read_config, refuse_code
-from mmrag.encoders.encoder import Ability
+from mmrag.encoders.fusion import check_fusion, fuse
+from mmrag.encoders.model import Ability
 from mmrag.errors import CheckpointError, MmragError
 from mmrag.images.decode import Pixels
 from mmrag.images.resize import fit
@@ -62,6 +62,7 @@ class CLIPModel(nn.Module):
         tokenizer: what `open_clip.get_tokenizer` returns.
         image_weight: w in `w * image + (1 - w) * text`, from 0 (text alone) to 1 (image alone).
         architecture: open_clip's own model configuration.
+        fusion: one of `fusion.FUSIONS`.
     """
 
     abilities: frozenset[Ability] = frozenset({"specialise", "int8", "compile", "train"})
@@ -73,13 +74,14 @@ class CLIPModel(nn.Module):
         tokenizer: SimpleTokenizer | HFTokenizer,
         image_weight: float,
         architecture: Mapping[str, Any],
+        fusion: str = "sum-unit",
     ) -> None:
         super().__init__()
-        if not 0 <= image_weight <= 1:
-            raise MmragError(f"image_weight must be between 0 and 1, not {image_weight}.")
+        check_fusion(fusion, image_weight)
         self.clip = clip
         self.tokenizer = tokenizer
         self.image_weight = image_weight
+        self.fusion = fusion
         self.architecture = dict(architecture)
         self.dim = int(architecture["embed_dim"])
         self.preprocess_cfg = PreprocessCfg(**open_clip.get_model_preprocess_cfg(clip))
@@ -110,8 +112,7 @@ class CLIPModel(nn.Module):
             return words
         if words is None:
             return images
-        unit = F.normalize(images.float(), dim=-1), F.normalize(words.float(), dim=-1)
-        return self.image_weight * unit[0] + (1 - self.image_weight) * unit[1]
+        return fuse(images, words, self.fusion, self.image_weight)
 
     def specialise(self, fused: bool) -> None:
         """Make it quicker in ways that cannot be trained any more; see `attend` for `fused`."""
@@ -161,7 +162,9 @@ class CLIPModel(nn.Module):
         return len(self.tokenizer.encode(text)) > room
 
 
-def load_source(source: ClipSource, files: ClipFiles, image_weight: float) -> CLIPModel:
+def load_source(
+    source: ClipSource, files: ClipFiles, image_weight: float, fusion: str = "sum-unit"
+) -> CLIPModel:
     """The model that a name stands for, from files that are here; asks no network.
 
     Raises:
@@ -174,9 +177,8 @@ def load_source(source: ClipSource, files: ClipFiles, image_weight: float) -> CL
     try:
         with offline():
             clip = _build(model_cfg, source.preprocess_cfg)
-            model = CLIPModel(
-                clip, _tokenizer(architecture, files.tokenizer), image_weight, architecture
-            )
+            tokenizer = _tokenizer(architecture, files.tokenizer)
+        model = CLIPModel(clip, tokenizer, image_weight, architecture, fusion)
     except MmragError:
         raise
     # Nonsense in a configuration or a tokenizer fails in many ways.
@@ -202,12 +204,14 @@ def as_open_clip(clip: nn.Module, state: StateDict) -> StateDict:
     return state
 
 
-def load_folder(folder: Path, image_weight: float | None = None) -> CLIPModel:
-    """The model that `save_folder` wrote; `image_weight` None takes the one it was saved with."""
+def load_folder(
+    folder: Path, image_weight: float | None = None, fusion: str | None = None
+) -> CLIPModel:
+    """The model that `save_folder` wrote; what is None is as it was saved."""
     try:
         card = read_card(folder)
         weight = card["image_weight"] if image_weight is None else image_weight
-        model = _from_folder(folder, weight)
+        model = _from_folder(folder, weight, fusion or card.get("fusion", "sum-unit"))
     except MmragError:
         raise
     # Nonsense in a configuration or a tokenizer fails in many ways.
@@ -224,7 +228,8 @@ def save_folder(model: CLIPModel, folder: Path, card: Mapping[str, Any]) -> None
         model.tokenizer.save_pretrained(str(folder))
     _write_config(folder, model.architecture, vars(model.preprocess_cfg))
     write_safetensors(model.clip, folder / "model.safetensors")
-    write_card(folder, {"class": "clip", "image_weight": model.image_weight, **card})
+    how = {"image_weight": model.image_weight, "fusion": model.fusion}
+    write_card(folder, {"class": "clip", **how, **card})
 
 
 def create(config: Mapping[str, Any], texts: Iterable[str], seed: int = 0) -> CLIPModel:
@@ -267,17 +272,20 @@ def preprocessing(model: CLIPModel) -> dict[str, Any]:
         "image_weight": model.image_weight,
         "precision": "float",
         "architecture": model.architecture,
+        # Left out where it is what all had before there was a choice.
+        **({} if model.fusion == "sum-unit" else {"fusion": model.fusion}),
     }
 
 
-def _from_folder(folder: Path, image_weight: float) -> CLIPModel:
+def _from_folder(folder: Path, image_weight: float, fusion: str = "sum-unit") -> CLIPModel:
     """The architecture and tokenizer of a folder in open_clip's format, with random weights."""
     config = read_config(folder / CONFIG_FILE)
     architecture = config["model_cfg"]
     refuse_code(architecture, folder)
     with offline():
         clip = _build(copy.deepcopy(architecture), config.get("preprocess_cfg") or {})
-        return CLIPModel(clip, _tokenizer(architecture, folder), image_weight, architecture)
+        tokenizer = _tokenizer(architecture, folder)
+    return CLIPModel(clip, tokenizer, image_weight, architecture, fusion)
 
 
 def _build(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any]) -> nn.Module:
@@ -305,7 +313,7 @@ def settings(model: CLIPModel) -> dict[str, Any]:
     """What people want to read of how it sees pictures and composes, as plain JSON values."""
     how = {**vars(model.preprocess_cfg), "quick_gelu": bool(model.architecture.get("quick_gelu"))}
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in how.items()}
-    return {**plain, "image_weight": model.image_weight}
+    return {**plain, "composition": f"fusion {model.fusion}", "image_weight": model.image_weight}
 
 
 def _write_config(

@@ -10,7 +10,7 @@ from mmrag.encoders.family import EncoderDescription, LoadedModel, LoadOptions
 from mmrag.encoders.weights import local_or_hub
 
 USAGE = "clip:ARCH/PRETRAINED"
-OPTIONS = frozenset({"checkpoint", "image_weight", "preprocess"})
+OPTIONS = frozenset({"checkpoint", "image_weight", "preprocess", "fusion"})
 
 
 def takes(name: str) -> bool:
@@ -34,7 +34,8 @@ def load(name: str, options: LoadOptions) -> LoadedModel:
 
     source = clip_sources.resolve(name, path, options.preprocess)
     weight = 0.5 if options.image_weight is None else options.image_weight
-    model = clip.load_source(source, clip_files.fetch(source), weight)
+    files = clip_files.fetch(source)
+    model = clip.load_source(source, files, weight, options.fusion or "sum-unit")
     what = f"open_clip {source.what}" + (f", {path}" if path else "")
     return LoadedModel(model, source.licence, what, clip.preprocessing(model), clip.settings(model))
 

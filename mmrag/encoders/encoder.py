@@ -6,11 +6,12 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from mmrag.encoders.model import AnyShapeModel, EmbeddingModel
 from mmrag.errors import ImageError, MmragError
 from mmrag.images.decode import Pixels, load_image
 from mmrag.images.looks import looks
@@ -19,7 +20,6 @@ from mmrag.types import ImageSource
 
 if TYPE_CHECKING:
     import torch
-    from PIL import Image
 
 Vectors = npt.NDArray[np.float32]
 Item = TypeVar("Item")
@@ -27,6 +27,8 @@ Item = TypeVar("Item")
 # too large for memory that is used again (`keep_freed_memory`).
 _BATCH_SIZES = {"cpu": 8, "cuda": 256, "mps": 32}
 _SMALL_MODEL, _SMALL_MODEL_BATCH = 10_000_000, 64
+# Tokens of pictures that keep their own sizes which go through a model together.
+_BATCH_TOKENS = 16_384
 
 
 @dataclass(frozen=True)
@@ -67,41 +69,8 @@ class Prepared:
     pixels: Pixels | None
     text: str | None
     looks: tuple[str, ...] = ()
-
-
-Ability = Literal["specialise", "int8", "compile", "train"]
-
-
-class EmbeddingModel(Protocol):
-    """What a family's model is: a `torch.nn.Module` with these members.
-
-    It is moved to its device and precision by `.to`, so `embed` converts its inputs to the dtype
-    and device of its weights. `abilities` names what it can do beyond that:
-
-    - "specialise": it has `specialise(fused)`, which exchanges layers for quicker ones;
-    - "int8": its `nn.Linear` layers may be replaced by packed and quantised ones;
-    - "compile": it has `compile_images(n)`, which compiles batches of `n` images;
-    - "train": it has `folder_class`, one of `folders.CLASSES`, which saves it.
-    """
-
-    dim: int
-    image_size: int
-    abilities: frozenset[Ability]
-
-    def preprocess(self, image: Image.Image) -> Pixels:
-        """An RGB image to (height, width, 3) uint8."""
-
-    def embed(self, pixels: torch.Tensor | None, texts: Sequence[str] | None) -> torch.Tensor:
-        """(n, height, width, 3) uint8 pixels and/or n texts to (n, dim) vectors of any length."""
-
-    def parameters(self) -> Iterator[torch.nn.Parameter]:
-        """As `torch.nn.Module`."""
-
-
-class TrainableModel(EmbeddingModel, Protocol):
-    """A model with the ability "train"."""
-
-    folder_class: str
+    query: bool = False
+    """Whether it asks, or is found; models with instructions embed the two differently."""
 
 
 class Encoder:
@@ -126,23 +95,24 @@ class Encoder:
     def __repr__(self) -> str:
         return f"Encoder({self.info.name!r}, dim={self.info.dim}, device={self.info.device!r})"
 
-    def prepare(self, image: ImageSource | None, text: str | None) -> Prepared:
+    def prepare(self, image: ImageSource | None, text: str | None, query: bool = False) -> Prepared:
         """Decode and resize one input. Thread-safe; raises `ImageError`."""
         pixels: Pixels | None = None
         odd: tuple[str, ...] = ()
         if image is not None:
-            rgb = load_image(image, min_side=self.model.image_size)
+            rgb = load_image(image, min_side=self.model.image_size or None)
             pixels, odd = self.model.preprocess(rgb), looks(rgb)
         if text is not None:
             # Arguments of a command may hold bytes that are no UTF-8, which no tokenizer takes.
             text = text.encode("utf-8", "replace").decode()
-        return Prepared(pixels, text, odd)
+        return Prepared(pixels, text, odd, query)
 
     def encode(
         self,
         images: Sequence[ImageSource | None] | None = None,
         texts: Sequence[str | None] | None = None,
         batch_size: int | None = None,
+        query: bool = False,
     ) -> Vectors:
         """Encode images, texts, or both: with both lists, pair i is one composed query.
 
@@ -151,6 +121,7 @@ class Encoder:
                 where the text at the same position is there, and the other way round.
             texts: strings; too long ones are truncated with a warning.
             batch_size: inputs per forward pass; default: what suits the device.
+            query: whether they are queries; matters to models that are told so.
 
         Returns:
             (n, dim) float32 with rows of unit length, in the order of the input.
@@ -171,7 +142,7 @@ class Encoder:
                 raise MmragError(f"Input {i} has neither an image nor a text.")
 
         def load(i: int) -> Prepared:
-            return self.prepare(all_images[i], all_texts[i])
+            return self.prepare(all_images[i], all_texts[i], query)
 
         vectors = np.empty((n, self.info.dim), np.float32)
         # Texts of like length share a batch, so little is spent on padding.
@@ -207,7 +178,7 @@ class Encoder:
             not between kinds.
         """
         batch_size = batch_size or self.batch_size
-        pending: dict[tuple[bool, bool], list[tuple[Item, Prepared]]] = {}
+        pending: dict[tuple[bool, bool, int], list[tuple[Item, Prepared]]] = {}
         # On a GPU one batch computes while the next one is gathered and sent after it.
         running: _Batch[Item] | None = None
         for item, result in map_ahead(load, items, workers=workers, ahead=2 * batch_size):
@@ -216,10 +187,11 @@ class Encoder:
                 continue
             if isinstance(result, BaseException):
                 raise result
-            kind = (result.pixels is not None, result.text is not None)
+            size = self._size_class(result)
+            kind = (result.pixels is not None, result.text is not None, size)
             batch = pending.setdefault(kind, [])
             batch.append((item, result))
-            if len(batch) == batch_size:
+            if len(batch) == min(batch_size, max(1, _BATCH_TOKENS >> size)):
                 started = self._start(batch)
                 batch.clear()
                 if running is not None:
@@ -232,6 +204,13 @@ class Encoder:
         for batch in pending.values():
             if batch:
                 yield from self._start(batch).vectors()
+
+    def _size_class(self, prepared: Prepared) -> int:
+        """n for pictures of up to 2^n tokens where they keep their sizes: like ones go together."""
+        if prepared.pixels is None or "any-shape" not in self.model.abilities:
+            return 0
+        model = cast(AnyShapeModel, self.model)
+        return model.picture_tokens(*prepared.pixels.shape[:2]).bit_length()
 
     def _start(self, batch: Sequence[tuple[Item, Prepared]]) -> _Batch[Item]:
         """Compute a batch; by halves where a GPU's memory is too small for the whole."""
@@ -267,10 +246,13 @@ class Encoder:
 
         first = batch[0][1]
         on_gpu = self.info.device.startswith("cuda")
+        any_shape = "any-shape" in self.model.abilities
+        each = None
         pixels = None
         if first.pixels is not None:
             each = [prepared.pixels for _, prepared in batch if prepared.pixels is not None]
-            shape = (len(each), *first.pixels.shape)
+        if each is not None and not any_shape:
+            shape = (len(each), *each[0].shape)
             pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=on_gpu)
             np.stack(each, out=pixels.numpy())
             if on_gpu:
@@ -279,7 +261,11 @@ class Encoder:
         if first.text is not None:
             texts = [prepared.text or "" for _, prepared in batch]
         with torch.inference_mode():
-            raw = self.model.embed(pixels, texts).float()
+            if any_shape:
+                model = cast(AnyShapeModel, self.model)
+                raw = model.embed_any_shape(each, texts, first.query).float()
+            else:
+                raw = self.model.embed(pixels, texts).float()
             vectors = torch.nn.functional.normalize(raw, dim=-1)
             done = None
             if on_gpu:

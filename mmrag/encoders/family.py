@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mmrag.encoders.licences import is_non_commercial
 
 if TYPE_CHECKING:
-    from mmrag.encoders.encoder import EmbeddingModel
+    from mmrag.encoders.model import EmbeddingModel
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,28 @@ class LoadOptions:
         text_model: folder or hub name whose configuration and tokenizer Visualized BGE uses.
         image_weight: CLIP's share of the image in a composed query, 0 to 1 (default 0.5).
         preprocess: how open_clip's models are shown pictures, such as
-            `mean=0.5,std=0.5,resize=squash`; see `clip_sources.parse_preprocess`.
+            `mean=0.5,std=0.5,resize=squash`; see `clip_preprocess.parse_preprocess`.
+        fusion: how models that see pictures and texts apart compose them, one of `fusion.FUSIONS`
+            (default `sum-unit`).
+        query_instruction: goes before every query (default: the model's own prompt).
+        document_instruction: goes before everything that is found, likewise.
+        dim: cut vectors to so many values, for models trained for that.
+        max_picture_tokens: pictures that would become more are made smaller.
+        revision: branch, tag or commit of a hub's repository.
+        trust_remote_code: run Python code that a model brings, with all rights of this process.
     """
 
     checkpoint: str | os.PathLike[str] | None = None
     text_model: str | None = None
     image_weight: float | None = None
     preprocess: str | None = None
+    fusion: str | None = None
+    query_instruction: str | None = None
+    document_instruction: str | None = None
+    dim: int | None = None
+    max_picture_tokens: int | None = None
+    revision: str | None = None
+    trust_remote_code: bool | None = None
 
     def given(self) -> list[str]:
         """Names of those that are not None."""

@@ -15,7 +15,7 @@ from mmrag.encoders.family import EncoderDescription, LoadedModel, LoadOptions
 from mmrag.errors import MmragError
 
 USAGE = "a folder that `mmrag train` wrote"
-OPTIONS: frozenset[str] = frozenset({"image_weight"})
+OPTIONS: frozenset[str] = frozenset({"image_weight", "fusion"})
 SHIPPED_DIR = Path(__file__).parent / "shipped"
 # Each module has load_folder, save_folder, create (fresh weights) and preprocessing.
 CLASSES = {
@@ -40,11 +40,16 @@ def describe(search: str | None = None) -> list[EncoderDescription]:
 
 
 def load(name: str, options: LoadOptions) -> LoadedModel:
-    """As it was written; `options.image_weight` overrules a CLIP's own."""
+    """As it was written; `options` overrule a CLIP's own composition."""
     folder = _folder(name)
     card = read_card(folder)
-    files = class_files(str(card.get("class", "visualized-bge")))
-    more = {} if options.image_weight is None else {"image_weight": options.image_weight}
+    kind = str(card.get("class", "visualized-bge"))
+    files = class_files(kind)
+    more = {option: getattr(options, option) for option in options.given()}
+    if more and kind != "clip":
+        raise MmragError(
+            f"The encoder {name!r} composes by itself; leave --image-weight and --fusion out."
+        )
     model = files.load_folder(folder, **more)
     licence, source = str(card.get("licence", "unknown")), str(card.get("source", folder))
     return LoadedModel(model, licence, source, files.preprocessing(model))

@@ -12,7 +12,9 @@ from mmrag.errors import MmragError
 # Asked in this order whether they know a name.
 FAMILIES = (
     "mmrag.encoders.visualized_bge_weights",
+    "mmrag.encoders.bge_vl",
     "mmrag.encoders.clip_names",
+    "mmrag.encoders.sentence_names",
     "mmrag.encoders.plugins",
     "mmrag.encoders.folders",
 )

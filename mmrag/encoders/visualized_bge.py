@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from mmrag.encoders.encoder import Ability
+from mmrag.encoders.model import Ability
 from mmrag.encoders.towers import BertTower, EvaTower
 from mmrag.images.decode import Pixels
 from mmrag.images.resize import resize_and_crop

@@ -36,6 +36,7 @@ def embed_set(encoder: Encoder, eval_set: EvalSet, batch_size: int = 32) -> SetV
             [query.image for query in eval_set.queries],
             [query.text for query in eval_set.queries],
             batch_size=batch_size,
+            query=True,
         ),
     )
 

@@ -100,7 +100,7 @@ class EncoderReranker(Reranker):
         images = [result.query.image for result in results]
         texts = [result.query.text or None for result in results]
         try:
-            return list(self.encoder.encode(images, texts))
+            return list(self.encoder.encode(images, texts, query=True))
         except ImageError as error:
             if len(results) == 1:
                 return [error]

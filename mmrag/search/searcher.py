@@ -108,7 +108,7 @@ class Searcher:
         """(n, dim) float32 vectors of queries, unit rows."""
         images = [query.image for query in queries]
         texts = [query.text or None for query in queries]
-        return self.encoder.encode(images, texts, batch_size)
+        return self.encoder.encode(images, texts, batch_size, query=True)
 
     def search_vectors(
         self,

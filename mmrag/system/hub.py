@@ -22,7 +22,11 @@ class MissingFileError(CheckpointError):
 
 
 def download_file(
-    repository: str, file: str, target: Path, progress: Callable[..., Any] | None = None
+    repository: str,
+    file: str,
+    target: Path,
+    progress: Callable[..., Any] | None = None,
+    revision: str | None = None,
 ) -> Path:
     """One file of a hub repository to `target`, through `target.part`.
 
@@ -38,12 +42,12 @@ def download_file(
 
     url = ""
     try:
-        kept = huggingface_hub.try_to_load_from_cache(repository, file)
+        kept = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision)
         if isinstance(kept, str):
             with replacing(target) as part:
                 shutil.copyfile(kept, part)
             return target
-        url = huggingface_hub.hf_hub_url(repository, file)
+        url = huggingface_hub.hf_hub_url(repository, file, revision=revision)
         metadata = huggingface_hub.get_hf_file_metadata(url, timeout=10)
     except huggingface_hub.errors.EntryNotFoundError as error:
         raise MissingFileError(f"{repository} has no {file}.") from error
@@ -100,6 +104,24 @@ def download_any(
         if found and first:
             break
     return found
+
+
+def list_files(repository: str, revision: str | None = None) -> list[str]:
+    """The files of a hub's repository.
+
+    Raises:
+        CheckpointError: it cannot be asked, or has no such repository.
+    """
+    import huggingface_hub
+
+    try:
+        info = huggingface_hub.HfApi().model_info(repository, revision=revision, timeout=10)
+    # The hub client raises its own, httpx's and OS errors, depending on what is wrong.
+    except Exception as error:
+        raise CheckpointError(
+            f"{repository} cannot be looked up on the hub ({type(error).__name__})."
+        ) from error
+    return [sibling.rfilename for sibling in info.siblings or []]
 
 
 def check_repository(repository: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageEnhance
 
-from mmrag.encoders.encoder import EmbeddingModel
+from mmrag.encoders.model import EmbeddingModel
 from mmrag.errors import EvalSetError, ImageError
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.images.decode import Pixels, load_image

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mmrag.encoders.encoder import Encoder
+from mmrag.encoders.model import AnyShapeModel
 from mmrag.rerank.reranker import Reranker
 from mmrag.ui import resources
 from mmrag.ui.fair_lock import Turns
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from mmrag.encoders.encoder import Ability, EmbeddingModel
+    from mmrag.encoders.model import Ability, EmbeddingModel
     from mmrag.images.decode import Pixels
     from mmrag.types import SearchResult
     from mmrag.vision.budget import Budget
@@ -43,7 +44,8 @@ class _TakesTurns:
     def __init__(self, model: EmbeddingModel, turns: Turns) -> None:
         self.dim = model.dim
         self.image_size = model.image_size
-        self.abilities: frozenset[Ability] = frozenset()
+        # Not those to change it: it is the visitors' too.
+        self.abilities: frozenset[Ability] = model.abilities & {"any-shape"}
         self._model = model
         self._turns = turns
 
@@ -56,6 +58,15 @@ class _TakesTurns:
     def embed(self, pixels: torch.Tensor | None, texts: Sequence[str] | None) -> torch.Tensor:
         with self._turns.turn():
             return self._model.embed(pixels, texts)
+
+    def picture_tokens(self, height: int, width: int) -> int:
+        return cast(AnyShapeModel, self._model).picture_tokens(height, width)
+
+    def embed_any_shape(
+        self, pictures: Sequence[Pixels] | None, texts: Sequence[str] | None, query: bool
+    ) -> torch.Tensor:
+        with self._turns.turn():
+            return cast(AnyShapeModel, self._model).embed_any_shape(pictures, texts, query)
 
 
 class _InTurn(Reranker):

@@ -50,7 +50,7 @@ def test_the_bait_bites_where_pickles_are_trusted(evil: Path, mark: Path) -> Non
     "encoder",
     [
         ("--encoder", "visualized-bge-base", "--text-model", str(PARITY / "text-model-base")),
-        ("--encoder", "clip:ViT-B-32"),
+        ("--encoder", "clip:ViT-B-32/laion2b_s34b_b79k"),
     ],
 )
 def test_commands_refuse_pickled_code(

@@ -1,0 +1,68 @@
+"""What an encoder's model must have, whatever its family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from mmrag.images.decode import Pixels
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+Ability = Literal["specialise", "int8", "compile", "train", "any-shape"]
+
+
+class EmbeddingModel(Protocol):
+    """What a family's model is: a `torch.nn.Module` with these members.
+
+    It is moved to its device and precision by `.to`, so `embed` converts its inputs to the dtype
+    and device of its weights. `abilities` names what it can do beyond that:
+
+    - "specialise": it has `specialise(fused)`, which exchanges layers for quicker ones;
+    - "int8": its `nn.Linear` layers may be replaced by packed and quantised ones;
+    - "compile": it has `compile_images(n)`, which compiles batches of `n` images;
+    - "train": it has `folder_class`, one of `folders.CLASSES`, which saves it;
+    - "any-shape": it is an `AnyShapeModel`.
+    """
+
+    dim: int
+    image_size: int
+    abilities: frozenset[Ability]
+
+    def preprocess(self, image: Image.Image) -> Pixels:
+        """An RGB image to (height, width, 3) uint8."""
+
+    def embed(self, pixels: torch.Tensor | None, texts: Sequence[str] | None) -> torch.Tensor:
+        """(n, height, width, 3) uint8 pixels and/or n texts to (n, dim) vectors of any length."""
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        """As `torch.nn.Module`."""
+
+
+class TrainableModel(EmbeddingModel, Protocol):
+    """A model with the ability "train"."""
+
+    folder_class: str
+
+
+class AnyShapeModel(EmbeddingModel, Protocol):
+    """A model with the ability "any-shape", whose pictures keep their own sizes.
+
+    `embed` is not called; `image_size` is 0.
+    """
+
+    def picture_tokens(self, height: int, width: int) -> int:
+        """About how many tokens a picture becomes, for batches that fit into memory."""
+
+    def embed_any_shape(
+        self, pictures: Sequence[Pixels] | None, texts: Sequence[str] | None, query: bool
+    ) -> torch.Tensor:
+        """n pictures (height, width, 3) uint8 and/or n texts to (n, dim) vectors of any length.
+
+        Args:
+            pictures: of like size, not of one size.
+            texts: n strings.
+            query: whether they are queries rather than what is found.
+        """

@@ -1,0 +1,273 @@
+"""Models of sentence-transformers, which take pictures of any shape, texts, or both."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules.transformer import Transformer
+from torch import nn
+from transformers import ProcessorMixin
+from transformers.utils import logging as noise
+
+from mmrag.encoders.fusion import check_fusion, fuse
+from mmrag.encoders.model import Ability
+from mmrag.errors import CheckpointError, MmragError
+from mmrag.images.decode import Pixels
+from mmrag.system.hub import offline
+
+# Keys of checkpoints that later versions of transformers compute instead of reading them.
+_SPARE = re.compile(r"(^|\.)(position_ids|inv_freq)$|^lm_head\.")
+
+
+@dataclass(frozen=True)
+class SentenceOptions:
+    """What shapes the vectors beside the weights.
+
+    Args:
+        fusion: one of `fusion.FUSIONS`, for models that take pictures and texts only apart.
+        image_weight: the picture's share in it.
+        query_instruction: goes before every query; None is the model's own prompt.
+        document_instruction: goes before every picture or text of the gallery, likewise.
+        dim: cut vectors to so many values, for models trained for that; None is all.
+        max_picture_tokens: pictures of more are made smaller; None is the model's own limit.
+    """
+
+    fusion: str | None = None
+    image_weight: float = 0.5
+    query_instruction: str | None = None
+    document_instruction: str | None = None
+    dim: int | None = None
+    max_picture_tokens: int | None = None
+
+
+class SentenceModel(nn.Module):
+    """Wraps a `SentenceTransformer`; the vectors are those of its own `encode_…` methods."""
+
+    abilities: frozenset[Ability] = frozenset({"any-shape"})
+    # Pictures are read at their own size: the model's own processor makes them smaller.
+    image_size = 0
+
+    def __init__(self, model: SentenceTransformer, options: SentenceOptions, name: str) -> None:
+        super().__init__()
+        self.model, self.options, self._name = model, options, name
+        self.sees = model.supports("image")
+        self.composes = model.supports(("image", "text"))
+        if options.fusion is not None and (self.composes or not self.sees):
+            raise MmragError(f"{name} does not fuse separate vectors; leave --fusion out.")
+        self.fusion = options.fusion or "sum-unit"
+        check_fusion(self.fusion, options.image_weight)
+        full = int(model.get_embedding_dimension() or model.encode("").shape[-1])
+        self.dim = options.dim or full
+        if not 0 < self.dim <= full:
+            raise MmragError(f"{name} has {full} dimensions; --dim must be from 1 to {full}.")
+        self._side = _token_side(model) if self.sees else None
+        if options.max_picture_tokens is not None and self._side is None:
+            raise MmragError(f"{name} sees all pictures alike; leave --max-picture-tokens out.")
+
+    def preprocess(self, image: Image.Image) -> Pixels:
+        """RGB image to (height, width, 3) uint8, smaller where that was asked for."""
+        if not self.sees:
+            raise MmragError(
+                f"{self._name} takes no pictures; index descriptions with --embed text and ask "
+                "without a picture."
+            )
+        most = self.options.max_picture_tokens
+        if most is not None and self.picture_tokens(image.height, image.width) > most:
+            assert self._side is not None
+            ratio = (most * self._side**2 / (image.width * image.height)) ** 0.5
+            size = max(1, int(image.width * ratio)), max(1, int(image.height * ratio))
+            image = image.resize(size, Image.Resampling.BICUBIC)
+        return np.asarray(image)
+
+    def picture_tokens(self, height: int, width: int) -> int:
+        """About how many tokens a picture becomes."""
+        return 256 if self._side is None else max(1, height * width // self._side**2)
+
+    def embed(self, pixels: torch.Tensor | None, texts: Sequence[str] | None) -> torch.Tensor:
+        """Pictures of one size, as documents; see `EmbeddingModel.embed`. Returns (n, dim)."""
+        pictures = None if pixels is None else list(pixels.cpu().numpy())
+        return self.embed_any_shape(pictures, texts, query=False)
+
+    def embed_any_shape(
+        self, pictures: Sequence[Pixels] | None, texts: Sequence[str] | None, query: bool
+    ) -> torch.Tensor:
+        """Embed n inputs of one kind; see `EmbeddingModel`. Returns (n, dim)."""
+        images = None if pictures is None else [Image.fromarray(pixels) for pixels in pictures]
+        if images is None or texts is None or self.composes:
+            return self._encode(images, texts, query)
+        apart = self._encode(images, None, query), self._encode(None, texts, query)
+        return fuse(*apart, self.fusion, self.options.image_weight)
+
+    def to(self, *args: Any, **kwargs: Any) -> SentenceModel:
+        """As `torch.nn.Module.to`, but what is computed and not stored keeps its precision."""
+        kept = {
+            (module, name): module._buffers[name]
+            for module in self.modules()
+            for name in module._non_persistent_buffers_set
+        }
+        super().to(*args, **kwargs)
+        device = next(self.parameters()).device
+        for (module, name), value in kept.items():
+            module._buffers[name] = None if value is None else value.to(device)
+        return self
+
+    def _encode(
+        self, images: Sequence[Image.Image] | None, texts: Sequence[str] | None, query: bool
+    ) -> torch.Tensor:
+        # As dictionaries: a plain text that looks like an address or a path would be opened.
+        parts = {"image": images, "text": texts}
+        named = {key: values for key, values in parts.items() if values is not None}
+        inputs: list[Any] = [
+            dict(zip(named, values, strict=True)) for values in zip(*named.values(), strict=True)
+        ]
+        o = self.options
+        encode = self.model.encode_query if query else self.model.encode_document
+        found: torch.Tensor = encode(
+            inputs,
+            prompt=o.query_instruction if query else o.document_instruction,
+            batch_size=len(inputs),
+            show_progress_bar=False,
+            convert_to_tensor=True,
+            truncate_dim=o.dim,
+            device=str(self.model.device),
+        )
+        return found
+
+
+def load(folder: Path, name: str, options: SentenceOptions, trust: bool) -> SentenceModel:
+    """The model in a folder, in the precision that it was saved in; asks no network.
+
+    Args:
+        folder: as sentence-transformers or transformers wrote it.
+        name: for messages.
+        options: see there.
+        trust: run Python code that lies in the folder.
+
+    Raises:
+        CheckpointError: weights are absent, pickled, or not those of the model.
+    """
+    if not any(folder.rglob("*.safetensors")):
+        raise CheckpointError(
+            f"{name} has no weights in safetensors format in {folder}, and pickled ones are not "
+            "loaded; ask its author for them."
+        )
+    try:
+        with offline(), _quiet():
+            model = SentenceTransformer(
+                str(folder),
+                device="cpu",
+                local_files_only=True,
+                trust_remote_code=trust,
+                model_kwargs={"use_safetensors": True, "dtype": "auto"},
+            )
+            _check_names(model, folder, name)
+    except MmragError:
+        raise
+    # Somebody else's files can fail in any way.
+    except Exception as error:
+        text = " ".join(str(error).split())
+        if "trust_remote_code" in text:
+            raise CheckpointError(
+                f"{name} runs Python code of its own, with all rights that you have. Read it in "
+                f"{folder}; then --trust-remote-code allows it."
+            ) from error
+        raise CheckpointError(f"{name} cannot be loaded from {folder}: {text[:300]}") from error
+    return SentenceModel(model, options, name)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' bars and tables: `_check_names` says what matters of them."""
+    before = noise.get_verbosity(), noise.is_progress_bar_enabled()
+    noise.set_verbosity_error()  # type: ignore[no-untyped-call]
+    noise.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        noise.set_verbosity(before[0])
+        if before[1]:
+            noise.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def preprocessing(model: SentenceModel, folder: Path) -> dict[str, Any]:
+    """What, beside the weights, decides the vectors; part of the fingerprint."""
+    return {"class": "sentence-transformers", "files": _digests(folder), **settings(model)}
+
+
+def settings(model: SentenceModel) -> dict[str, Any]:
+    """What people want to read of it, as plain JSON values."""
+    o, prompts = model.options, model.model.prompts
+    fused = model.sees and not model.composes
+    return {
+        "composition": f"fusion {model.fusion}" if fused else "by the model",
+        **({"image_weight": o.image_weight} if fused else {}),
+        "query_instruction": _first(o.query_instruction, prompts.get("query")),
+        "document_instruction": _first(o.document_instruction, prompts.get("document")),
+        "dim": model.dim,
+        "max_picture_tokens": o.max_picture_tokens,
+    }
+
+
+def _first(*texts: str | None) -> str:
+    return next((text for text in texts if text is not None), "")
+
+
+def _token_side(model: SentenceTransformer) -> int | None:
+    """Pixels along the side of a token's square; None where all pictures get one size."""
+    processor = model.processor
+    if isinstance(processor, ProcessorMixin):
+        processor = processor.image_processor
+    described = processor.to_dict()
+    if "merge_size" not in described:
+        return None
+    return int(described["patch_size"]) * int(described["merge_size"])
+
+
+def _check_names(model: SentenceTransformer, folder: Path, name: str) -> None:
+    """CheckpointError where names of the weights are missing, unexpected, or of another shape.
+
+    transformers only logs that, and leaves random weights in their place.
+    """
+    inner = model.transformers_model
+    if inner is None or not isinstance(model[0], Transformer):
+        return
+    again: Any = type(inner).from_pretrained(
+        _weights_folder(folder), output_loading_info=True, device_map="meta"
+    )
+    found = again[1]
+    for what in ("missing", "unexpected", "mismatched"):
+        keys = [str(key) for key in found[f"{what}_keys"] if not _SPARE.search(str(key))]
+        if keys:
+            raise CheckpointError(
+                f"The weights of {name} are not those of its configuration: {what} "
+                f"{', '.join(sorted(keys)[:3])}{' …' if len(keys) > 3 else ''} ({len(keys)})."
+            )
+
+
+def _weights_folder(folder: Path) -> Path:
+    """Where the first module is: sentence-transformers may put it into a folder of its own."""
+    file = folder / "modules.json"
+    first = json.loads(file.read_text(encoding="utf-8"))[0]["path"] if file.is_file() else ""
+    return folder / first
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Hashes of all small files that decide something: configurations, vocabularies, templates."""
+    kinds = {".json", ".txt", ".model", ".jinja", ".py"}
+    files = sorted(file for file in folder.rglob("*") if file.suffix in kinds and file.is_file())
+    return {
+        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+        if not file.name.endswith(".index.json")
+    }
