@@ -30,7 +30,8 @@ def encoder_options(command: Command) -> Command:
                 "--encoder",
                 metavar="E",
                 help="A name that `mmrag encoders` lists, clip:ARCH/PRETRAINED, "
-                "st:NAME_OR_FOLDER, or a folder that `mmrag train` wrote. Default: MMRAG_ENCODER, else demo.",
+                "st:NAME_OR_FOLDER, or a folder that `mmrag train` wrote. "
+                "Default: MMRAG_ENCODER, else demo.",
             ),
             click.option("--checkpoint", metavar="FILE", help="Weights file, or hub name."),
             click.option(
