@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -225,7 +226,7 @@ def validate(folder: Path, decode: bool, as_json: bool) -> None:
     from mmrag.cli.progress import progress_bar
     from mmrag.eval_sets.validate import validate as look
 
-    with progress_bar(unit=" pictures", disable=not decode) as bar:
+    with progress_bar(unit=" pictures", disable=not decode or not sys.stderr.isatty()) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total

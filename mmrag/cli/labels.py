@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,7 +133,7 @@ def draft(
 
     with ImageIndex.open(uri, collection=collection) as index:
         eval_set = set_of_collection(index, out, out.resolve().name)
-        with progress_bar(total=None, unit="pair") as bar:
+        with progress_bar(total=None, unit="pair", disable=not sys.stderr.isatty()) as bar:
             made = propose(
                 index,
                 eval_set,

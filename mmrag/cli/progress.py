@@ -16,7 +16,7 @@ class Lines:
     """What `tqdm` has and is used here, for what is no terminal: CI logs, `nohup`, files.
 
     A line is written when ten seconds or ten per cent have passed since the last one, and at the
-    end.
+    end; at the beginning, where it is known what is done and how much of it there is.
     """
 
     def __init__(
@@ -26,12 +26,16 @@ class Lines:
         desc: str = "",
         unit: str = "it",
         unit_scale: bool = False,
+        disable: bool = False,
         **_: Any,
     ) -> None:
         self.total, self.n, self.initial = total, initial, initial
         self.desc, self.unit, self.unit_scale, self.postfix = desc, unit, unit_scale, ""
         self._started = self._said_at = monotonic()
         self._said_n: float = initial
+        self.disable = disable
+        if desc and total:
+            self._say()
 
     def update(self, n: float = 1) -> None:
         """n more are done."""
@@ -76,6 +80,8 @@ class Lines:
 
     def _say(self) -> None:
         self._said_at, self._said_n = monotonic(), self.n
+        if self.disable:
+            return
         line = tqdm.format_meter(
             self.n,
             self.total,  # type: ignore[arg-type]
