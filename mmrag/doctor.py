@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmrag import config
@@ -67,6 +68,7 @@ class Report:
     home: str
     free_gb: float
     plugin_problems: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """What `doctor --json` prints."""
@@ -82,6 +84,7 @@ class Report:
             "milvus": f"does not answer: {milvus.problem}"
             if milvus.problem
             else f"{milvus.version} at {milvus.uri}",
+            "damaged": list(self.damaged),
             "openai_key": "absent" if self.model_server_problem else "present",
             "plugins": list(self.plugin_problems),
             "home": self.home,
@@ -98,6 +101,10 @@ class Report:
                 for problem in self.plugin_problems
             ),
             self._milvus(),
+            *(
+                Check("Store", "Damaged", "warning", problem, "", "mmrag doctor --repair")
+                for problem in self.damaged
+            ),
             self._model_server(),
             self._disk(),
         ]
@@ -182,6 +189,7 @@ def examine(uri: str | None = None) -> Report:
         model_server_problem=problem,
         home=str(home),
         free_gb=shutil.disk_usage(existing).free / 1e9,
+        damaged=_damaged(uri or config.default_uri()),
         plugin_problems=tuple(entry_points.problems("mmrag.encoders", "mmrag.rerankers")),
     )
 
@@ -195,6 +203,13 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _damaged(uri: str) -> tuple[str, ...]:
+    from mmrag.index.lite_repair import look_through
+
+    found = look_through(Path(uri)) if "://" not in uri else []
+    return tuple(f"{one.what}: {one.problem}" for one in found)
 
 
 def _milvus(uri: str | None) -> Milvus:

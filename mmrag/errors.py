@@ -9,6 +9,14 @@ class ImageError(MmragError):
     """An image that cannot be read; the message is the reason."""
 
 
+class NotStorableError(ImageError):
+    """An image whose own text or metadata cannot be stored or embedded, whatever its file holds."""
+
+
+class RemovalError(MmragError):
+    """An indexing run would remove so much that somebody has to say that it shall."""
+
+
 class CheckpointError(MmragError):
     """A checkpoint that is wrong, incomplete, unsafe or absent."""
 

@@ -98,7 +98,7 @@ def test_index_search_and_grid(folder: Path, tiny_folder: Path, tmp_path: Path) 
     (folder / "bad.jpg").write_bytes(b"no picture")
     encoder = ("--encoder", str(tiny_folder))
     done = mmrag("index", str(folder), "--metadata", str(folder / "m.jsonl"), *encoder, "--json")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3, done.stderr
     report = json.loads(done.stdout)
     assert report["skipped"] == [
         {"path": "bad.jpg", "reason": "not an image in a supported format"}

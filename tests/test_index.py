@@ -52,12 +52,13 @@ def test_incremental(index: ImageIndex, folder: Path, tiny: Encoder) -> None:
     (folder / "b" / "00.png").write_bytes(b"spoilt")
     (folder / "empty.jpg").write_bytes(b"")
     report = index.add(open_gallery(folder))
-    assert counts(report) == (1, 1, 9, 2, 2)
+    assert counts(report) == (1, 1, 9, 1, 2)
+    assert (report.stale, report.unreadable) == (["b/00.png"], 2)
     assert [(s.path, s.reason) for s in report.skipped] == [
         ("b/00.png", "not an image in a supported format"),
         ("empty.jpg", "file is empty"),
     ]
-    assert index.info().rows == 11
+    assert index.info().rows == 12
     red = tiny.encode([Image.new("RGB", (30, 30), "red")])
     assert index.search(red, 1)[0][0]["image_id"] == "a/03.png"
     assert index.search(red, 1)[0][0]["score"] == pytest.approx(1, abs=1e-4)

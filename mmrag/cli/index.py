@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _SHOWN, _NAMED = 20, 5
 _READING = ("metadata_encoding", "metadata_delimiter")
+# Exit status: done, but some pictures could not be read.
+UNREADABLE = 3
 
 
 @click.command()
@@ -69,6 +71,7 @@ _READING = ("metadata_encoding", "metadata_delimiter")
     metavar="DIR",
     help="Load the rows from shards instead of embedding; FOLDER is where the pictures are.",
 )
+@click.option("--strict", is_flag=True, help="Exit status 1 instead of 3 for unreadable pictures.")
 @json_option
 def index(
     folder: str,
@@ -86,14 +89,18 @@ def index(
     parquet: str | None,
     store: bool,
     from_parquet: str | None,
+    strict: bool,
     as_json: bool,
     **encoder: Any,
-) -> None:
+) -> int:
     """Embed the images of FOLDER and store them in a collection.
 
     Run it again after changes: unchanged images are kept, changed ones replaced, vanished ones
-    removed. A run that was interrupted goes on. The collection holds one folder: indexing another
-    one into it replaces what it holds.
+    removed; what is there but cannot be read keeps the row it had and is listed as stale. A run
+    that was interrupted goes on. The collection holds one folder: indexing another one into it
+    replaces what it holds, which needs --prune.
+
+    Exit status 3 says: done, but some pictures could not be read.
 
     With --engine ray, FOLDER may also be a URL such as s3://bucket/photos, or tar archives in the
     layout of WebDataset: 'shards/*.tar' or 's3://bucket/shards/*.tar'.
@@ -148,6 +155,7 @@ def index(
             batch_size=batch_size,
             address=address,
             workers=workers,
+            prune=build.prune,
         )
     else:
         from mmrag.galleries.gallery import open_gallery
@@ -157,6 +165,7 @@ def index(
         report = add(source)
     name = source.encoder.info.name
     warn_drawings_only(name, (image.path for image in source.gallery.images))
+    status = (1 if strict else UNREADABLE) if report.unreadable else 0
     if as_json:
         print_json(
             {
@@ -173,19 +182,23 @@ def index(
                 "flat": report.flat,
                 "tiny": report.tiny,
                 "repeated": report.repeated,
+                "unreadable": report.unreadable,
+                "stale": report.stale,
                 "seconds": report.seconds,
                 "images_per_second": report.images_per_second,
             }
         )
-        return
+        return status
     click.echo(
         f"{f'Collection {collection}' if store else parquet}: {report.added} added, "
         f"{report.updated} updated, "
         f"{report.unchanged} unchanged, {report.removed} removed, {len(report.skipped)} skipped, "
         f"in {report.seconds:.1f} s ({report.images_per_second:.1f} images/s)."
     )
+    stale = set(report.stale)
     for skipped in report.skipped[:_SHOWN]:
-        click.echo(f"  skipped {printable(skipped.path)}: {printable(skipped.reason)}")
+        what = "stale" if skipped.path in stale else "skipped"
+        click.echo(f"  {what} {printable(skipped.path)}: {printable(skipped.reason)}")
     if len(report.skipped) > _SHOWN:
         click.echo(f"  and {len(report.skipped) - _SHOWN} more; --json lists all.")
     for what, ids in report.odd():
@@ -198,6 +211,10 @@ def index(
         from mmrag.galleries.gallery import listed
 
         click.echo(f"  not pictures: {printable(listed(report.others))}")
+    if report.unreadable:
+        kept = f"; {len(stale)} of them kept the rows they had" if stale else ""
+        click.echo(f"Done, with {report.unreadable} unreadable{kept}.")
+    return status
 
 
 def _over_ray(
@@ -205,6 +222,7 @@ def _over_ray(
     encoder: dict[str, Any],
     parquet: str | None,
     add: Callable[[Source], IndexReport] | None,
+    prune: bool,
     **options: Any,
 ) -> tuple[Source, IndexReport]:
     """Embed over Ray workers, into a collection, into shards, or into both."""
@@ -217,7 +235,7 @@ def _over_ray(
         from mmrag.distributed.parquet import embed_to_shards
 
         with _bar(source) as bar:
-            report = embed_to_shards(source, parquet, progress=bar.update)
+            report = embed_to_shards(source, parquet, progress=bar.update, prune=prune)
     if add is None:
         return source, report
     shards = shard_source(parquet, folder)
@@ -230,6 +248,8 @@ def _over_ray(
         notes=report.notes,
         flat=report.flat,
         tiny=report.tiny,
+        unreadable=report.unreadable + loaded.unreadable,
+        stale=sorted({*report.stale, *loaded.stale}),
         seconds=report.seconds + loaded.seconds,
     )
 

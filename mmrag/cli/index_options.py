@@ -45,6 +45,12 @@ def build_options(command: Command) -> Command:
         help="Build the collection anew beside the one in use, switch when it is complete.",
     )
     @click.option(
+        "--prune",
+        is_flag=True,
+        help="Remove the rows of vanished pictures however many they are; without it a run that "
+        "would remove more than a tenth of them (and more than ten) stops before it does.",
+    )
+    @click.option(
         "--bulk-storage",
         metavar="URL",
         help="With --replace on a server: hand the rows over as files in the storage that the "
@@ -57,6 +63,7 @@ def build_options(command: Command) -> Command:
         index_param: tuple[str, ...],
         partition_key: str | None,
         replace: bool,
+        prune: bool,
         bulk_storage: str | None,
         **kwargs: Any,
     ) -> Any:
@@ -65,9 +72,8 @@ def build_options(command: Command) -> Command:
         if index_param and not index_type:
             raise click.UsageError("--index-param needs --index-type.")
         kind = IndexKind(index_type, parse_params(index_param)) if index_type else None
-        return command(
-            *args, build=BuildOptions(kind, partition_key, replace, bulk_storage), **kwargs
-        )
+        build = BuildOptions(kind, partition_key, replace, bulk_storage, prune)
+        return command(*args, build=build, **kwargs)
 
     return wrapped  # type: ignore[return-value]
 

@@ -24,8 +24,9 @@ from mmrag.distributed.shards import (
 )
 from mmrag.distributed.sources import Root
 from mmrag.distributed.tars import is_inside
-from mmrag.errors import ImageError, MmragError
+from mmrag.errors import ImageError, MmragError, NotStorableError
 from mmrag.galleries.gallery import Gallery
+from mmrag.index.removal import check_removal, vanished
 from mmrag.index.rows import Candidate, Outcome, check_storable, row_hash
 from mmrag.index.update import IndexReport
 from mmrag.system.names import as_on_disk
@@ -43,18 +44,22 @@ def embed_to_shards(
     shards: str | os.PathLike[str],
     *,
     progress: Callable[[int], Any] | None = None,
+    prune: bool = False,
 ) -> IndexReport:
     """Make a folder of Parquet shards hold exactly the images of a source.
 
     The counterpart of `index_gallery`: what is there is not embedded again, and a killed run goes
-    on. Workers write the shards; this process then drops rows that are out of date.
+    on; what is there but cannot be read keeps the row it had. Workers write the shards; this
+    process then drops rows that are out of date.
 
     Args:
         source: from `ray_source`.
         shards: a folder that all nodes share, or a URL.
         progress: called with 1 for each image that is done.
+        prune: as in `BuildOptions`.
 
     Raises:
+        RemovalError: too many rows would be removed.
         MmragError: no images, a folder with other vectors, or shards that are not where this
             process looks.
     """
@@ -73,6 +78,8 @@ def embed_to_shards(
             (c.image.image_id, c.row_hash) for c in _candidates(table, task.root, task.embed)
         )
     report = IndexReport.of(gallery)
+    gone = vanished(held, gallery)
+    check_removal(place, len(held), gone, prune)
     step = progress or (lambda _: None)
     wanted: dict[str, Candidate] = {}
     outcomes = embedder.stream(gallery.images, held)
@@ -82,6 +89,10 @@ def embed_to_shards(
             step(1)
             if isinstance(outcome, ImageError):
                 report.skipped.append(Skipped(image_id, str(outcome)))
+                if isinstance(outcome, NotStorableError):
+                    gone |= {image_id} & held.keys()
+                else:
+                    report.unreadable += 1
                 continue
             wanted[image_id] = candidate
             report.embedded += outcome["embedded"]
@@ -91,9 +102,14 @@ def embed_to_shards(
                 report.updated += 1
             else:
                 report.added += 1
-    report.removed = len(held.keys() - wanted.keys())
-    names = _settle(folder, task.root, manifest, wanted)
-    folder.complete(replace(manifest, complete=True, rows=len(wanted), shards=tuple(names)))
+    check_removal(place, len(held), gone, prune)
+    report.removed = len(gone)
+    stale = {name: held[name] for name in held.keys() - wanted.keys() - gone}
+    report.stale = sorted(stale)
+    names = _settle(folder, task.root, manifest, wanted, stale)
+    folder.complete(
+        replace(manifest, complete=True, rows=len(wanted) + len(stale), shards=tuple(names))
+    )
     report.note_looks(wanted.values())
     report.skipped.sort(key=lambda skipped: skipped.path)
     report.seconds = time.perf_counter() - started
@@ -192,10 +208,18 @@ class ShardSource:
 
 
 def _settle(
-    folder: ShardFolder, root: Root, manifest: Manifest, wanted: Mapping[str, Candidate]
+    folder: ShardFolder,
+    root: Root,
+    manifest: Manifest,
+    wanted: Mapping[str, Candidate],
+    stale: Mapping[str, str],
 ) -> list[str]:
-    """Rewrite shards with rows that are out of date, vanished or there twice; the names left."""
+    """Rewrite shards with rows that are out of date, vanished or there twice; the names left.
+
+    `stale` maps the ids of rows that stay as they are to their row hashes.
+    """
     left = dict(wanted)
+    staying = dict(stale)
     kept: list[str] = []
     for name in folder.names():
         table = folder.read(name, manifest.dim)
@@ -204,6 +228,10 @@ def _settle(
         chosen: list[tuple[Candidate, Any]] = []
         same = True
         for row, vector in zip(rows, vectors, strict=True):
+            if staying.get(row.image.image_id) == row.row_hash:
+                del staying[row.image.image_id]
+                chosen.append((row, vector))
+                continue
             now = left.get(row.image.image_id)
             if now is None or now.row_hash[:32] != row.row_hash[:32]:
                 same = False

@@ -10,6 +10,7 @@ from typing import Any
 from mmrag.encoders.encoder import Encoder
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.index.image_index import ImageIndex
+from mmrag.index.kinds import BuildOptions
 from mmrag.index.update import IndexReport
 
 
@@ -49,7 +50,12 @@ def index_eval_set(
     index = ImageIndex.open(uri, collection_name(eval_set, encoder, embed), encoder)
     try:
         report = index.add(
-            eval_set.gallery(), embed=embed, batch_size=batch_size, progress=progress
+            eval_set.gallery(),
+            embed=embed,
+            batch_size=batch_size,
+            progress=progress,
+            # Its files decide what is in the gallery; nobody has anything else in there.
+            build=BuildOptions(prune=True),
         )
     except BaseException:
         index.close()

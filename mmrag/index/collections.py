@@ -131,6 +131,7 @@ def make(
     while exists(store, f"{name}__{number}"):
         number += 1
     made = f"{name}__{number}"
+    _forget(store, made)
     schema = collection_schema(noted["dim"], noted["partition_key"] is not None)
 
     def create(client: MilvusClient) -> None:
@@ -222,11 +223,18 @@ def drop(store: MilvusStore, name: str) -> None:
     """Remove a collection with all its rows, its alias, and what interrupted runs left of it."""
     for found in unused_collections(store, name):
         store.call("Dropping", partial(_drop_one, found))
+        _forget(store, found)
     if exists(store, name):
         current, _ = describe(store, name)
         if current != name:
             store.call("Dropping", lambda client: client.drop_alias(name))
         store.call("Dropping", partial(_drop_one, current))
+        _forget(store, current)
+
+
+def _forget(store: MilvusStore, name: str) -> None:
+    if store.row_counts is not None:
+        store.row_counts.forget(name)
 
 
 def _drop_one(name: str, client: MilvusClient) -> None:

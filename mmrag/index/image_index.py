@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mmrag.index.kinds import BuildOptions
@@ -30,17 +31,22 @@ class ImageIndex(Collection):
     ) -> IndexReport:
         """Bring the collection up to date with `gallery`; see `index_gallery`.
 
+        Of several runs that want the same collection one goes on when the other has ended;
+        `progress` is called with 0 while it waits.
+
         With `BuildOptions(replace=True)` it is built anew beside the one in use, which goes on
         answering until the new one is complete; see `replace_collection`.
         """
         build = build or BuildOptions()
         work = replace_collection if build.replace else index_gallery
-        return work(
-            self,
-            gallery,
-            embed=embed,
-            batch_size=batch_size,
-            progress=progress,
-            embedder=embedder,
-            build=build,
-        )
+        waiting = partial(progress, 0) if progress else None
+        with self.store.index_lock(self.collection, waiting):
+            return work(
+                self,
+                gallery,
+                embed=embed,
+                batch_size=batch_size,
+                progress=progress,
+                embedder=embedder,
+                build=build,
+            )

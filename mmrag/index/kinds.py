@@ -51,6 +51,8 @@ class BuildOptions:
         replace: build it anew beside the one in use, then switch.
         bulk_storage: with `replace`, on a server: the storage that it uses itself; rows get there
             as files (`bulk.BulkLoad`), for millions of them.
+        prune: however many rows have lost their picture, they are removed; without it a run that
+            would remove more than a tenth (and more than ten) of them stops before it does.
 
     Raises:
         MmragError: `bulk_storage` without `replace`.
@@ -60,6 +62,7 @@ class BuildOptions:
     partition_key: str | None = None
     replace: bool = False
     bulk_storage: str | None = None
+    prune: bool = False
 
     def __post_init__(self) -> None:
         if self.bulk_storage and not self.replace:

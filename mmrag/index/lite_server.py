@@ -10,6 +10,7 @@ however it ends:
 - every user holds `users.lock` shared; a server that gets it exclusively has no users and stops,
   and while it stops nobody can become a user;
 - `start.lock` is held by whoever starts a server, so there is one at a time;
+- `rows-NAME.json` says how many rows a collection has (`row_counts`);
 - `server.json` names the server's process and port. Users look after it: a server that has died
   is started again on the same port, where waiting requests find it.
 
@@ -38,6 +39,7 @@ import psutil
 
 from mmrag import config
 from mmrag.errors import IndexStoreError
+from mmrag.index.row_counts import RowCounts
 from mmrag.system.processes import started_after_boot
 
 _START_TIMEOUT = 60.0
@@ -89,7 +91,7 @@ class LiteServerLease:
         self.state = self.store.with_name(self.store.name + ".server")
         try:
             self.state.mkdir(parents=True, exist_ok=True)
-            self._users = _lock(self.state / "users.lock", fcntl.LOCK_SH)
+            self._users = lock(self.state / "users.lock", fcntl.LOCK_SH)
         except OSError as error:
             raise IndexStoreError(
                 f"The store {self.store} cannot be used: {error.strerror or error}. "
@@ -106,10 +108,10 @@ class LiteServerLease:
 
     def ensure(self) -> None:
         """Start the server unless it runs, on the port of the one before it if there was one."""
-        record = _read_record(self.state)
+        record = read_record(self.state)
         if record is None or not record.alive():
-            with _lock(self.state / "start.lock", fcntl.LOCK_EX):
-                record = _read_record(self.state)
+            with lock(self.state / "start.lock", fcntl.LOCK_EX):
+                record = read_record(self.state)
                 if record is None or not record.alive():
                     record = self._start(0 if record is None else record.port)
         self.port = record.port
@@ -123,7 +125,7 @@ class LiteServerLease:
     def write_lock(self, collection: str) -> Iterator[None]:
         """Milvus Lite wants writes to a collection one after the other, across processes too."""
         # However long the other one takes: the lock of a process that dies is gone with it.
-        with _lock(self.state / f"write-{collection}.lock", fcntl.LOCK_EX, seconds=math.inf):
+        with lock(self.state / f"write-{collection}.lock", fcntl.LOCK_EX, seconds=math.inf):
             yield
 
     def close(self) -> None:
@@ -134,7 +136,7 @@ class LiteServerLease:
 
     def _watch(self) -> None:
         while not self._closed.wait(0.5):
-            record = _read_record(self.state)
+            record = read_record(self.state)
             if record is None or not record.alive():
                 # The next look tries again; requests that wait have their own time limit.
                 with contextlib.suppress(IndexStoreError, OSError):
@@ -161,7 +163,7 @@ class LiteServerLease:
         threading.Thread(target=process.wait, daemon=True).start()
         deadline = time.monotonic() + _START_TIMEOUT
         while time.monotonic() < deadline:
-            record = _read_record(self.state)
+            record = read_record(self.state)
             if record is not None:
                 return record
             if process.poll() is not None:
@@ -180,13 +182,14 @@ def serve(store: Path, state: Path, port: int, linger: float) -> None:
     """Run the server of a store until it has had no user for `linger` seconds."""
     import grpc
     from milvus_lite.adapter.grpc.servicer import MilvusServicer
-    from milvus_lite.db import MilvusLite
     from pymilvus.grpc_gen import milvus_pb2_grpc
+
+    from mmrag.index.lite_guard import GuardedLite
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    db = MilvusLite(str(store))
+    db = GuardedLite(RowCounts(store, state))
     server = grpc.server(ThreadPoolExecutor(max_workers=10), options=_SERVER_OPTIONS)
     milvus_pb2_grpc.add_MilvusServiceServicer_to_server(MilvusServicer(db), server)
     try:
@@ -216,12 +219,13 @@ def serve(store: Path, state: Path, port: int, linger: float) -> None:
         # Still holding users.lock when idle: whoever comes now waits, then starts a new server.
         server.stop(grace=2).wait()
         db.close()
-        current = _read_record(state)
+        current = read_record(state)
         if current is not None and current.pid == me.pid:
             (state / "server.json").unlink(missing_ok=True)
 
 
-def _read_record(state: Path) -> ServerRecord | None:
+def read_record(state: Path) -> ServerRecord | None:
+    """What `server.json` says; None without one that can be read."""
     try:
         fields = json.loads((state / "server.json").read_text())
         return ServerRecord(int(fields["pid"]), float(fields["created"]), int(fields["port"]))
@@ -229,7 +233,7 @@ def _read_record(state: Path) -> ServerRecord | None:
         return None
 
 
-def _lock(path: Path, kind: int, seconds: float = _START_TIMEOUT) -> IO[bytes]:
+def lock(path: Path, kind: int, seconds: float = _START_TIMEOUT) -> IO[bytes]:
     """Open and lock a file, waiting that long at most; closing it unlocks."""
     file = path.open("ab")
     deadline = time.monotonic() + seconds

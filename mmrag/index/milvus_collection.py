@@ -53,6 +53,7 @@ class Collection:
         self.options = options or SearchOptions()
         self.bulk: BulkLoad | None = None
         self._checked = 0.0
+        self._noted = False
 
     @classmethod
     def open(
@@ -85,6 +86,7 @@ class Collection:
         try:
             if index.exists():
                 index.check_encoder()
+                index.check_rows()
         except BaseException:
             index.close()
             raise
@@ -141,6 +143,32 @@ class Collection:
                 "collection."
             )
         return made
+
+    def check_rows(self) -> None:
+        """IndexStoreError unless the rows are as many as when the last run ended."""
+        counts = self.store.row_counts
+        if counts is None:
+            return
+        physical, _ = collections.describe(self.store, self.collection)
+        noted = counts.noted(physical)
+        if noted.rows is None:
+            return
+        rows = self.info().rows
+        # Whoever writes notes it before.
+        if rows == noted.rows or counts.noted(physical) != noted:
+            return
+        raise IndexStoreError(
+            f"Collection {self.collection!r} of {self.store.uri} holds {rows:,} rows; it was left "
+            f"with {noted.rows:,}. Nothing was changed. Restore a copy of the store, or take what "
+            "is there with `mmrag doctor --repair`, then index the folder again."
+        )
+
+    def _writing(self) -> None:
+        """Note, before the first write of a run, that the number of rows is not what it was."""
+        counts = self.store.row_counts
+        if counts is not None and not self._noted:
+            counts.note(collections.describe(self.store, self.collection)[0], None)
+        self._noted = True
 
     def _made(self) -> dict[str, Any]:
         """What was noted when the collection was made."""
@@ -246,6 +274,8 @@ class Collection:
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
         """Insert rows, or replace those with the same id."""
         key = self._made().get("partition_key") if rows else None
+        if rows:
+            self._writing()
         for some in _batches(rows):
             data = [{"key": row_key(row["image_id"]), **row} for row in some]
             if key is not None:
@@ -262,6 +292,8 @@ class Collection:
         """Remove rows by id."""
         from pymilvus import MilvusClient
 
+        if image_ids:
+            self._writing()
         for some in _batches(image_ids):
             with self.store.write_lock(self.collection):
                 request = partial(
@@ -271,15 +303,22 @@ class Collection:
                 )
                 self.store.call("Deleting from Milvus", request)
 
-    def finish(self) -> None:
-        """Flush, and use the chosen index kind, or the one that suits the number of rows."""
+    def finish(self) -> int:
+        """Flush, and use the chosen index kind, or the one that suits the number of rows.
+
+        Returns:
+            The number of rows.
+        """
         self.load_bulk()
         with self.store.write_lock(self.collection):
             physical, _ = collections.describe(self.store, self.collection)
-            kind = collections.chosen_kind(self._made()) or default_kind(
-                self.store.is_local, self.info().rows
-            )
+            rows = self.info().rows
+            kind = collections.chosen_kind(self._made()) or default_kind(self.store.is_local, rows)
             collections.build_index(self.store, physical, kind)
+            if self.store.row_counts is not None:
+                self.store.row_counts.note(physical, rows)
+                self._noted = False
+        return rows
 
     def load_bulk(self) -> None:
         """Let the server read the rows that were collected for it, if there are any."""

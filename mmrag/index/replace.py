@@ -13,6 +13,7 @@ from mmrag.index import collections
 from mmrag.index.bulk import BulkLoad
 from mmrag.index.kinds import BuildOptions, default_kind
 from mmrag.index.milvus_collection import Collection
+from mmrag.index.removal import check_removal, vanished
 from mmrag.index.schema import STORED_FIELDS
 from mmrag.index.update import IndexReport, index_gallery
 
@@ -38,7 +39,9 @@ def replace_collection(
     """Make a new collection hold the gallery's images, let the name stand for it, drop the old one.
 
     Until then searches are answered by the old collection, and nothing in it is touched. Vectors
-    of the same encoder are copied, so only new and changed pictures are embedded. A run that was
+    of the same encoder are copied, so only new and changed pictures are embedded, and what cannot
+    be read now keeps the row it had; of another encoder it cannot be kept, and counts as removed.
+    A run that was
     interrupted is continued by the next one with the same settings; one with others removes what
     it left.
 
@@ -62,6 +65,9 @@ def replace_collection(
     beside = Collection(index.store, made, index.encoder, index.options)
     same = ("fingerprint", "precision", "embed")
     copying = old is not None and all(old[name] == notes[name] for name in same)
+    held = index.stored_hashes() if old is not None else {}
+    what = f"Collection {index.collection}"
+    check_removal(what, len(held), vanished(held, gallery), build.prune)
     with _bulk_load(beside, build.bulk_storage):
         if copying:
             _copy(index, beside)
@@ -81,6 +87,8 @@ def replace_collection(
             f"No image could be indexed, so {index.collection!r} stays as it is: "
             f"{report.skipped[0].path}: {report.skipped[0].reason}."
         )
+    lost = held.keys() - beside.stored_hashes().keys()
+    check_removal(what, len(held), lost, build.prune)
     with index.store.write_lock(index.collection):
         retired = collections.switch(index.store, index.collection, made)
     if retired is not None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import orjson
 
 from mmrag.encoders.encoder import Encoder, Prepared, Vectors
-from mmrag.errors import ImageError
+from mmrag.errors import ImageError, NotStorableError
 from mmrag.galleries.gallery import Gallery
 from mmrag.images.decode import read_bytes
 from mmrag.index.schema import MAX_ID, MAX_METADATA, MAX_PATH, MAX_TEXT
@@ -123,9 +123,9 @@ def make_row(candidate: Candidate, vector: list[float]) -> dict[str, Any]:
 
 
 def check_storable(image: GalleryImage, embed: str) -> str:
-    """The metadata as JSON; ImageError for what a row cannot hold, or nothing to embed."""
+    """The metadata as JSON; NotStorableError for what a row cannot hold, or nothing to embed."""
     if embed == "text" and not image.text.strip():
-        raise ImageError("has no text to embed")
+        raise NotStorableError("has no text to embed")
     try:
         metadata = metadata_json(image.metadata)
         sizes = {
@@ -135,10 +135,10 @@ def check_storable(image: GalleryImage, embed: str) -> str:
             "metadata": (len(metadata.encode()), MAX_METADATA),
         }
     except (UnicodeEncodeError, TypeError, ValueError) as error:
-        raise ImageError(f"its text or metadata cannot be stored: {error}") from error
+        raise NotStorableError(f"its text or metadata cannot be stored: {error}") from error
     for name, (size, limit) in sizes.items():
         if size > limit:
-            raise ImageError(f"its {name} is longer than {limit:,} bytes")
+            raise NotStorableError(f"its {name} is longer than {limit:,} bytes")
     return metadata
 
 

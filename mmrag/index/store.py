@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -14,6 +15,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from mmrag import config
 from mmrag.errors import IndexStoreError
 from mmrag.index.lite_server import LiteServerLease
+from mmrag.index.row_counts import RowCounts
+from mmrag.system.locks import try_to_take
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -109,9 +112,45 @@ class MilvusStore:
             else:
                 time.sleep(0.5)
 
+    @property
+    def row_counts(self) -> RowCounts | None:
+        """What was noted of the collections of a local store."""
+        return RowCounts(self._lease.store, self._lease.state) if self._lease else None
+
     def write_lock(self, collection: str) -> AbstractContextManager[None]:
         """Held around each write; only a local store needs it."""
         return self._lease.write_lock(collection) if self._lease else nullcontext()
+
+    @contextmanager
+    def index_lock(
+        self, collection: str, waiting: Callable[[], object] | None = None
+    ) -> Iterator[None]:
+        """Held by who brings a collection up to date: one at a time, of all with this MMRAG_HOME.
+
+        For a local store, of all on this machine.
+
+        Args:
+            waiting: called now and then while somebody else holds it.
+        """
+        if self._lease:
+            folder, name = self._lease.state, collection
+        else:
+            folder = config.home() / "locks"
+            folder.mkdir(parents=True, exist_ok=True)
+            name = f"{hashlib.sha256(self.uri.encode()).hexdigest()[:16]}-{collection}"
+        path, said = folder / f"index-{name}.lock", False
+        with path.open("ab") as file:
+            while not try_to_take(file.fileno()):
+                if not said:
+                    said = True
+                    logging.getLogger(__name__).warning(
+                        "Another run is indexing into %s; this one goes on when that has ended.",
+                        collection,
+                    )
+                if waiting:
+                    waiting()
+                time.sleep(0.1)
+            yield
 
     def close(self) -> None:
         """Disconnect; a local store's server stops when nobody else uses it."""

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from mmrag.errors import ImageError
+from mmrag.errors import ImageError, IndexStoreError, NotStorableError
 from mmrag.galleries.gallery import Gallery
 from mmrag.images.looks import LOOKS
 from mmrag.index import odd_pictures
 from mmrag.index.kinds import BuildOptions
 from mmrag.index.milvus_collection import Collection
+from mmrag.index.removal import check_removal, vanished
 from mmrag.index.rows import Candidate, Embedder, embed_images, make_row
 from mmrag.types import Skipped
 
@@ -29,6 +30,8 @@ class IndexReport:
     `others` counts files that are no pictures, by their extensions; `notes` are sentences about how
     names and tables were understood. `flat` and `tiny` are ids of pictures that look odd (see
     `images.looks`), `repeated` the ids of those that are the same, byte for byte.
+    `unreadable` is how many pictures could not be read (they are among `skipped`), `stale` the ids
+    of those that keep the row they had when they could be read.
     """
 
     added: int = 0
@@ -42,6 +45,8 @@ class IndexReport:
     flat: list[str] = field(default_factory=list)
     tiny: list[str] = field(default_factory=list)
     repeated: list[list[str]] = field(default_factory=list)
+    unreadable: int = 0
+    stale: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @classmethod
@@ -96,8 +101,8 @@ def index_gallery(
     """Make the collection hold exactly the gallery's images.
 
     Unchanged images (same bytes, same stored fields) are not embedded again, changed ones are
-    replaced, vanished and unreadable ones removed. Rows are written while it runs, so a killed
-    run goes on where it was when it is started again.
+    replaced, vanished ones removed. What is there but cannot be read keeps the row it had. Rows
+    are written while it runs, so a killed run goes on where it was when it is started again.
 
     Args:
         index: opened with the encoder that embeds what is new.
@@ -106,11 +111,12 @@ def index_gallery(
         batch_size: images per forward pass; default: what suits the device.
         progress: called with 1 for each image that is done, in whatever way.
         embedder: encodes elsewhere; then `index.encoder` only has to know its `info`.
-        build: how a collection that is not there yet is made.
+        build: how a collection that is not there yet is made, and whether much may be removed.
 
     Raises:
         MmragError: the gallery is empty (a collection is never emptied by mistake).
-        IndexStoreError: Milvus fails; what was written is kept.
+        RemovalError: too many rows would be removed; see `BuildOptions.prune`.
+        IndexStoreError: Milvus fails, or somebody else wrote too; what was written is kept.
     """
     started = time.perf_counter()
     gallery.check_not_empty()
@@ -119,6 +125,9 @@ def index_gallery(
     assert encoder is not None
     report = IndexReport.of(gallery)
     stored = index.stored_hashes()
+    what, prune = f"Collection {index.collection}", build is not None and build.prune
+    gone = vanished(stored, gallery)
+    check_removal(what, len(stored), gone, prune)
     step = progress or (lambda _: None)
     seen: dict[str, Candidate] = {}
     refresh: list[Candidate] = []
@@ -139,6 +148,10 @@ def index_gallery(
             step(1)
             if isinstance(vector, ImageError):
                 report.skipped.append(Skipped(image_id, str(vector)))
+                if isinstance(vector, NotStorableError):
+                    gone |= {image_id} & stored.keys()
+                else:
+                    report.unreadable += 1
                 continue
             seen[image_id] = candidate
             if vector is None:
@@ -170,10 +183,16 @@ def index_gallery(
             ]
         )
         report.updated += len(vectors)
-    vanished = sorted(stored.keys() - seen.keys())
-    index.delete(vanished)
-    report.removed = len(vanished)
-    index.finish()
+    check_removal(what, len(stored), gone, prune)
+    index.delete(sorted(gone))
+    report.removed = len(gone)
+    report.stale = sorted(stored.keys() - seen.keys() - gone)
+    rows_there, expected = index.finish(), len(seen) + len(report.stale)
+    if rows_there != expected:
+        raise IndexStoreError(
+            f"{what} holds {rows_there:,} rows instead of {expected:,}: something else wrote to it "
+            "meanwhile. Run this again when it has ended."
+        )
     report.note_looks(seen.values())
     report.skipped.sort(key=lambda skipped: skipped.path)
     report.seconds = time.perf_counter() - started

@@ -80,7 +80,9 @@ def index_pictures(
     replace.GRACE_SECONDS = 0.0
     made = encoder(seconds)
     with ImageIndex.open(uri, collection, made) as index:
-        return index.add(open_gallery(folder), batch_size=2, build=BuildOptions(replace=anew))
+        return index.add(
+            open_gallery(folder), batch_size=2, build=BuildOptions(replace=anew, prune=True)
+        )
 
 
 def evaluate_set(folder: Path, uri: str, runs: str, seconds: float = 0.0) -> Run:

@@ -1,0 +1,36 @@
+"""What an indexing run may remove: what has vanished, and not too much of it unasked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from mmrag.errors import RemovalError
+from mmrag.galleries.gallery import Gallery
+from mmrag.system.files import NOT_FOUND
+
+_FEW, _PART = 10, 0.1
+
+
+def vanished(stored: Iterable[str], gallery: Gallery) -> set[str]:
+    """Ids of rows whose picture is not in the gallery any more.
+
+    A picture that is there and was left out for another reason has not vanished.
+    """
+    left_out = {skipped.path for skipped in gallery.skipped if skipped.reason != NOT_FOUND}
+    return set(stored) - {image.image_id for image in gallery.images} - left_out
+
+
+def check_removal(what: str, rows: int, gone: Collection[str], prune: bool) -> None:
+    """RemovalError when more than a tenth (and more than ten) of so many rows would go unasked.
+
+    Args:
+        what: begins the sentence, such as "Collection demo".
+        prune: it was asked for.
+    """
+    if prune or len(gone) <= max(_FEW, rows * _PART):
+        return
+    raise RemovalError(
+        f"{what} would lose {len(gone):,} of its {rows:,} rows, whose pictures are not there or "
+        f"not readable (the first is {min(gone)}); nothing was removed. Look whether the folder "
+        "is the right one and complete; if they shall go, add --prune (prune=True)."
+    )

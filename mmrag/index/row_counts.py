@@ -1,0 +1,70 @@
+"""How many rows a collection of a local store has, noted outside the store.
+
+The store keeps its own books in the files that can be damaged. Beside it, in `STORE.server`, stands
+what they said last: the number of rows, and the version of the collection's `manifest.json`, which
+only ever grows.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mmrag.system.durable import write_file
+
+
+@dataclass(frozen=True)
+class Noted:
+    """`rows` is None while somebody writes, and until the next run that ends."""
+
+    rows: int | None
+    version: int
+
+
+class RowCounts:
+    """The notes for one store.
+
+    Args:
+        store: the store's folder.
+        state: the folder for the notes; made when it is absent.
+    """
+
+    def __init__(self, store: Path, state: Path) -> None:
+        self.store, self.state = store, state
+
+    def note(self, collection: str, rows: int | None) -> None:
+        """Note a collection's rows (None: not known until further notice) and present version."""
+        before = self.noted(collection)
+        version = max(manifest_version(self.folder(collection)) or 0, before.version)
+        noted = Noted(rows, version)
+        if noted != before:
+            write_file(self._file(collection), json.dumps(asdict(noted)))
+
+    def noted(self, collection: str) -> Noted:
+        """What was noted; no rows and version 0 when nothing was, or it cannot be read."""
+        try:
+            fields = json.loads(self._file(collection).read_text())
+            rows = fields["rows"]
+            return Noted(None if rows is None else int(rows), int(fields["version"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return Noted(None, 0)
+
+    def forget(self, collection: str) -> None:
+        """For a collection that is removed."""
+        self._file(collection).unlink(missing_ok=True)
+
+    def folder(self, collection: str) -> Path:
+        """Where the store keeps a collection."""
+        return self.store / "collections" / collection
+
+    def _file(self, collection: str) -> Path:
+        return self.state / f"rows-{collection}.json"
+
+
+def manifest_version(folder: Path) -> int | None:
+    """Of a collection's `manifest.json`; None when it cannot be read."""
+    try:
+        return int(json.loads((folder / "manifest.json").read_bytes())["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
