@@ -1,9 +1,14 @@
 """Evaluations in the background."""
 
+import multiprocessing
+import os
+import signal
 import threading
 import time
 
+from mmrag import RunStore
 from mmrag.errors import Cancelled, MmragError
+from mmrag.runs.job_rows import JobRows
 from mmrag.system.jobs import JobQueue, Progress
 
 
@@ -74,3 +79,50 @@ def test_the_remaining_time_follows_the_rate_of_the_stage():
     job = Job(1, "a", "running", Progress("retrieval", 20, 100), stage_started=100.0)
     assert job.remaining_seconds(now=110.0) == 40.0
     assert Job(1, "a", "running").remaining_seconds() is None
+
+
+def test_the_same_job_is_there_once():
+    """Three clicks on Start."""
+    queue, go_on = JobQueue(), threading.Event()
+
+    def work(on_progress, should_stop):
+        assert go_on.wait(10)
+        return "run"
+
+    clicks = [queue.submit("one", work, key=("evaluate", "plan")) for _ in range(3)]
+    other = queue.submit("other", work, key=("evaluate", "another plan"))
+    assert len(set(clicks)) == 1
+    assert [job.title for job in queue.jobs()] == ["other", "one"]
+    go_on.set()
+    assert queue.wait(other, 10).state == "done"
+    again = queue.submit("one", work, key=("evaluate", "plan"))
+    assert again not in clicks, "it may be done once more when it is over"
+    assert queue.wait(again, 10).state == "done"
+
+
+def _leave_jobs(url):
+    """A dashboard that is killed with one job at work and one waiting."""
+    with RunStore(url) as store:
+        rows = JobRows(store.database)
+        rows.running(rows.add("index", "at work", {"folder": "a"}))
+        rows.add("index", "waiting", {"folder": "b"})
+        rows.over(rows.add("index", "done", {"folder": "c"}))
+        assert rows.left() == [], "they are not left while their process is there"
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_jobs_of_a_killed_process_are_offered_again(tmp_path):
+    url = str(tmp_path / "runs.db")
+    process = multiprocessing.get_context("spawn").Process(target=_leave_jobs, args=(url,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    with RunStore(url) as store:
+        rows = JobRows(store.database)
+        left = rows.left()
+        assert {(job.title, job.state) for job in left} == {
+            ("at work", "running"),
+            ("waiting", "waiting"),
+        }
+        rows.over(left[0].row_id)
+        assert [job.plan for job in rows.left()] == [left[1].plan]

@@ -74,7 +74,11 @@ class Database:
         else:
             return
         # Raised here, without the cause: a traceback of the driver may quote the password.
-        raise MmragError(f"{where} Check MMRAG_RUNS_URL." if not self.is_sqlite else where)
+        if not self.is_sqlite:
+            raise MmragError(f"{where} Check MMRAG_RUNS_URL.")
+        damaged = any(words in reason for words in ("malformed", "not a database"))
+        way = " `mmrag doctor --repair` moves it aside and says what is lost." if damaged else ""
+        raise MmragError(where + way)
 
     def close(self) -> None:
         """Disconnect."""

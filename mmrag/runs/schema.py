@@ -47,6 +47,19 @@ rankings = Table(
     Column("details", Text, nullable=False),
 )
 
+# Jobs of the dashboard that are not over; see `job_rows`.
+jobs = Table(
+    "mmrag_jobs",
+    tables,
+    Column("job_id", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("plan", Text, nullable=False),
+    Column("state", String, nullable=False),
+    Column("created", String, nullable=False),
+    Column("owner", String, nullable=False),
+)
+
 scores = Table(
     "mmrag_scores",
     tables,

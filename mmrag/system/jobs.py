@@ -7,12 +7,13 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 from mmrag.errors import Cancelled, MmragError
+from mmrag.system.memory import out_of_memory
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Job:
     finished: float | None = None
     run_id: str | None = None
     error: str | None = None
+    error_type: str | None = None
 
     @property
     def is_over(self) -> bool:
@@ -63,29 +65,46 @@ class JobQueue:
     def __init__(self) -> None:
         self._jobs: dict[int, Job] = {}
         self._work: dict[int, Work] = {}
+        self._keys: dict[int, Hashable] = {}
+        self._told: dict[int, Callable[[State], None]] = {}
         self._cancelled: set[int] = set()
         self._numbers = itertools.count(1)
         self._changed = threading.Condition()
         threading.Thread(target=self._run, name="evaluations", daemon=True).start()
 
-    def submit(self, title: str, work: Work) -> int:
-        """Add an evaluation.
+    def submit(
+        self,
+        title: str,
+        work: Work,
+        key: Hashable = None,
+        keep: Callable[[], Callable[[State], None]] | None = None,
+    ) -> int:
+        """Add a job, unless the same one is waiting or running.
 
         Args:
             title: for the list.
             work: called with `on_progress` and `should_stop` as `evaluate` takes them; returns
                 the id of the run.
+            key: jobs with equal ones are the same; None is like no other.
+            keep: called when the job is new; what it returns is told of each change of state.
 
         Returns:
-            The job's number.
+            The job's number, or that of the same one.
         """
         with self._changed:
+            for number, job in self._jobs.items():
+                if key is not None and self._keys.get(number) == key and not job.is_over:
+                    return number
+            told = keep() if keep else None
             job_id = next(self._numbers)
             self._jobs[job_id] = Job(job_id, title)
             self._work[job_id] = work
+            self._keys[job_id] = key
+            if told:
+                self._told[job_id] = told
             over = [number for number, job in self._jobs.items() if job.is_over]
             for number in over[: max(0, len(self._jobs) - JOBS_KEPT)]:
-                del self._jobs[number]
+                del self._jobs[number], self._keys[number]
             self._changed.notify_all()
         return job_id
 
@@ -104,6 +123,7 @@ class JobQueue:
             if job.state == "waiting":
                 self._jobs[job_id] = replace(job, state="cancelled")
                 self._work.pop(job_id, None)
+                self._tell(job_id, "cancelled")
 
     def wait(self, job_id: int, timeout: float) -> Job:
         """The job when it is over, or as it is after `timeout` seconds."""
@@ -118,6 +138,7 @@ class JobQueue:
                 job_id = min(self._work)
                 work = self._work.pop(job_id)
                 self._update(job_id, state="running", started=time.monotonic())
+            self._tell(job_id, "running")
             try:
                 run_id = work(partial(self._progress, job_id), partial(self._is_cancelled, job_id))
                 state: State = "cancelled" if job_id in self._cancelled else "done"
@@ -125,13 +146,13 @@ class JobQueue:
             except Cancelled:
                 self._finish(job_id, "cancelled")
             except MmragError as error:
-                self._finish(job_id, "failed", error=str(error))
+                self._finish(job_id, "failed", error=error)
             # The worker must outlive any job.
             except Exception as error:  # noqa: BLE001
                 # Escaped: what it quotes may come from data.
                 trace = "".join(traceback.format_exception(error))
                 logging.getLogger(__name__).error("A job failed: %s", ascii(trace))
-                self._finish(job_id, "failed", error=f"{type(error).__name__}: {error}")
+                self._finish(job_id, "failed", error=error)
 
     def _is_cancelled(self, job_id: int) -> bool:
         return job_id in self._cancelled
@@ -144,12 +165,33 @@ class JobQueue:
             self._update(job_id, progress=progress)
 
     def _finish(
-        self, job_id: int, state: State, run_id: str | None = None, error: str | None = None
+        self, job_id: int, state: State, run_id: str | None = None, error: Exception | None = None
     ) -> None:
+        name = type(error).__name__ if error else None
+        words = f"{name}: {error}"
+        if error is not None:
+            known = str(error) if isinstance(error, MmragError) else None
+            words = known or out_of_memory(error) or words
+        self._tell(job_id, state)
         with self._changed:
-            self._update(job_id, state=state, finished=time.monotonic(), run_id=run_id, error=error)
+            self._update(
+                job_id,
+                state=state,
+                finished=time.monotonic(),
+                run_id=run_id,
+                error=words if error else None,
+                error_type=name,
+            )
             self._cancelled.discard(job_id)
             self._changed.notify_all()
+
+    def _tell(self, job_id: int, state: State) -> None:
+        told = self._told.get(job_id) if state == "running" else self._told.pop(job_id, None)
+        if told:
+            try:
+                told(state)
+            except MmragError as error:
+                logging.getLogger(__name__).warning("A job's state is not kept: %s", error)
 
     def _update(self, job_id: int, **changes: object) -> None:
         self._jobs[job_id] = replace(self._jobs[job_id], **changes)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
@@ -11,8 +12,10 @@ from mmrag.evaluation.ablations import Ablations
 from mmrag.runs.run import UnderWay
 from mmrag.system.jobs import JobQueue, Progress, Work
 from mmrag.ui import background_models as patient
-from mmrag.ui import resources
+from mmrag.ui import kept_jobs, resources
 from mmrag.ui.doors import only_owners
+
+KIND = "evaluate"
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,14 @@ def submit(plan: Plan) -> int:
     """Put a plan into the queue; returns the job's number."""
     if plan.reranker.costs_money or plan.ablations.answers:
         only_owners("Asking a paid model")
-    return queue().submit(plan.title(), _work(plan))
+    return kept_jobs.submit(queue(), KIND, plan, _work(plan))
+
+
+def submit_left(plan: dict[str, Any]) -> int:
+    """`submit` for a plan that was kept as JSON."""
+    kept = dict(plan)
+    reranker = resources.RerankerChoice(**kept.pop("reranker"))
+    return submit(Plan(reranker=reranker, ablations=Ablations(**kept.pop("ablations")), **kept))
 
 
 def _work(plan: Plan) -> Work:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from mmrag.errors import Cancelled
+from mmrag.errors import Cancelled, RemovalError
+from mmrag.index.kinds import BuildOptions
 from mmrag.index.update import IndexReport
-from mmrag.system.jobs import JobQueue, Progress, Work
+from mmrag.system.jobs import Job, JobQueue, Progress, Work
 from mmrag.ui import background_models as patient
-from mmrag.ui import gallery_data, resources
+from mmrag.ui import gallery_data, kept_jobs, resources
 from mmrag.ui.doors import only_owners
 
+KIND = "index"
 _REPORTS_KEPT = 50
 
 
@@ -28,6 +30,7 @@ class IndexingPlan:
     encoder: str
     embed: str = "image"
     metadata: str | None = None
+    prune: bool = False
 
     def title(self) -> str:
         """In words."""
@@ -59,10 +62,27 @@ def outcome(key: str | None) -> Outcome | None:
     return _outcomes().get(key) if key else None
 
 
+@st.cache_resource
+def _plans() -> dict[int, IndexingPlan]:
+    return {}
+
+
 def submit(plan: IndexingPlan) -> int:
     """Put a plan into the queue; returns the job's number."""
     only_owners("Indexing")
-    return queue().submit(plan.title(), _work(plan))
+    number = kept_jobs.submit(queue(), KIND, plan, _work(plan))
+    _plans()[number] = plan
+    return number
+
+
+def stopped_before_removing(job: Job) -> bool:
+    """Whether it failed because it would have removed much that nobody asked to be removed."""
+    return job.error_type == RemovalError.__name__ and job.job_id in _plans()
+
+
+def submit_with_removal(job: Job) -> None:
+    """Put the plan of a job that stopped before removing into the queue again, and remove."""
+    submit(replace(_plans().pop(job.job_id), prune=True))
 
 
 def is_busy(collection: str) -> bool:
@@ -96,7 +116,12 @@ def _work(plan: IndexingPlan) -> Work:
         try:
             with ImageIndex.open(resources.uri(), plan.collection, encoder) as index:
                 try:
-                    report = index.add(gallery, embed=plan.embed, progress=advance)
+                    report = index.add(
+                        gallery,
+                        embed=plan.embed,
+                        progress=advance,
+                        build=BuildOptions(prune=plan.prune),
+                    )
                 except Cancelled:
                     index.finish()
                     raise

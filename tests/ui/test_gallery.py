@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from mmrag import ImageIndex, list_collections, open_gallery
+from mmrag import ImageIndex, RunStore, list_collections, open_gallery
 from mmrag.encoders.encoder import Encoder
+from mmrag.runs import schema
+from mmrag.runs.job_rows import JobRows
 from mmrag.system.jobs import Job
 from mmrag.ui import indexing_jobs, resources
 from tests.conftest import wait_until
@@ -184,3 +187,38 @@ def test_deleting_asks_first(photos: Path) -> None:
     assert "photos: 12 images" in texts(page)
     assert "Delete" in [button.label for button in page.button]
     assert [info.name for info in list_collections()] == ["photos"]
+
+
+def test_what_a_killed_dashboard_left_is_offered(photos: Path) -> None:
+    plan = {"folder": str(photos), "collection": "left", "encoder": "tiny"}
+    with RunStore() as store:
+        rows = JobRows(store.database)
+        row_id = rows.add("index", "left: photos with tiny", plan)
+        with store.database.begin("") as connection:
+            owner = f"{socket.gethostname()}:999999999:0.00"
+            change = schema.jobs.update().where(schema.jobs.c.job_id == row_id)
+            connection.execute(change.values(owner=owner))
+    page = gallery(tab="collections")
+    assert "left: photos with tiny" in texts(page)
+    click(page, "Go on")
+    wait_for_jobs()
+    assert {info.name for info in list_collections()} == {"left", "photos"}
+    with RunStore() as store:
+        assert JobRows(store.database).left() == []
+    assert "Go on" not in [button.label for button in gallery(tab="collections").button]
+
+
+def test_much_is_removed_only_when_asked(photos: Path) -> None:
+    for i in range(20):
+        Image.new("RGB", (20, 20), (i, 0, 0)).save(photos / f"x{i}.png")
+    with ImageIndex.open(collection="photos", encoder=resources.encoder("tiny")) as index:
+        index.add(open_gallery(photos))
+    for path in photos.glob("x*.png"):
+        path.unlink()
+    plan = indexing_jobs.IndexingPlan(str(photos), "photos", "tiny")
+    assert indexing_jobs.queue().wait(indexing_jobs.submit(plan), 60).state == "failed"
+    page = gallery(tab="collections")
+    assert "would lose 20 of its 32 rows" in texts(page)
+    click(page, "Remove them")
+    wait_for_jobs()
+    assert list_collections()[0].rows == 12

@@ -12,7 +12,15 @@ from mmrag.runs.run import UnderWay
 from mmrag.runs.store import RunStore
 from mmrag.system.jobs import Job, Progress
 from mmrag.ui import resources
-from mmrag.ui.evaluation_jobs import Plan, queue, submit, under_way_elsewhere
+from mmrag.ui.evaluation_jobs import (
+    KIND,
+    Plan,
+    queue,
+    submit,
+    submit_left,
+    under_way_elsewhere,
+)
+from mmrag.ui.kept_jobs import offer_left
 from mmrag.ui.navigation import show_error
 
 ABLATIONS = {
@@ -117,6 +125,7 @@ def _estimate(plan: Plan, store: RunStore) -> str:
 
 def _watch() -> None:
     """The queue of all visitors; looked at often only while something happens in it."""
+    offer_left(KIND, submit_left)
     busy = st.session_state.queue_busy = _is_busy()
     st.fragment(_jobs, run_every=1.0 if busy else 5.0)()
 

@@ -23,7 +23,7 @@ from mmrag.images.formats import READ
 from mmrag.index.browse import indexed_folder
 from mmrag.index.collections import EMBED_CHOICES, CollectionInfo
 from mmrag.system.jobs import Job
-from mmrag.ui import gallery_data, indexing_jobs, resources
+from mmrag.ui import gallery_data, indexing_jobs, kept_jobs, resources
 from mmrag.ui.doors import only_owners
 from mmrag.ui.indexing_jobs import IndexingPlan, Outcome
 from mmrag.ui.navigation import show_error
@@ -150,7 +150,7 @@ def _form(found: dict[str, CollectionInfo]) -> None:
                 )
         replace = st.checkbox(
             "Replace what a collection of that name holds from another folder",
-            help="A collection mirrors one folder.",
+            help="A collection mirrors one folder. Rows of other pictures are removed.",
         )
         if not st.form_submit_button("Index", type="primary", icon=":material/add_to_photos:"):
             return
@@ -171,7 +171,7 @@ def _form(found: dict[str, CollectionInfo]) -> None:
             for one in skipped:
                 st.text(f"Left out: {one.path}: {one.reason}")
         plan = IndexingPlan(
-            str(Path(folder).expanduser()), name, encoder, embed, metadata.strip() or None
+            str(Path(folder).expanduser()), name, encoder, embed, metadata.strip() or None, replace
         )
         indexing_jobs.submit(plan)
     except (MmragError, OSError) as error:
@@ -199,6 +199,9 @@ def _check_same_folder(name: str, folder: str) -> None:
 
 def _watch() -> None:
     """What is being indexed, by any visitor; looked at often only while something happens."""
+    kept_jobs.offer_left(
+        indexing_jobs.KIND, lambda plan: indexing_jobs.submit(IndexingPlan(**plan))
+    )
     jobs = indexing_jobs.queue().jobs()
     st.session_state.jobs_seen = _progress_of(jobs)
     st.fragment(_jobs, run_every=1.0 if any(not job.is_over for job in jobs) else 10.0)()
@@ -239,6 +242,15 @@ def _show(job: Job) -> None:
         )
     if job.error:
         st.text(job.error)
+    if indexing_jobs.stopped_before_removing(job):
+        st.button(
+            "Remove them",
+            icon=":material/delete_sweep:",
+            key=f"prune_{job.job_id}",
+            on_click=indexing_jobs.submit_with_removal,
+            args=(job,),
+            help="Index the folder again, and remove the rows of what is not there any more.",
+        )
     outcome = indexing_jobs.outcome(job.run_id)
     if outcome is not None:
         _report(outcome, job.job_id)
@@ -250,6 +262,8 @@ def _report(outcome: Outcome, number: int) -> None:
         f"{report.added:,} added, {report.updated:,} updated, {report.unchanged:,} unchanged, "
         f"{report.removed:,} removed, {len(report.skipped):,} skipped in {report.seconds:.1f} s"
     )
+    if report.stale:
+        st.text(f"{len(report.stale):,} of the skipped keep the rows they had.")
     for what, ids in report.odd():
         st.text(f"{len(ids):,} {what}")
     for note in report.notes:
