@@ -12,6 +12,7 @@ import click
 from mmrag import config
 from mmrag.errors import MmragError
 from mmrag.system import interrupt
+from mmrag.system.memory import out_of_memory
 from mmrag.version import __version__
 
 # Command to the module that defines it, in the order of the help. Modules are imported when their
@@ -95,8 +96,13 @@ def run(arguments: list[str] | None = None) -> int:
         return 1
     except OSError as error:
         # A full disk or a place that cannot be written: the system's own words say which.
-        return _failed(f"{error.filename or 'The system'}: {error.strerror or error}.")
-    except Exception:
+        return _failed(
+            out_of_memory(error) or f"{error.filename or 'The system'}: {error.strerror or error}."
+        )
+    except Exception as error:
+        short = out_of_memory(error)
+        if short:
+            return _failed(short)
         # A library may have made something else of Ctrl-C, such as an import that failed.
         if not interrupt.asked():
             raise

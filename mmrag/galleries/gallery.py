@@ -16,6 +16,9 @@ from mmrag.images.formats import HEAD, UnreadFormat, recognise
 from mmrag.system.names import AmbiguousName, Names, is_absolute, slashed
 from mmrag.types import GalleryImage, Skipped
 
+# More records than these (whichever is more) are not read: they could fill the memory.
+MOST_RECORDS, RECORDS_PER_IMAGE = 1_000_000, 20
+
 
 @dataclass(frozen=True)
 class Gallery:
@@ -157,7 +160,14 @@ def join_metadata(
     # By line: how well it fits (0 is best), which image, the record, and its key of the path.
     fits: list[tuple[int, int, str, dict[str, Any], str]] = []
     records = read_records(metadata, reading)
-    for number, record in records.rows:
+    most = max(MOST_RECORDS, RECORDS_PER_IMAGE * len(gallery.images))
+    for count, (number, record) in enumerate(records.rows, start=1):
+        if count > most:
+            raise MmragError(
+                f"{metadata} holds more than {most:,} records for {len(gallery.images):,} "
+                "pictures, which is more than is read; is it the right file? Leave out what is not "
+                "in the folder."
+            )
         if not isinstance(record, dict):
             problems.append((number, "is not a record with named fields"))
             continue

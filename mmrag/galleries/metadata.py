@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from charset_normalizer import from_bytes
 
 from mmrag.errors import MmragError
+from mmrag.system.json_stream import json_records
 from mmrag.system.text_files import decode
 
 PATH_KEYS = ("image_path", "path", "image", "file_path", "file_name", "filename", "file")
@@ -123,20 +123,9 @@ def _undecodable(path: Path, data: bytes, error: UnicodeDecodeError) -> MmragErr
 
 def _json_records(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     try:
-        whole = json.loads(text, parse_constant=lambda _: None)
-    except (ValueError, RecursionError):
-        yield from _json_lines(path, text)
-        return
-    yield from enumerate(whole if isinstance(whole, list) else [whole], start=1)
-
-
-def _json_lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                yield number, json.loads(line, parse_constant=lambda _: None)
-            except (ValueError, RecursionError) as error:
-                raise MmragError(f"{path}, line {number}: not JSON ({error}).") from error
+        yield from json_records(text)
+    except ValueError as error:
+        raise MmragError(f"{path}, {error}.") from error
 
 
 def _separator(

@@ -1,0 +1,111 @@
+"""Memory is short, or a file holds more than is read: one sentence, soon, in bounded memory."""
+
+from __future__ import annotations
+
+import errno
+import json
+import resource
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from mmrag import MmragError, open_gallery
+from mmrag.cli import run
+from mmrag.galleries import gallery
+from mmrag.system.json_stream import json_records
+from mmrag.system.memory import out_of_memory
+
+from .faults.conftest import forks as forks
+
+FAR_TOO_MUCH = 1 << 50
+
+
+def test_a_long_list_is_not_held_as_objects() -> None:
+    text = "[" + ",".join(["{}"] * 1_000_000) + "]"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert sum(1 for _ in json_records(text)) == 1_000_000
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 30_000, "kilobytes; the objects would take some 70 MB"
+
+
+def test_more_records_than_are_read(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gallery, "MOST_RECORDS", 300)
+    file = tmp_path / "m.json"
+    file.write_text(json.dumps([{}] * 300))
+    assert len(open_gallery(folder, file).skipped) == 300
+    file.write_text(json.dumps([{}] * 301))
+    with pytest.raises(MmragError, match="more than 300 records for 12 pictures"):
+        open_gallery(folder, file)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[1", "[1,]", "[1] x", "nul", '{"a": 1}\n{"a"', "[" * 100_000, '[{"a": 1}\n{"a": 2}]'],
+)
+def test_broken_json_names_its_line(folder: Path, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "m.json"
+    file.write_text(text)
+    with pytest.raises(MmragError, match=r"m\.json, line \d+: not JSON"):
+        open_gallery(folder, file)
+
+
+def of_torch() -> None:
+    torch.empty(FAR_TOO_MUCH, dtype=torch.uint8)
+
+
+def of_numpy() -> None:
+    np.empty(FAR_TOO_MUCH, dtype=np.uint8)
+
+
+def of_arrow() -> None:
+    pa.allocate_buffer(FAR_TOO_MUCH)
+
+
+def of_python() -> None:
+    bytearray(FAR_TOO_MUCH)
+
+
+@pytest.mark.parametrize("allocate", [of_torch, of_numpy, of_arrow, of_python])
+def test_each_library_says_it_in_its_own_way(allocate) -> None:
+    with pytest.raises(Exception) as raised:  # noqa: PT011
+        allocate()
+    assert "not enough memory" in (out_of_memory(raised.value) or ""), raised.value
+
+
+def test_what_is_something_else() -> None:
+    assert out_of_memory(RuntimeError("shapes do not fit")) is None
+    assert out_of_memory(OSError(errno.ENOENT, "No such file")) is None
+    assert out_of_memory(ImportError("x.so: failed to map segment from shared object"))
+
+
+def _train_with_little_memory(folder: str, out: str) -> None:
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (200 << 20), resource.RLIM_INFINITY))
+    arguments = ["train", folder, "--encoder", "new:visualized-bge-base", "--out", out]
+    raise SystemExit(40 + run([*arguments, "--steps", "1", "--device", "cpu"]))
+
+
+def test_a_command_that_is_short_of_memory(forks, folder, tmp_path, capfd) -> None:
+    """The address space is limited for real; a base model does not fit into it."""
+    from mmrag import EvalSet
+    from mmrag.eval_sets.eval_set import EvalQuery
+
+    images = open_gallery(folder).images
+    query = EvalQuery("q", images[0].path, "red")
+    qrels = {"q": {images[1].image_id: 1}}
+    labelled = EvalSet("few", tmp_path / "few", folder, images, [query], qrels)
+    labelled.save()
+    process = forks.Process(
+        target=_train_with_little_memory, args=(str(labelled.folder), str(tmp_path / "out"))
+    )
+    process.start()
+    process.join()
+    said = capfd.readouterr().err
+    assert process.exitcode == 41, said
+    assert "Error: There is not enough memory" in said
+    assert "Traceback" not in said
