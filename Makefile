@@ -5,13 +5,14 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MILVUS_VENV ?= $(VENV)/milvus-server
 
-.PHONY: help setup setup-dev setup-milvus dashboard demo test lint docs format clean
+.PHONY: help setup setup-dev setup-milvus dashboard demo test test-lowest attack lint docs format clean
 
 help:
 	@echo "make dashboard  the dashboard in a browser, with something to show"
 	@echo "make demo       the same in the terminal"
 	@echo "make setup      an environment in $(VENV) with what users need"
 	@echo "make test       the tests (also sets up what they need)"
+	@echo "make test-lowest  quick tests with the oldest versions that are allowed"
 	@echo "make lint       style, types and the order of the rooms"
 	@echo "make docs       the documentation as a site, in site/"
 	@echo "make clean      remove the environment"
@@ -49,6 +50,28 @@ demo: setup
 
 test: setup-dev setup-milvus
 	MMRAG_TEST_MILVUS=$(abspath $(MILVUS_VENV))/bin/python $(BIN)/python -m pytest $(ARGS)
+
+# The oldest versions that requirements.txt allows, in an environment of their own, and quick tests.
+LOWEST = $(VENV)/lowest
+LOWEST_TESTS ?= tests/test_shipped.py tests/test_encoders.py tests/test_cli.py tests/test_runs.py \
+	tests/test_index.py tests/test_grid.py tests/test_vision_model.py tests/test_statistics.py
+
+$(LOWEST)/.installed: requirements.txt requirements-dev.txt $(VENV)/.users
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv venv --quiet --clear $(LOWEST)
+	$(BIN)/uv pip compile --quiet --python $(LOWEST)/bin/python --resolution lowest-direct \
+		requirements.txt requirements-distributed.txt --output-file $(LOWEST)/versions.txt
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python -r $(LOWEST)/versions.txt \
+		-r requirements-dev.txt
+	@touch $@
+
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest -p no:cacheprovider $(LOWEST_TESTS) $(ARGS)
+
+# The attacking tests with more rounds: `make attack ARGS="--times 10 --seed 1"`.
+attack: setup-dev setup-milvus
+	MMRAG_TEST_MILVUS=$(abspath $(MILVUS_VENV))/bin/python \
+		$(BIN)/python -m tests.attack --out docs/attack.md $(ARGS)
 
 lint: setup-dev
 	$(BIN)/python -m ruff check .

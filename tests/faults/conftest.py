@@ -94,8 +94,14 @@ class Killer:
 
 
 @pytest.fixture
-def killer(forks: ForkServerContext, rng: random.Random) -> Killer:
-    return Killer(forks, rng)
+def killer(
+    forks: ForkServerContext,
+    rng: random.Random,
+    record_property: Callable[[str, object], None],
+) -> Iterator[Killer]:
+    made = Killer(forks, rng)
+    yield made
+    record_property("tried", made.killed)
 
 
 class Disk:
