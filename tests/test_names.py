@@ -8,17 +8,24 @@ import json
 import shutil
 import tarfile
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from mmrag import EvalSet, MmragError, RunStore, open_gallery
+from mmrag.distributed.parquet import ShardSource
+from mmrag.distributed.shards import Manifest, ShardFolder, shard_table
+from mmrag.distributed.sources import open_root
 from mmrag.distributed.tars import list_tar
 from mmrag.eval_sets.importers import import_eval_set
 from mmrag.eval_sets.validate import validate
+from mmrag.index.rows import Candidate
 from mmrag.runs.importing import import_run
 from mmrag.system.names import AmbiguousName, Names, as_on_disk
+from mmrag.types import GalleryImage
 
 COMPOSED, APART = "café", unicodedata.normalize("NFD", "café")
 
@@ -173,3 +180,22 @@ def test_texts_in_a_tar_of_another_system() -> None:
     held.seek(0)
     found, _ = list_tar(held, size, "s.tar", "s.tar", "folder")
     assert [image.text for image in found] == [f"{COMPOSED}.txt", "b.txt"]
+
+
+def test_shards_of_another_system(tmp_path: Path, photos: Path) -> None:
+    folder = ShardFolder(str(tmp_path / "shards"))
+    manifest = Manifest("demo", "fingerprint", 2, 32, "fp32", "image")
+    folder.begin(manifest)
+    vectors = np.eye(2, dtype=np.float32)
+    ids = [f"{COMPOSED}.jpg", "plain.jpg"]
+    rows = [
+        (Candidate(GalleryImage(image_id, "elsewhere"), "a" * 64), vector)
+        for image_id, vector in zip(ids, vectors, strict=True)
+    ]
+    name = folder.write(shard_table(rows))
+    folder.complete(replace(manifest, complete=True, rows=2, shards=(name,)))
+    source = ShardSource(folder.url, open_root(str(photos)))
+    images = source.gallery().images
+    paths = [str(photos.resolve() / file) for file in (f"{APART}.jpg", "plain.jpg")]
+    assert [(image.image_id, image.path) for image in images] == list(zip(ids, paths, strict=True))
+    assert [candidate.image.path for candidate, _ in source(images, {})] == paths

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmrag.index.image_index import ImageIndex
+from mmrag.system.names import plain
 from mmrag.types import GalleryImage
 
 MAX_VALUES = 30
@@ -101,8 +102,10 @@ def labels(image_id: str, metadata: Mapping[str, Any]) -> dict[str, str]:
 def indexed_folder(index: ImageIndex) -> str | None:
     """The folder that the collection mirrors; None when it is empty or made from an eval set."""
     for row in index.rows(["image_id", "path"]):
-        path, image_id = str(row["path"]), str(row["image_id"])
-        return path.removesuffix("/" + image_id) if path.endswith("/" + image_id) else None
+        path, image_id = str(row["path"]), plain(str(row["image_id"]))
+        # The disk may write the name otherwise than the shards that it came from.
+        below = plain(path).endswith("/" + image_id)
+        return path.rsplit("/", image_id.count("/") + 1)[0] if below else None
     return None
 
 
