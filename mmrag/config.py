@@ -74,6 +74,17 @@ def prices_file() -> Path | None:
     return Path(named) if named else None
 
 
+def models_file() -> Path | None:
+    """`MMRAG_MODELS`: a table of vision models that adds to and overrules the package's own."""
+    named = os.environ.get("MMRAG_MODELS")
+    return Path(named) if named else None
+
+
+def vision_model() -> str | None:
+    """`MMRAG_VISION_MODEL`: the model that `vision` stands for, instead of the table's choice."""
+    return os.environ.get("MMRAG_VISION_MODEL") or None
+
+
 def max_pixels() -> int:
     """`MMRAG_MAX_PIXELS`: images with more pixels are skipped (default 89,478,485)."""
     return _positive_int("MMRAG_MAX_PIXELS", 89_478_485)

@@ -69,6 +69,8 @@ class Report:
     free_gb: float
     plugin_problems: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
+    vision_model: str = ""
+    model_notices: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """What `doctor --json` prints."""
@@ -86,6 +88,8 @@ class Report:
             else f"{milvus.version} at {milvus.uri}",
             "damaged": list(self.damaged),
             "openai_key": "absent" if self.model_server_problem else "present",
+            "vision_model": self.vision_model or "none known",
+            "model_notices": list(self.model_notices),
             "plugins": list(self.plugin_problems),
             "home": self.home,
             "disk_free": f"{self.free_gb:.0f} GB",
@@ -106,6 +110,7 @@ class Report:
                 for problem in self.damaged
             ),
             self._model_server(),
+            *self._vision_models(),
             self._disk(),
         ]
 
@@ -151,6 +156,15 @@ class Report:
         )
         return Check(topic, name, "absent", "not set", advice)
 
+    def _vision_models(self) -> list[Check]:
+        if self.model_server_problem:
+            return []
+        found = self.vision_model or "none that is known; name one as openai:MODEL"
+        leaving = any(one.startswith(f"{self.vision_model} ") for one in self.model_notices)
+        state: Literal["fine", "warning"] = "warning" if leaving else "fine"
+        advice = " ".join(self.model_notices)
+        return [Check("Model server", "Vision model", state, found, advice)]
+
     def _disk(self) -> Check:
         low = self.free_gb < LOW_DISK_GB
         advice = "Indexing needs room: free some, or move MMRAG_HOME." if low else ""
@@ -175,6 +189,7 @@ def examine(uri: str | None = None) -> Report:
     home = config.home()
     existing = next(folder for folder in (home, *home.parents) if folder.exists())
     server, problem = endpoint_or_problem()
+    vision_model, notices = ("", ()) if problem else _vision_models()
     return Report(
         python=platform.python_version(),
         torch=torch.__version__,
@@ -191,6 +206,8 @@ def examine(uri: str | None = None) -> Report:
         free_gb=shutil.disk_usage(existing).free / 1e9,
         damaged=_damaged(uri or config.default_uri()),
         plugin_problems=tuple(entry_points.problems("mmrag.encoders", "mmrag.rerankers")),
+        vision_model=vision_model,
+        model_notices=notices,
     )
 
 
@@ -210,6 +227,22 @@ def _damaged(uri: str) -> tuple[str, ...]:
 
     found = look_through(Path(uri)) if "://" not in uri else []
     return tuple(f"{one.what}: {one.problem}" for one in found)
+
+
+def _vision_models() -> tuple[str, tuple[str, ...]]:
+    """The model that `vision` means, and what is to be said of those that the server has."""
+    from mmrag.vision.endpoint import find_endpoint
+    from mmrag.vision.server_models import VISION, list_models, notice, resolve, seeing_models
+
+    endpoint = find_endpoint()
+    try:
+        chosen = resolve(VISION, endpoint)
+    except MmragError:
+        chosen = ""
+    listed = list_models(endpoint)
+    names = dict.fromkeys([chosen] * bool(chosen) + (seeing_models(listed) if listed else []))
+    said = [notice(name, endpoint) for name in names]
+    return chosen, tuple(one for one in said if one)
 
 
 def _milvus(uri: str | None) -> Milvus:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
@@ -67,6 +67,8 @@ class Usage:
     """What requests to a model server came to.
 
     `cached` answers came from the disk and cost nothing now; their tokens are not counted.
+    `completion_tokens` has the `reasoning_tokens`, the model's thought, in it. `expected_tokens`
+    is what the prompts that `prompt_tokens` counts were estimated at before they were sent.
     `cost_usd` is None when the model has no price.
     """
 
@@ -75,16 +77,18 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float | None = 0.0
+    reasoning_tokens: int = 0
+    expected_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
+        counts = {
+            one.name: getattr(self, one.name) + getattr(other, one.name)
+            for one in fields(self)
+            if one.name != "cost_usd"
+        }
         known = self.cost_usd is not None and other.cost_usd is not None
-        return Usage(
-            self.requests + other.requests,
-            self.cached + other.cached,
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            (self.cost_usd or 0.0) + (other.cost_usd or 0.0) if known else None,
-        )
+        cost = (self.cost_usd or 0.0) + (other.cost_usd or 0.0) if known else None
+        return Usage(**counts, cost_usd=cost)
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,8 @@ def milvus_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[VisionServer]:
     """A stand-in for the vision model, which the environment names."""
+    # Ports come again: what another server had says nothing of this one.
+    monkeypatch.setattr("mmrag.vision.server_models._known", {})
     with VisionServer(key=KEY) as running:
         monkeypatch.setenv("OPENAI_BASE_URL", running.url)
         monkeypatch.setenv("OPENAI_API_KEY", KEY)

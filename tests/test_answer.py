@@ -86,8 +86,8 @@ def test_answers_are_cached(server: VisionServer, result: SearchResult) -> None:
     ("scene", "problem"),
     [
         (Scene(refusal="Not this one."), "The model refused: Not this one."),
-        (Scene(text=""), "The model's answer is empty."),
-        (Scene(text="It is a", finish="length"), "The answer was cut off after 1000 tokens."),
+        (Scene(text=""), "The answer is empty."),
+        (Scene(text="It is a", finish="length"), "The answer was cut off after 1 tokens."),
     ],
 )
 def test_what_is_wrong_is_said(
@@ -191,7 +191,7 @@ def test_search_shows_what_reranking_did(server: VisionServer, shop: tuple[str, 
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.count("(was ") == 3
     assert "Why the first: Its colour is the nearest" in shown.stdout
-    assert "Reranked by openai:gpt-4o: complete; 1 requests, " in shown.stdout
+    assert "Reranked by openai:gpt-4o: complete; 1 request, " in shown.stdout
     assert "2 shuffles: Kendall's tau 1.000" in shown.stdout
     assert "\x1b" not in shown.stdout
     assert server.requests == 3

@@ -20,7 +20,7 @@ from mmrag.galleries.gallery import open_gallery
 from mmrag.runs.importing import import_run
 from mmrag.runs.judgments import import_qrels
 from mmrag.runs.store import RunStore
-from mmrag.vision.prices import find_price
+from mmrag.vision.models import find_price
 
 WRITERS: dict[str, Callable[[str], bytes]] = {
     "UTF-8": str.encode,

@@ -19,7 +19,7 @@ from PIL import Image
 Pixels = npt.NDArray[np.uint8]
 Colour = npt.NDArray[np.float64]
 
-CELL, GAP = 300, 6
+GAP = 6
 BLUE, GREY = (30, 80, 220), (235, 235, 235)
 # Upper ends of hues in degrees.
 HUES = [(15, "red"), (45, "orange"), (70, "yellow"), (165, "green"), (195, "cyan"), (255, "blue")]
@@ -42,16 +42,21 @@ class Seen:
     candidates: dict[int, Colour] = field(default_factory=dict)
     pictures: list[Pixels] = field(default_factory=list)
 
-    @property
-    def tokens(self) -> int:
-        """Four characters a token, and OpenAI's tiles for pictures."""
-        tiles = 0
-        for picture in self.pictures:
-            height, width = picture.shape[:2]
-            fit = min(1.0, 2048 / max(height, width))
-            fit *= min(1.0, 768 / (fit * min(height, width)))
-            tiles += math.ceil(fit * width / 512) * math.ceil(fit * height / 512)
-        return len("".join(self.texts)) // 4 + 85 * len(self.pictures) + 170 * tiles
+    def tokens(self, model: str) -> int:
+        """Four characters a token, and OpenAI's patches (GPT-6) or tiles for pictures."""
+        count = _patches if model.startswith("gpt-6") else _tiles
+        sizes = [(picture.shape[1], picture.shape[0]) for picture in self.pictures]
+        return len("".join(self.texts)) // 4 + sum(count(*size) for size in sizes)
+
+
+def _tiles(width: int, height: int) -> int:
+    fit = min(1.0, 2048 / max(height, width))
+    fit *= min(1.0, 768 / (fit * min(height, width)))
+    return 85 + 170 * math.ceil(fit * width / 512) * math.ceil(fit * height / 512)
+
+
+def _patches(width: int, height: int) -> int:
+    return math.ceil(1.2 * min(2500, math.ceil(width / 32) * math.ceil(height / 32)))
 
 
 def look(messages: list[dict[str, Any]]) -> Seen:
@@ -78,7 +83,8 @@ def look(messages: list[dict[str, Any]]) -> Seen:
             elif before.startswith("Query picture"):
                 seen.query = pixels
             elif seen.question is None and not before.startswith(("Match", "The person")):
-                seen.query, seen.candidates = read_grid(pixels)
+                n = int(re.findall(r"(\d+) candidates", seen.texts[0])[0])
+                seen.query, seen.candidates = read_grid(pixels, n)
     return seen
 
 
@@ -121,21 +127,24 @@ def name(of: Colour) -> str:
     return "brown" if named == "orange" and value < 0.65 else named
 
 
-def read_grid(pixels: Pixels) -> tuple[Pixels | None, dict[int, Colour]]:
+def read_grid(pixels: Pixels, n: int) -> tuple[Pixels | None, dict[int, Colour]]:
     """The query's picture and the candidates' colours by the number that is drawn on them."""
-    columns, rows = ((side + GAP) // (CELL + GAP) for side in (pixels.shape[1], pixels.shape[0]))
-    if pixels.shape[:2] != (rows * (CELL + GAP) - GAP, columns * (CELL + GAP) - GAP):
+    columns = math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    size = (pixels.shape[0] + GAP) // rows - GAP
+    columns = (pixels.shape[1] + GAP) // (size + GAP)
+    if pixels.shape[:2] != (rows * (size + GAP) - GAP, columns * (size + GAP) - GAP):
         raise CannotSee(f"{pixels.shape} is no grid")
     query = None
     first = 0
-    if np.abs(pixels[3, :CELL].astype(int) - BLUE).max(1).mean() < 40:
-        query = pixels[20 : CELL - 45, 20 : CELL - 20]
+    if np.abs(pixels[3, :size].astype(int) - BLUE).max(1).mean() < 40:
+        query = pixels[20 : size - 45, 20 : size - 20]
         first = 1
     candidates: dict[int, Colour] = {}
     for row in range(rows):
         for column in range(first, columns):
-            y, x = row * (CELL + GAP), column * (CELL + GAP)
-            cell = pixels[y : y + CELL, x : x + CELL]
+            y, x = row * (size + GAP), column * (size + GAP)
+            cell = pixels[y : y + size, x : x + size]
             if cell.min() > 245:
                 continue
             number = read_number(cell)
@@ -159,7 +168,7 @@ def read_number(cell: Pixels) -> int:
 
 def _agreement(cell: Pixels, number: int) -> float:
     """Intersection over union of the red pixels on the plate with those of a drawn number."""
-    font, scale = cv2.FONT_HERSHEY_SIMPLEX, CELL / 250
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, cell.shape[0] / 250
     (width, height), _ = cv2.getTextSize(str(number), font, scale, 2)
     plate = np.full((height + 14, width + 14, 3), 255, np.uint8)
     cv2.putText(plate, str(number), (7, height + 7), font, scale, (220, 20, 20), 2, cv2.LINE_AA)

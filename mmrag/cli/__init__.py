@@ -26,6 +26,7 @@ COMMANDS = {
     "train": ("mmrag.cli.train", "Fine-tune an encoder on labelled queries."),
     "eval-set": ("mmrag.cli.eval_set", "Import, check and describe labelled query sets."),
     "evaluate": ("mmrag.cli.evaluate", "Score a configuration on a labelled query set."),
+    "batches": ("mmrag.cli.batches", "List what was sent through the Batch API."),
     "metrics": ("mmrag.cli.metrics", "List what rankings are scored by."),
     "published": ("mmrag.cli.published", "List the figures of publications."),
     "compare": ("mmrag.cli.runs", "Compare runs query by query."),

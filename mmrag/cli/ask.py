@@ -19,6 +19,7 @@ from mmrag.cli.options import (
 )
 from mmrag.cli.rerank_options import (
     RerankChoice,
+    open_answering_model,
     open_reranker,
     rerank_line,
     rerank_options,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 @click.argument("question")
 @click.option("--image", metavar="P", help="The query picture.")
 @click.option("--text", metavar="T", help="The instruction or description.")
-@click.option("--model", metavar="M", default="gpt-4o", show_default=True, help="Who answers.")
+@click.option("--model", metavar="M", default="vision", show_default=True, help="Who answers.")
 @click.option(
     "--images",
     type=click.IntRange(1, 25),
@@ -90,10 +91,9 @@ def ask(
     from mmrag.search.searcher import Searcher
     from mmrag.types import Query
     from mmrag.vision.budget import Budget
-    from mmrag.vision.model import VisionModel
 
     budget = Budget(reranking.max_cost)
-    answering = VisionModel(model, cache=reranking.cache, budget=budget, timeout=reranking.timeout)
+    answering = open_answering_model(model, reranking, budget)
     reranker = open_reranker(
         reranking, device=encoder["device"], precision=encoder["precision"], budget=budget
     )

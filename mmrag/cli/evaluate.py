@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmrag.cli.distributed_options import check_engine, encoder_spec, engine_options
+from mmrag.cli.evaluate_many import choices, run_name, show_expected, show_many
 from mmrag.cli.options import (
     encoder_options,
     json_option,
@@ -21,7 +21,13 @@ from mmrag.cli.options import (
     printable,
     warn_drawings_only,
 )
-from mmrag.cli.rerank_options import RerankChoice, open_reranker, rerank_options
+from mmrag.cli.rerank_options import (
+    RerankChoice,
+    open_answering_model,
+    open_reranker,
+    rerank_options,
+)
+from mmrag.cli.run_output import show_run, summary_json
 
 if TYPE_CHECKING:
     from mmrag.eval_sets.eval_set import EvalSet
@@ -85,7 +91,7 @@ if TYPE_CHECKING:
 @click.option(
     "--answer-model",
     metavar="M",
-    default="gpt-4o",
+    default="vision",
     show_default=True,
     help="Vision model that answers.",
 )
@@ -100,6 +106,21 @@ if TYPE_CHECKING:
     metavar="FILE_OR_RUN",
     help="Rerank these rankings instead of retrieving: a run file as `import-run` takes it, or a "
     "stored run. Needs --rerank.",
+)
+@click.option(
+    "--repeat",
+    type=click.IntRange(2, 100),
+    metavar="N",
+    help="Ask the reranker N times, and report the spread of every metric.",
+)
+@click.option(
+    "--batch",
+    is_flag=True,
+    help="Ask vision models through the Batch API: half the price, within a day. After an "
+    "interrupt the same command goes on waiting.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Say what it would take and cost, without asking any model."
 )
 @rerank_options
 @encoder_options
@@ -124,6 +145,9 @@ def evaluate(
     answer_model: str,
     protocol: str | None,
     from_run: str | None,
+    repeat: int | None,
+    batch: bool,
+    dry_run: bool,
     reranking: RerankChoice,
     engine: str,
     address: str | None,
@@ -136,8 +160,9 @@ def evaluate(
     The gallery is indexed first, into a collection of its own; what is there already is not
     embedded again. An interrupted evaluation goes on when the command is run again. With --rerank
     the first --rerank-k results (10 unless you say otherwise) are reordered, and both rankings are
-    scored. A folder of several eval sets, as FashionIQ's import makes it, is evaluated set by set,
-    with the mean over the sets at the end.
+    scored. Several rerankers, such as none,vision,encoder:demo, are compared in one table, each
+    against no reranking. A folder of several eval sets, as FashionIQ's import makes it, is
+    evaluated set by set, with the mean over the sets at the end.
 
     \b
     Example:
@@ -150,6 +175,7 @@ def evaluate(
     from mmrag.evaluation.ablations import Ablations
     from mmrag.evaluation.evaluate import evaluate as run_evaluation
     from mmrag.evaluation.gallery_index import index_eval_set
+    from mmrag.runs.run import RETRIEVAL
     from mmrag.runs.store import RunStore
     from mmrag.search.searcher import Searcher
     from mmrag.vision.budget import Budget
@@ -160,22 +186,30 @@ def evaluate(
             raise click.UsageError("--check-precision compares with --precision fp32.")
         encoder["precision"] = "fp32"
     budget = Budget(reranking.max_cost)
-    answering = None
-    if answers:
-        from mmrag.vision.model import VisionModel
-
-        answering = VisionModel(
-            answer_model, cache=reranking.cache, budget=budget, timeout=reranking.timeout
-        )
+    answering = open_answering_model(answer_model, reranking, budget) if answers else None
     labelled_sets = [
         with_protocol(EvalSet.load(folder), protocol) for folder in set_folders(Path(eval_set))
     ]
-    reranker = open_reranker(
-        reranking, device=encoder["device"], precision=encoder["precision"], budget=budget
-    )
+    chosen = choices(reranking)
+    rerankers = [
+        open_reranker(
+            one,
+            device=encoder["device"],
+            precision=encoder["precision"],
+            budget=budget,
+            batch=batch,
+        )
+        for one in chosen
+    ]
+    if repeat and all(one is None for one in rerankers):
+        raise click.UsageError("--repeat needs --rerank.")
+    if dry_run:
+        show_expected(labelled_sets, rerankers, reranking, encoder["encoder"], limit, as_json)
+        return 0
     if from_run is not None:
-        if reranker is None or len(labelled_sets) != 1:
-            raise click.UsageError("--from-run goes with --rerank and one eval set.")
+        (reranker, *more) = rerankers
+        if reranker is None or more or len(labelled_sets) != 1:
+            raise click.UsageError("--from-run goes with one --rerank and one eval set.")
         return _rerank_given(
             from_run, labelled_sets[0], reranker, reranking.rerank_k, name, resume, as_json
         )
@@ -194,42 +228,55 @@ def evaluate(
                 batch_size=batch_size,
                 progress=bars.counter("indexing", len(labelled.images), "img"),
             )
-            searcher = Searcher(index, loaded, reranker)
-            with index, _ranker(engine, encoder, searcher, address, workers) as ranker:
-                run = run_evaluation(
-                    labelled,
-                    searcher,
-                    k,
-                    rerank_k=reranking.rerank_k if reranker else None,
-                    metrics=metrics or None,
-                    ablations=Ablations(
-                        modality=ablate_modality,
-                        paraphrases=paraphrases,
-                        precision=check_precision,
-                        index=check_index,
-                        answers=answers,
-                    ),
-                    store=store,
-                    name=name,
-                    seed=seed,
-                    limit=limit,
-                    batch_size=batch_size,
-                    resume=resume,
-                    answer_model=answering,
-                    on_progress=bars.show,
-                    ranker=ranker,
-                )
-            runs.append(run)
-            if run.state != "complete":
+            with index:
+                retrieved = None
+                for reranker in rerankers:
+                    searcher = Searcher(index, loaded, reranker)
+                    with _ranker(engine, encoder, searcher, address, workers) as ranker:
+                        run = run_evaluation(
+                            labelled,
+                            searcher,
+                            k,
+                            rerank_k=reranking.rerank_k if reranker else None,
+                            metrics=metrics or None,
+                            ablations=Ablations(
+                                modality=ablate_modality,
+                                paraphrases=paraphrases,
+                                precision=check_precision,
+                                index=check_index,
+                                answers=answers,
+                                repeat=(repeat or 0) if reranker else 0,
+                            ),
+                            store=store,
+                            name=run_name(name, reranker, len(rerankers)),
+                            seed=seed,
+                            limit=limit,
+                            batch_size=batch_size,
+                            resume=resume,
+                            answer_model=answering,
+                            on_progress=bars.show,
+                            ranker=ranker,
+                            retrieved=retrieved,
+                        )
+                    runs.append(run)
+                    retrieved = run.rankings.get(RETRIEVAL)
+                    if run.state != "complete":
+                        break
+            if runs[-1].state != "complete":
                 break
-    if len(labelled_sets) == 1:
+    if len(rerankers) > 1:
+        show_many(runs, as_json)
+    elif len(labelled_sets) == 1:
         show_run(runs[0], as_json)
     else:
         _show_several(runs, as_json)
     if runs[-1].state != "complete":
         print(f"Not complete: {runs[-1].state}. The same command goes on.", file=sys.stderr)
         return 1
-    return 0
+    warnings = [run.warning for run in runs if run.warning]
+    for warning in warnings:
+        print(warning, file=sys.stderr)
+    return 1 if warnings else 0
 
 
 def _rerank_given(
@@ -263,7 +310,9 @@ def _rerank_given(
     if run.state != "complete":
         print(f"Not complete: {run.state}. The same command goes on.", file=sys.stderr)
         return 1
-    return 0
+    if run.warning:
+        print(run.warning, file=sys.stderr)
+    return 1 if run.warning else 0
 
 
 def _ranker(
@@ -311,55 +360,6 @@ def _show_several(runs: Sequence[Run], as_json: bool) -> None:
         click.echo(f"  {metric:24} {value:.4f}")
     for one in beside(runs):
         click.echo(printable(one.sentence + "."))
-
-
-def show_run(run: Run, as_json: bool) -> None:
-    """Print a run as one JSON document or as a table."""
-    if as_json:
-        print_json(summary_json(run))
-        return
-    from mmrag.cli.tables import run_lines
-
-    for line in run_lines(run):
-        click.echo(line)
-    click.echo(f"Run {run.run_id}. A page of it, with plots and example queries:")
-    click.echo(f"  mmrag export {run.run_id} --format html --out report.html")
-
-
-def summary_json(run: Run) -> dict[str, Any]:
-    """What `--json` prints of a run: all but rankings and per-query metrics."""
-    from mmrag.runs.published import beside
-
-    overall = run.summary.overall
-    return {
-        "run_id": run.run_id,
-        "name": run.name,
-        "eval_set": run.eval_set,
-        "protocol": run.protocol.title if run.protocol else None,
-        "state": run.state,
-        "created": run.created,
-        "stage": run.stage,
-        "metrics": run.metrics,
-        "published": [asdict(one) for one in beside(run)],
-        "ci95": {name: one.ci95 for name, one in overall.items()},
-        "stages": run.summaries,
-        "queries": {
-            "total": run.total_queries,
-            "finished": run.finished_queries,
-            "scored": run.summary.queries,
-            "without_relevant": run.summary.without_relevant,
-            "skipped": run.skipped,
-        },
-        "missing_images": run.missing_images,
-        "timings_ms": run.timings_ms,
-        "usage": run.usage,
-        "ceiling": run.ceiling,
-        "reranks": run.reranks,
-        "ablations": run.ablations,
-        "notes": run.notes,
-        "config": run.config,
-        "environment": run.environment,
-    }
 
 
 class _Bars:

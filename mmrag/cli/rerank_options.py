@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmrag.cli.options import printable
+
 if TYPE_CHECKING:
     from mmrag.rerank.reranker import Reranker
     from mmrag.types import RerankReport, Usage
     from mmrag.vision.budget import Budget
+    from mmrag.vision.model import VisionModel
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,12 @@ class RerankChoice:
     max_cost: float | None
     concurrency: int
     timeout: float
+    effort: str | None
+    max_answer_tokens: int | None
+    api: str | None
+    detail: str
+    picture_size: int | None
+    prompt: str
 
     def hits_needed(self, k: int) -> int:
         """How many hits to retrieve, so that `rerank_k` can be reranked and k shown."""
@@ -38,7 +47,7 @@ _OPTIONS = [
     click.option(
         "--rerank",
         metavar="R",
-        help="gpt-4o, openai:MODEL, encoder:NAME, bge-reranker, or bge-reranker:NAME_OR_FOLDER.",
+        help="vision, openai:MODEL, encoder:NAME, bge-reranker, or bge-reranker:NAME_OR_FOLDER.",
     ),
     click.option(
         "--rerank-k",
@@ -86,7 +95,44 @@ _OPTIONS = [
         type=click.FloatRange(0, min_open=True),
         default=60.0,
         show_default=True,
-        help="Seconds for one attempt of a request.",
+        help="Seconds that one answer of a vision model may take.",
+    ),
+    click.option(
+        "--effort",
+        type=click.Choice(["none", "minimal", "low", "medium", "high", "xhigh", "max"]),
+        help="How much a vision model thinks. Default: the least that it takes.",
+    ),
+    click.option(
+        "--max-answer-tokens",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Room for an answer; what a model thinks before it has room of its own.",
+    ),
+    click.option(
+        "--api",
+        type=click.Choice(["chat", "responses"]),
+        help="How a vision model is asked. Default: as the table of models says.",
+    ),
+    click.option(
+        "--detail",
+        type=click.Choice(["low", "high", "auto", "original"]),
+        default="high",
+        show_default=True,
+        help="How closely a vision model looks; less costs less.",
+    ),
+    click.option(
+        "--picture-size",
+        type=click.IntRange(64, 4096),
+        metavar="PX",
+        help="Shorter side of the pictures that a vision model is sent; less costs less.",
+    ),
+    click.option(
+        "--prompt",
+        default="ranking-1",
+        show_default=True,
+        metavar="NAME",
+        help="How a vision model is asked for a ranking: ranking-1, marks-1 (coloured frames and "
+        "more numbers), or a .toml file of your own.",
     ),
 ]
 
@@ -111,6 +157,7 @@ def open_reranker(
     device: str = "auto",
     precision: str = "auto",
     budget: Budget | None = None,
+    batch: bool = False,
 ) -> Reranker | None:
     """The reranker that the options name; None without --rerank.
 
@@ -119,12 +166,13 @@ def open_reranker(
         device: for local models.
         precision: for local models.
         budget: shared with other requests of the command; by default --max-cost alone.
+        batch: whether a vision model is asked through the Batch API.
     """
     if choice.rerank is None:
         return None
     from mmrag.rerank import load_reranker
 
-    return load_reranker(
+    loaded = load_reranker(
         choice.rerank,
         presentation=choice.presentation,
         window=choice.window,
@@ -136,24 +184,60 @@ def open_reranker(
         max_cost=budget if budget is not None else choice.max_cost,
         concurrency=choice.concurrency,
         timeout=choice.timeout,
+        effort=choice.effort,
+        max_answer_tokens=choice.max_answer_tokens,
+        api=choice.api,
+        detail=choice.detail,
+        picture_size=choice.picture_size,
+        prompt=choice.prompt,
+        batch=batch,
     )
+    for notice in loaded.notices():
+        click.echo(f"Note: {printable(notice)}", err=True)
+    return loaded
+
+
+def open_answering_model(
+    name: str, choice: RerankChoice, budget: Budget | None = None
+) -> VisionModel:
+    """The vision model that answers questions, asked as the options say."""
+    from mmrag.vision.model import VisionModel
+
+    model = VisionModel(
+        name.removeprefix("openai:"),
+        cache=choice.cache,
+        budget=budget,
+        timeout=choice.timeout,
+        effort=choice.effort,
+        max_answer_tokens=choice.max_answer_tokens,
+        api=choice.api,
+        detail=choice.detail,
+    )
+    notice = model.notice()
+    if notice and name.removeprefix("openai:") != (choice.rerank or "").removeprefix("openai:"):
+        click.echo(f"Note: {printable(notice)}", err=True)
+    return model
 
 
 def usage_line(usage: Usage) -> str:
     """Requests, tokens and cost in words."""
+    answers = f"{usage.cached} answer{'' if usage.cached == 1 else 's'} from the cache"
     if usage.requests == 0 and usage.cached:
-        return f"{usage.cached} answers from the cache, no request"
-    cached = f" and {usage.cached} answers from the cache" if usage.cached else ""
+        return f"{answers}, no request"
+    requests = f"{usage.requests} request{'' if usage.requests == 1 else 's'}"
+    cached = f" and {answers}" if usage.cached else ""
+    thought = f" ({usage.reasoning_tokens:,} of them thought)" if usage.reasoning_tokens else ""
     cost = "no price known" if usage.cost_usd is None else f"${usage.cost_usd:.4f}"
     return (
-        f"{usage.requests} requests{cached}, {usage.prompt_tokens:,} + "
-        f"{usage.completion_tokens:,} tokens, {cost}"
+        f"{requests}{cached}, {usage.prompt_tokens:,} + "
+        f"{usage.completion_tokens:,} tokens{thought}, {cost}"
     )
 
 
 def rerank_line(report: RerankReport) -> str:
     """How reranking went, in words."""
-    line = f"Reranked by {report.reranker}: {report.status}"
+    effort = report.details.get("effort")
+    line = f"Reranked by {report.reranker}{f', effort {effort}' if effort else ''}: {report.status}"
     if report.problems:
         line += f" ({'; '.join(report.problems)})"
     used = report.usage

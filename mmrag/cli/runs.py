@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from mmrag.cli.evaluate import show_run
 from mmrag.cli.options import json_option, print_json, printable
+from mmrag.cli.run_output import show_run
 from mmrag.errors import MmragError
 from mmrag.runs.labels import LABELS
 from mmrag.system.durable import write_file

@@ -70,7 +70,7 @@ def search(
     \b
     Example:
       mmrag search --image leopard.jpg --text "phone case with this image theme" \\
-          --rerank gpt-4o --grid result.jpg
+          --rerank vision --grid result.jpg
     """
     if not image and not text:
         raise click.UsageError("Give --image, --text, or both.")

@@ -13,6 +13,7 @@ from mmrag.runs.compare import (
     Comparison,
     PairComparison,
     RunTable,
+    TableRow,
     comparison_table,
     run_table,
     stage_entries,
@@ -25,6 +26,8 @@ Cells = Sequence[str]
 
 def run_lines(run: Run) -> Iterator[str]:
     """A run: metrics, categories, latency, cost, ablations and notes."""
+    if run.warning:
+        yield f"Warning: {run.warning}"
     yield printable(f"{run.name} on {run.eval_set.name}: {run.summary.queries} queries")
     if run.protocol is not None:
         yield printable(f"Protocol: {run.protocol.title}")
@@ -90,6 +93,15 @@ def ablation_lines(name: str, result: Mapping[str, Any]) -> Iterator[str]:
         for metric, one in metrics.items():
             parts = [f"{one[part]:.3f}" for part in ("original", "paraphrases", "worst", "spread")]
             rows.append([metric, *parts, *_change(one["difference"])])
+    elif name == "repeat":
+        yield (
+            f"The same asked {result['times']} times ({result['queries']} queries; the first hit "
+            f"was always the same for {result['same_best'] or 0:.1%}):"
+        )
+        rows.append(["", "mean", "least", "most", "spread", "standard deviation"])
+        for metric, one in metrics.items():
+            found = [one[part] for part in ("mean", "min", "max", "spread", "sd")]
+            rows.append([metric, *(f"{value:.3f}" for value in found)])
     elif name == "index":
         yield f"The index against exact search over {result['vectors']} vectors:"
         rows.append(["", "mean", "worst query"])
@@ -143,7 +155,7 @@ def _table_lines(table: RunTable) -> Iterator[str]:
             yield printable(f"({number}) {one.label}: run {one.run_id}, {one.queries} queries")
         rows.append(["", *(f"({number})" for number in range(1, len(table.rows) + 1))])
     for name in table.metrics:
-        rows.append([name, *(_estimate(one.metrics.get(name)) for one in table.rows)])
+        rows.append([name, *(_marked(one, name) for one in table.rows)])
     if len(table.rows) > 1:
         rows.append(["latency p50", *(_ms(one.p50_ms) for one in table.rows)])
         rows.append(["latency p95", *(_ms(one.p95_ms) for one in table.rows)])
@@ -152,6 +164,13 @@ def _table_lines(table: RunTable) -> Iterator[str]:
             cells = [_usd(cost) if timed is not None else "" for timed, cost in costs]
             rows.append(["cost a query", *cells])
     yield from aligned(rows)
+    for number, one in enumerate(table.rows, start=1):
+        if one.warning:
+            yield f"* ({number}): {one.warning}"
+
+
+def _marked(row: TableRow, metric: str) -> str:
+    return _estimate(row.metrics.get(metric)) + ("*" if row.warning else "")
 
 
 def _rerank_lines(run: Run, table: RunTable) -> Iterator[str]:

@@ -39,6 +39,7 @@ class Ablations:
             the encoder must have been loaded in.
         index: the index's results against exact search over the vectors it holds.
         answers: queries with a question are answered with and without retrieval.
+        repeat: how often the reranker is asked the same, at least 2; 0 for no such measurement.
     """
 
     modality: bool = False
@@ -46,6 +47,15 @@ class Ablations:
     precision: str | None = None
     index: bool = False
     answers: bool = False
+    repeat: int = 0
+
+    def __post_init__(self) -> None:
+        if self.repeat == 1 or self.repeat < 0:
+            raise MmragError(f"A spread needs 2 repetitions or more, not {self.repeat}.")
+
+    def settings(self) -> dict[str, Any]:
+        """What a run notes about them."""
+        return {name: value for name, value in asdict(self).items() if name != "repeat" or value}
 
 
 @dataclass(frozen=True)

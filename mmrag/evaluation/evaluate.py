@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mmrag.errors import BudgetReached, Cancelled, MmragError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.evaluation import ablations as measure
 from mmrag.evaluation.ablations import Ablations, Setting
+from mmrag.evaluation.notes import notes_on
 from mmrag.evaluation.question_answering import ANSWERED, answer_questions
+from mmrag.evaluation.repetitions import repetitions, stage_name
 from mmrag.evaluation.run_header import (
     check_ids,
     indexed_pictures,
@@ -22,11 +24,11 @@ from mmrag.evaluation.run_header import (
 from mmrag.evaluation.stages import Ranker, Stages, Variant
 from mmrag.metrics.metrics import canonical, cutoff, default_metrics, score_rankings
 from mmrag.metrics.summary import summarise
+from mmrag.rerank.reranker import GaveUp
 from mmrag.runs.run import RERANKED, RETRIEVAL, Ranked, Run, percentiles
 from mmrag.runs.store import RunStore, now
 from mmrag.search.searcher import Searcher
 from mmrag.system.jobs import Progress
-from mmrag.types import Usage
 
 if TYPE_CHECKING:
     from mmrag.vision.model import VisionModel
@@ -52,6 +54,7 @@ def evaluate(
     on_progress: Callable[[Progress], Any] | None = None,
     should_stop: Callable[[], bool] | None = None,
     ranker: Ranker | None = None,
+    retrieved: Mapping[str, Ranked] | None = None,
 ) -> Run:
     """Rank, score and store; an interrupted evaluation that is the same goes on where it was.
 
@@ -77,6 +80,7 @@ def evaluate(
         should_stop: asked between batches and reranked queries; when true, the run is kept with
             state "stopped" and its metrics are over the queries that were finished.
         ranker: ranks the batches elsewhere, with the same results.
+        retrieved: the first stage of a run that differs only in its reranker; it is not made anew.
 
     Returns:
         The run. Its state is "complete", "stopped" or "stopped: budget".
@@ -100,6 +104,7 @@ def evaluate(
             batch_size=batch_size,
             answer_model=answer_model,
             ranker=ranker,
+            retrieved=retrieved or {},
         )
         return evaluation.run(resume, on_progress, should_stop)
     finally:
@@ -124,11 +129,12 @@ class _Evaluation:
         batch_size: int,
         answer_model: VisionModel | None,
         ranker: Ranker | None,
+        retrieved: Mapping[str, Ranked],
     ) -> None:
         if not 1 <= k <= 10_000 or batch_size < 1:
             raise MmragError("k must be between 1 and 10,000, and the batch size at least 1.")
         check_ids(eval_set)
-        self.searcher, self.k = searcher, k
+        self.searcher, self.k, self.retrieved = searcher, k, retrieved
         self.reranker = searcher.reranker
         self.rerank_k = self._rerank_k(rerank_k)
         self.ablations, self.store, self.answer_model = ablations, store, answer_model
@@ -153,7 +159,7 @@ class _Evaluation:
             "limit": limit,
             "queries": len(self.eval_set.queries),
             "exclude_query_image": eval_set.exclude_query_image,
-            "ablations": asdict(ablations),
+            "ablations": ablations.settings(),
             "answer_model": answer_model.name if answer_model else None,
             **(ranker.settings if ranker else {}),
             **({"protocol": eval_set.protocol.as_json()} if eval_set.protocol else {}),
@@ -184,6 +190,9 @@ class _Evaluation:
         except BudgetReached as reached:
             state = "stopped: budget"
             run.notes = [str(reached)]
+        except GaveUp as gave:
+            run.lost += gave.usage
+            raise
         finally:
             run.state = state
             self._conclude(run)
@@ -192,6 +201,9 @@ class _Evaluation:
     def _make(self, run: Run, stages: Stages) -> None:
         """All stages, in order; each goes on where it was."""
         variants = [Variant(query, query.query()) for query in self.eval_set.queries]
+        there = self.store.read(run.run_id, RETRIEVAL) if self.retrieved else {}
+        known = [one for query_id, one in self.retrieved.items() if query_id not in there]
+        self.store.write(run.run_id, RETRIEVAL, known)
         first = stages.retrieve(
             RETRIEVAL,
             self.searcher,
@@ -216,6 +228,16 @@ class _Evaluation:
             run.ablations["index"] = measure.check_index(setting)
         if wanted.precision:
             run.ablations["precision"] = measure.check_precision(setting, wanted.precision)
+        if wanted.repeat and self.reranker is not None:
+            run.ablations["repeat"] = repetitions(
+                setting,
+                self.reranker,
+                readable,
+                last,
+                self.images,
+                self.rerank_k or 0,
+                wanted.repeat,
+            )
         if wanted.answers and self.answer_model is not None:
             run.ablations["answers"] = answer_questions(
                 setting, last, self.images, self.answer_model
@@ -249,12 +271,14 @@ class _Evaluation:
         run.timings_ms = percentiles({i: one for i, one in first.items() if i in done}, last)
         answers = self.store.read(run.run_id, ANSWERED)
         paid = [*(last or {}).values(), *answers.values()]
-        run.usage = sum((one.usage for one in paid if one.usage), Usage())
+        for number in range(1, self.ablations.repeat):
+            paid += self.store.read(run.run_id, stage_name(number)).values()
+        run.usage = sum((one.usage for one in paid if one.usage), run.lost)
         run.reranks = dict(
             Counter(str(one.details["status"]) for one in (last or {}).values() if one.details)
         )
         run.notes = [note for note in run.notes if run.state == "stopped: budget"]
-        run.notes += self._notes(run)
+        run.notes += notes_on(run, len(self.eval_set.queries))
         run.finished = now()
         self.store.save(run)
 
@@ -266,31 +290,6 @@ class _Evaluation:
         if not scores.query_ids:
             return {}
         return {name: float(values.mean()) for name, values in scores.values.items()}
-
-    def _notes(self, run: Run) -> list[str]:
-        total, notes = len(self.eval_set.queries), []
-        unfinished = total - run.finished_queries - len(run.skipped)
-        if unfinished:
-            notes.append(
-                f"{unfinished} of {total} queries were not reached; all metrics are over the "
-                f"{run.finished_queries} that were."
-            )
-        if run.skipped:
-            notes.append(f"{len(run.skipped)} queries were skipped: their picture is unreadable.")
-        if run.missing_images:
-            notes.append(f"{len(run.missing_images)} gallery images are not in the index.")
-        without = run.summary.without_relevant
-        if without:
-            notes.append(f"{without} queries have no relevant image and count in no metric.")
-        if run.usage.cached:
-            notes.append(
-                f"{run.usage.cached} of {run.usage.cached + run.usage.requests} answers came from "
-                "the cache: cost and latency are what this run took, not what it takes anew."
-            )
-        failed = run.reranks.get("failed", 0)
-        if failed:
-            notes.append(f"Reranking failed for {failed} queries; they keep retrieval's order.")
-        return notes
 
     def _rerank_k(self, asked: int | None) -> int | None:
         if self.reranker is None:

@@ -16,7 +16,7 @@ from mmrag.evaluation.run_header import resume_key
 from mmrag.evaluation.stages import Stages
 from mmrag.metrics.metrics import score_rankings
 from mmrag.metrics.summary import summarise
-from mmrag.rerank.reranker import Reranker
+from mmrag.rerank.reranker import GaveUp, Reranker
 from mmrag.runs.provenance import environment, labels_sha256
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run, percentiles
 from mmrag.runs.store import RunStore, new_run_id, now
@@ -80,6 +80,7 @@ def rerank_run(
             "queries": len(queries),
         },
         environment=environment(),
+        lost=Usage(),
         ablations={},
         notes=[],
         rankings={},
@@ -103,6 +104,9 @@ def rerank_run(
     except BudgetReached as reached:
         state = "stopped: budget"
         notes.append(str(reached))
+    except GaveUp as gave:
+        run.lost += gave.usage
+        raise
     finally:
         run.state, run.notes = state, notes
         _conclude(run, eval_set, store)
@@ -127,7 +131,7 @@ def _conclude(run: Run, eval_set: EvalSet, store: RunStore) -> None:
     run.ceiling = {n: float(v.mean()) for n, v in reach.values.items() if len(v)}
     run.finished_queries = len(last)
     run.timings_ms = percentiles({i: one for i, one in first.items() if i in last}, last)
-    run.usage = sum((one.usage for one in last.values() if one.usage), Usage())
+    run.usage = sum((one.usage for one in last.values() if one.usage), run.lost)
     run.reranks = dict(Counter(str(one.details["status"]) for one in last.values() if one.details))
     if left := run.total_queries - len(last):
         queries = "1 query was" if left == 1 else f"{left} queries were"

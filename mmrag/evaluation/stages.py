@@ -121,7 +121,14 @@ class Stages:
         """Reorder the first `rerank_k` of each ranking; each is stored as soon as it is there."""
         done = self.store.read(self.run_id, stage)
         self.report(stage, len(done), len(queries))
-        for batch in self._batches(queries, max(_RERANK_BATCH, self.batch_size)):
+
+        def wait(there: int, of: int) -> None:
+            self.report(f"{stage}, batch", there, of)
+            self.check_stop()
+
+        reranker.on_wait = wait
+        size = max(_RERANK_BATCH, self.batch_size, reranker.together)
+        for batch in self._batches(queries, size):
             missing = [query for query in batch if query.query_id not in done]
             if not missing:
                 continue

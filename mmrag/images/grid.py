@@ -15,10 +15,22 @@ from mmrag.system.durable import write_file
 from mmrag.types import ImageSource, SearchResult
 
 CELL = 300
+SMALLEST_CELL = 64
 COLUMNS = 3
-_GAP = 6
+GAP = 6
 _BORDER = 8
 _BLUE, _RED, _WHITE, _GREY = (30, 80, 220), (220, 20, 20), (255, 255, 255), (235, 235, 235)
+# Colours that people have one word for each.
+_FRAMES = (
+    (20, 140, 60),
+    (130, 40, 170),
+    (240, 140, 20),
+    (0, 160, 190),
+    (120, 80, 40),
+    (230, 60, 150),
+    (90, 90, 90),
+    (190, 180, 20),
+)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -28,6 +40,7 @@ def draw_grid(
     *,
     cell: int = CELL,
     columns: int = COLUMNS,
+    marks: bool = False,
 ) -> Pixels:
     """Draw query and hits as one picture, as a reranker is shown it.
 
@@ -38,22 +51,33 @@ def draw_grid(
             the top left. A hit that cannot be read is an empty cell that says so.
         cell: side of a cell in pixels.
         columns: cells beside each other.
+        marks: each hit also gets a coloured frame, and its index at the lower right.
 
     Returns:
         (height, width, 3) uint8, RGB.
     """
-    if cell < 64 or columns < 1:
-        raise MmragError("A grid needs cells of at least 64 pixels and at least one column.")
-    left = cell + _GAP if query_image is not None else 0
-    rows = max(1, -(-len(hits) // columns))
-    width = left + columns * cell + (columns - 1) * _GAP
-    canvas = np.full((rows * cell + (rows - 1) * _GAP, width, 3), _WHITE, np.uint8)
+    if cell < SMALLEST_CELL or columns < 1:
+        raise MmragError(
+            f"A grid needs cells of at least {SMALLEST_CELL} pixels and at least one column."
+        )
+    left = cell + GAP if query_image is not None else 0
+    width, height = grid_size(len(hits), query=query_image is not None, cell=cell, columns=columns)
+    canvas = np.full((height, width, 3), _WHITE, np.uint8)
     if query_image is not None:
         _draw_query(canvas[:cell, :cell], query_image)
     for i, hit in enumerate(hits):
-        y, x = (i // columns) * (cell + _GAP), left + (i % columns) * (cell + _GAP)
-        _draw_hit(canvas[y : y + cell, x : x + cell], hit, i)
+        y, x = (i // columns) * (cell + GAP), left + (i % columns) * (cell + GAP)
+        _draw_hit(canvas[y : y + cell, x : x + cell], hit, i, marks)
     return canvas
+
+
+def grid_size(
+    hits: int, *, query: bool, cell: int = CELL, columns: int = COLUMNS
+) -> tuple[int, int]:
+    """Width and height of what `draw_grid` draws."""
+    rows = max(1, -(-hits // columns))
+    left = cell + GAP if query else 0
+    return left + columns * cell + (columns - 1) * GAP, rows * cell + (rows - 1) * GAP
 
 
 def result_grid(result: SearchResult, *, cell: int = CELL, columns: int = COLUMNS) -> Pixels:
@@ -101,14 +125,21 @@ def _draw_query(view: Pixels, source: ImageSource) -> None:
     cv2.putText(view, "query", (x, y), _FONT, scale, _WHITE, 2, cv2.LINE_AA)
 
 
-def _draw_hit(view: Pixels, source: ImageSource, number: int) -> None:
+def _draw_hit(view: Pixels, source: ImageSource, number: int, marks: bool) -> None:
     view[:] = _GREY
     _place(view, source)
-    scale = view.shape[0] / 250
+    side, scale = view.shape[0], view.shape[0] / 250
+    if marks:
+        thick = max(2, side // 40)
+        colour = _FRAMES[number % len(_FRAMES)]
+        cv2.rectangle(view, (0, 0), (side - 1, side - 1), colour, 2 * thick - 1)
     (width, height), _ = cv2.getTextSize(str(number), _FONT, scale, 2)
-    # A white plate keeps the number legible on any picture.
-    view[: height + 14, : width + 14] = _WHITE
-    cv2.putText(view, str(number), (7, height + 7), _FONT, scale, _RED, 2, cv2.LINE_AA)
+    corners = [(0, 0), (side - width - 14, side - height - 14)] if marks else [(0, 0)]
+    for x, y in corners:
+        # A white plate keeps the number legible on any picture.
+        view[y : y + height + 14, x : x + width + 14] = _WHITE
+        place = (x + 7, y + height + 7)
+        cv2.putText(view, str(number), place, _FONT, scale, _RED, 2, cv2.LINE_AA)
 
 
 def _place(view: Pixels, source: ImageSource) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 from mmrag.errors import MmragError
+from mmrag.rerank.prompt_files import DEFAULT_PROMPT
 from mmrag.rerank.reranker import Kind, Reranker, RerankerDescription, RerankOptions
 from mmrag.system.hub_client import asked_once
 
@@ -50,12 +51,19 @@ def load_reranker(
     concurrency: int = 4,
     timeout: float = 60.0,
     retries: int = 3,
+    effort: str | None = None,
+    max_answer_tokens: int | None = None,
+    api: str | None = None,
+    detail: str = "high",
+    picture_size: int | None = None,
+    prompt: str = DEFAULT_PROMPT,
+    batch: bool = False,
     encoder: Encoder | None = None,
 ) -> Reranker:
     """Load a reranker.
 
     Args:
-        name: as `list_rerankers` names them: `gpt-4o`, `openai:MODEL`, `encoder:NAME` with any
+        name: as `list_rerankers` names them: `vision`, `openai:MODEL`, `encoder:NAME` with any
             name `load_encoder` takes, `bge-reranker`, or `bge-reranker:HUB_NAME_OR_FOLDER`.
         presentation: how a vision model is shown the candidates: `grid`, one picture of all, or
             `images`, a picture each.
@@ -68,8 +76,15 @@ def load_reranker(
         cache: keep answers and embeddings under `MMRAG_HOME/cache`, and use them.
         max_cost: US dollars that the requests may cost together.
         concurrency: requests under way at once.
-        timeout: seconds for one attempt of a request.
+        timeout: seconds that one answer may take.
         retries: further attempts of a failed request; see `VisionModel`.
+        effort: how much a vision model thinks; None for the least that it takes.
+        max_answer_tokens: room for a vision model's answer, thought not counted.
+        api: "chat" or "responses"; None for what the table of models says.
+        detail: how closely a vision model looks at pictures; see `VisionModel`.
+        picture_size: pixels of the shorter side of a picture that is sent; see `Look`.
+        prompt: how a vision model is asked: a name as `prompt_names` has it, or a .toml file.
+        batch: ask a vision model through the Batch API: cheaper, and within a day.
         encoder: for `encoder:NAME`, when it is loaded already.
 
     Raises:
@@ -98,6 +113,13 @@ def load_reranker(
                     concurrency=concurrency,
                     timeout=timeout,
                     retries=retries,
+                    effort=effort,
+                    max_answer_tokens=max_answer_tokens,
+                    api=api,
+                    detail=detail,
+                    picture_size=picture_size,
+                    prompt=prompt,
+                    batch=batch,
                     encoder=encoder,
                 ),
             )

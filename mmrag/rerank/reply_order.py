@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mmrag.vision.reply import json_documents
+
 SCHEMA = {
     "type": "object",
     "properties": {
@@ -71,14 +73,11 @@ _Read = tuple[list[int | None], str | None, bool]
 
 
 def _read_json(text: str) -> _Read | None:
-    start, end = text.find("{"), text.rfind("}")
-    try:
-        answer = json.loads(text[start : end + 1]) if start >= 0 else None
-    # Deep nesting and endless digits are refused with errors of their own.
-    except (ValueError, RecursionError):
-        answer = None
-    if isinstance(answer, dict) and isinstance(answer.get("ranking"), list):
-        return [_index(item) for item in answer["ranking"]], _reason(answer.get("reason")), False
+    answers = json_documents(text, lambda one: isinstance(one.get("ranking"), list))
+    if answers:
+        # A model that corrects itself writes a second one.
+        last = answers[-1]
+        return [_index(item) for item in last["ranking"]], _reason(last.get("reason")), False
     found = _JSON_RANKING.search(text)
     if found is None:
         return None

@@ -7,13 +7,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mmrag.types import SearchResult
+from mmrag.errors import ModelServerError
+from mmrag.types import SearchResult, Usage
 
 if TYPE_CHECKING:
     from mmrag.encoders.encoder import Encoder
     from mmrag.vision.budget import Budget
 
 OnDone = Callable[[int, SearchResult], None]
+
+
+class GaveUp(ModelServerError):
+    """Several queries in a row had no usable answer; `usage` is what they came to."""
+
+    def __init__(self, message: str, paid: Sequence[Usage] = ()) -> None:
+        super().__init__(message)
+        self.usage = sum(paid, Usage())
 
 
 class Reranker(ABC):
@@ -25,17 +34,29 @@ class Reranker(ABC):
             None for all.
         fingerprint: of the weights that score, "" where they are not here.
         costs_money: whether it asks a service that charges for it.
+        together: how many results it would rather be given at once.
+        on_wait: told while it waits for many answers: how many are there, and of how many.
     """
 
     name: str
     depth: int | None = None
     fingerprint: str = ""
     costs_money: bool = False
+    together: int = 1
+    on_wait: Callable[[int, int], object] | None = None
 
     @property
     def configuration(self) -> dict[str, Any]:
         """What is needed to make it again, as plain JSON values, without any key."""
         return {"name": self.name, "depth": self.depth}
+
+    def notices(self) -> list[str]:
+        """What whoever uses it should know beforehand, in sentences."""
+        return []
+
+    def again(self, number: int) -> Reranker:
+        """The same to be asked anew, 1 for the first time; itself where that is of no use."""
+        return self
 
     def rerank(self, result: SearchResult) -> SearchResult:
         """As `rerank_many` for one result."""
@@ -87,6 +108,13 @@ class RerankOptions:
     concurrency: int
     timeout: float
     retries: int
+    effort: str | None
+    max_answer_tokens: int | None
+    api: str | None
+    detail: str
+    picture_size: int | None
+    prompt: str
+    batch: bool
     encoder: Encoder | None
 
 

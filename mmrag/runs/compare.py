@@ -180,7 +180,8 @@ def compare_runs(
 class TableRow:
     """One run at one stage. Latencies are milliseconds per query; None where nothing was timed.
 
-    `differences` is against the table's first row; empty in that row.
+    `differences` is against the table's first row; empty in that row. `warning` says why the
+    metrics of a row cannot be relied on, "" where they can.
     """
 
     run_id: str
@@ -194,6 +195,7 @@ class TableRow:
     cost_usd: float | None
     cost_per_query_usd: float | None
     differences: dict[str, Difference]
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -259,6 +261,7 @@ def _row(entry: Entry, differences: dict[str, Difference]) -> TableRow:
         cost,
         cost / finished if cost is not None and finished else None,
         differences,
+        run.warning if reranked else "",
     )
 
 
@@ -374,6 +377,8 @@ def _notes(entries: Sequence[Entry], pairs: Sequence[PairComparison]) -> list[st
     for entry in entries:
         if entry.run.state != "complete":
             notes.append(f"{entry.label} is {entry.run.state}.")
+        if entry.stage == RERANKED and entry.run.warning:
+            notes.insert(0, f"{entry.label}: {entry.run.warning}")
     for pair in pairs:
         notes += _judged_notes(entries[pair.a], entries[pair.b])
         most = max(len(entries[i].scores.query_ids) for i in (pair.a, pair.b))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RETRIEVAL, RERANKED = "retrieval", "reranked"
+# A run in which more than one reranking in so many failed says nothing of its reranker.
+_MOST_FAILED = 10
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Run:
         summaries: stage ("retrieval", "reranked") to metrics with intervals.
         timings_ms: part ("encode", "search", "rerank", "total") to p50, p95 and mean per query.
         usage: requests, tokens and cost of reranking and answering together.
+        lost: the part of `usage` that was paid for rerankings which will be asked for again.
         skipped: queries that were left out: `{"query_id", "reason"}`.
         missing_images: gallery images that are not in the index: `{"image_id", "reason"}`.
         ceiling: what reranking could reach at best: "hit_rate@N" and "R@N" of the first
@@ -91,6 +94,7 @@ class Run:
     summaries: dict[str, Summary] = field(default_factory=dict)
     timings_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
+    lost: Usage = field(default_factory=Usage)
     finished_queries: int = 0
     skipped: list[dict[str, str]] = field(default_factory=list)
     missing_images: list[dict[str, str]] = field(default_factory=list)
@@ -134,6 +138,17 @@ class Run:
         return {name: estimate.mean for name, estimate in self.summary.overall.items()}
 
     @property
+    def warning(self) -> str:
+        """What a reader has to know before any number; empty where there is no such thing."""
+        failed, asked = self.reranks.get("failed", 0), sum(self.reranks.values())
+        if failed * _MOST_FAILED <= asked:
+            return ""
+        return (
+            f"Reranking failed for {failed} of {asked} queries, which keep retrieval's order: "
+            "what is said of reranking does not hold."
+        )
+
+    @property
     def total_queries(self) -> int:
         """How many queries the run set out to answer."""
         return int(self.config.get("queries", self.eval_set.queries))
@@ -160,7 +175,7 @@ class Run:
     def rerank_cost(self) -> float | None:
         """US dollars that reranking came to; None when the model has no price."""
         usages = [one.usage for one in self.rankings.get(RERANKED, {}).values() if one.usage]
-        return sum(usages, Usage()).cost_usd
+        return sum(usages, self.lost).cost_usd
 
     def check_stage(self, stage: str) -> None:
         """Raise `MmragError` when the run has no such stage."""

@@ -268,6 +268,7 @@ def _run(row: sa.RowMapping | Mapping[str, Any]) -> Run:
     header: dict[str, Any] = orjson.loads(row["header"])
     header["eval_set"] = EvalSetRef(**header["eval_set"])
     header["usage"] = Usage(**header["usage"])
+    header["lost"] = Usage(**header.get("lost", {}))
     header["summaries"] = {k: Summary.from_json(v) for k, v in header["summaries"].items()}
     run = Run(**{name: row[name] for name in _COLUMNS}, **header)
     if run.state == "running" and not is_alive(row["owner"], row["touched"]):

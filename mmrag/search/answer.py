@@ -10,6 +10,7 @@ from mmrag.types import Hit, Query, Usage
 from mmrag.vision.model import VisionModel
 from mmrag.vision.prompt import DATA_RULE, Picture, Prompt, data
 from mmrag.vision.reply import Reply
+from mmrag.vision.stream import ReplyStream
 
 MAX_TOKENS = 1000
 _SIDE = 1024
@@ -56,7 +57,7 @@ class AnswerStream:
     def __init__(
         self, model: VisionModel, prompt: Prompt, question: str, hits: Sequence[Hit]
     ) -> None:
-        self._pieces = model.stream(prompt)
+        self._pieces = ReplyStream(model, prompt)
         self._model = model.name
         self._question = question
         self._hits = hits
@@ -161,12 +162,8 @@ def _query_parts(query: Query) -> list[str | Picture]:
 
 
 def _problem(reply: Reply) -> str | None:
-    if reply.refusal is not None:
-        return f"The model refused: {reply.refusal[:300]}"
-    if reply.finish == "length":
-        return f"The answer was cut off after {MAX_TOKENS} tokens."
-    if reply.finish == "content_filter":
-        return "The server's content filter withheld the answer."
-    if not reply.text.strip():
-        return "The model's answer is empty."
+    if reply.problem is not None:
+        return f"{reply.problem[0].upper()}{reply.problem[1:].rstrip('.')}."
+    if reply.cut:
+        return f"The answer was cut off after {reply.completion_tokens or MAX_TOKENS:,} tokens."
     return None

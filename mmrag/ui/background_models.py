@@ -27,14 +27,14 @@ def encoder(name: str) -> Encoder:
     return Encoder(_TakesTurns(shared.model, resources.model_turns()), shared.info)
 
 
-def reranker(name: str, presentation: str, max_cost: Budget) -> Reranker:
+def reranker(name: str, presentation: str, max_cost: Budget, *, batch: bool = False) -> Reranker:
     """A reranker; where it computes here, searches come in between its batches."""
     from mmrag.rerank import load_reranker
 
     kind, _, rest = name.partition(":")
     if kind == "encoder":
         return load_reranker(name, encoder=encoder(rest))
-    loaded = load_reranker(name, presentation=presentation, max_cost=max_cost)
+    loaded = load_reranker(name, presentation=presentation, max_cost=max_cost, batch=batch)
     return _InTurn(loaded, resources.model_turns()) if kind == "bge-reranker" else loaded
 
 

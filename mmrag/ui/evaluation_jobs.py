@@ -30,6 +30,7 @@ class Plan:
     limit: int | None
     ablations: Ablations
     max_cost: float | None
+    batch: bool = False
 
     def title(self) -> str:
         """In words."""
@@ -79,11 +80,11 @@ def _work(plan: Plan) -> Work:
             done += n
             on_progress(Progress("indexing", done, len(eval_set.images)))
 
-        budget = Budget(plan.max_cost)
+        budget = Budget(plan.max_cost if resources.has_price(plan.reranker) else None)
         name = plan.reranker.name
         reranker = None
         if name:
-            reranker = patient.reranker(name, plan.reranker.presentation, budget)
+            reranker = patient.reranker(name, plan.reranker.presentation, budget, batch=plan.batch)
         index, _ = index_eval_set(eval_set, encoder, resources.uri(), progress=indexed)
         with index:
             run = evaluate(
@@ -92,9 +93,7 @@ def _work(plan: Plan) -> Work:
                 plan.k,
                 rerank_k=plan.rerank_k if name else None,
                 ablations=plan.ablations,
-                answer_model=(
-                    VisionModel("gpt-4o", budget=budget) if plan.ablations.answers else None
-                ),
+                answer_model=(VisionModel(budget=budget) if plan.ablations.answers else None),
                 store=resources.runs(),
                 limit=plan.limit,
                 on_progress=on_progress,

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from mmrag.rerank.reranker import Reranker
 
 MODELS_KEPT = 3
+MODELS_OFFERED = 12
+# How the names of rerankers begin that ask a server which may charge for it.
+PAID = ("vision", "gpt-4o", "openai:")
 # Libraries complain at the end about objects that were passed over until then.
 atexit.register(gc.unfreeze)
 
@@ -155,11 +158,56 @@ class RerankerChoice:
     @property
     def costs_money(self) -> bool:
         """Whether it asks a paid service."""
-        return self.name == "gpt-4o"
+        return self.name is not None and self.name.startswith(PAID)
 
 
-def reranker_choices() -> dict[str, RerankerChoice]:
-    """What can be chosen here, by a short key that may stand in a URL."""
+def reranker_choice(choices: dict[str, RerankerChoice], key: str) -> RerankerChoice:
+    """What a key stands for: one of the choices, or a model of the server by its name."""
+    name = key.strip()
+    if name in choices:
+        return choices[name]
+    full = name if name.startswith("openai:") else f"openai:{name}"
+    return RerankerChoice(f"{full.removeprefix('openai:')}, panorama", full)
+
+
+def model_of(choice: RerankerChoice) -> str | None:
+    """The vision model that a choice asks; None where there is none, or it cannot be told."""
+    from mmrag.vision.endpoint import find_endpoint
+    from mmrag.vision.server_models import resolve
+
+    if not choice.costs_money or choice.name is None:
+        return None
+    try:
+        return resolve(choice.name.removeprefix("openai:"), find_endpoint())
+    except MmragError:
+        return None
+
+
+def has_price(choice: RerankerChoice) -> bool:
+    """Whether what it costs is known, and can be limited."""
+    from mmrag.vision.models import find_model
+
+    model = model_of(choice)
+    return model is None or find_model(model).price is not None
+
+
+def show_notice(choice: RerankerChoice) -> None:
+    """Say on the page where a vision model is gone or leaves soon."""
+    from mmrag.vision.endpoint import find_endpoint
+    from mmrag.vision.server_models import notice
+
+    model = model_of(choice)
+    said = notice(model, find_endpoint()) if model else None
+    if said:
+        st.text(said)
+
+
+def reranker_choices(description: float = 0.0) -> dict[str, RerankerChoice]:
+    """What can be chosen here, by a short key that may stand in a URL.
+
+    Args:
+        description: the mean length of an image's description, for estimates of cost.
+    """
     from mmrag.encoders import list_encoders
 
     choices = {"none": RerankerChoice("no reranking", None)}
@@ -169,10 +217,47 @@ def reranker_choices() -> dict[str, RerankerChoice]:
             choices[name] = RerankerChoice(f"re-scored by {described.name}", name)
     # Links may name what this visitor is not offered; it is not among the choices then.
     if may_change():
-        choices["gpt-4o"] = RerankerChoice("GPT-4o, panorama", "gpt-4o")
-        choices["gpt-4o-images"] = RerankerChoice("GPT-4o, single images", "gpt-4o", "images")
+        choices |= vision_choices(description)
     choices["bge-reranker"] = RerankerChoice("BGE reranker, by description", "bge-reranker")
     return choices
+
+
+def vision_choices(description: float = 0.0) -> dict[str, RerankerChoice]:
+    """The vision models of the server, what it recommends first, with what they cost."""
+    from mmrag.vision.endpoint import find_endpoint
+    from mmrag.vision.server_models import VISION, list_models, resolve, seeing_models
+
+    names: list[str] = ["gpt-4o"]
+    best = ""
+    try:
+        endpoint = find_endpoint()
+        listed = list_models(endpoint)
+        best = resolve(VISION, endpoint)
+        names = [best, *seeing_models(listed)] if listed else [best]
+    except MmragError:
+        # Chosen all the same, it says what is missing.
+        pass
+    title = f"vision model ({best})" if best else "vision model"
+    choices = {
+        VISION: RerankerChoice(f"{title}, panorama", VISION),
+        f"{VISION}-images": RerankerChoice(f"{title}, single images", VISION, "images"),
+    }
+    for name in list(dict.fromkeys(names))[:MODELS_OFFERED]:
+        key = name if name == "gpt-4o" else f"openai:{name}"
+        choices[key] = RerankerChoice(f"{name}, panorama{price_of(name, description)}", key)
+        if name == "gpt-4o":
+            choices["gpt-4o-images"] = RerankerChoice("gpt-4o, single images", key, "images")
+    return choices
+
+
+def price_of(model: str, description: float = 0.0) -> str:
+    """What reranking ten hits of 1,000 queries costs, as the end of a label."""
+    from mmrag.evaluation.expected import grid_request
+    from mmrag.vision.models import find_model
+
+    facts = find_model(model)
+    cost = grid_request(facts, 10, description).cost(facts, 1000)
+    return "" if cost is None else f", about {cost:.2f} USD per 1,000 queries"
 
 
 def encoder_names() -> list[str]:

@@ -56,6 +56,11 @@ class ResponseCache:
         )
         return None
 
+    def forget(self, key: str) -> None:
+        """Remove an answer, so that another one can take its place."""
+        with open_cache(self.path, _TABLE) as connection:
+            connection.execute("DELETE FROM responses WHERE key = ?", (key,))
+
     def put(self, key: str, answer: dict[str, Any]) -> None:
         """Store an answer; the first one stays, so that repetitions agree."""
         with open_cache(self.path, _TABLE) as connection:

@@ -13,11 +13,14 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from mmrag import config
 from mmrag.errors import ModelServerError
+from mmrag.types import Usage
+from mmrag.vision.models import ModelFacts, find_model
 
 if TYPE_CHECKING:
     import openai
@@ -29,7 +32,9 @@ _SHORTEST_KEY = 8
 
 
 class RequestFailed(ModelServerError):
-    """One request failed for good; another may still work."""
+    """One request failed for good; another may still work. `usage` is what it came to."""
+
+    usage: Usage = Usage(requests=1)
 
 
 @dataclass(frozen=True)
@@ -109,12 +114,13 @@ class Endpoint:
         if isinstance(error, openai.NotFoundError):
             return ModelServerError(
                 f"{self.address} has no model {model!r}, or it is not the server's address{said}."
+                f"{self._instead(model)}"
             )
         if isinstance(error, openai.RateLimitError):
             if error.code == "insufficient_quota":
                 return ModelServerError(f"The quota at {self.address} is used up{said}.")
             return RequestFailed(f"{self.address} limits the rate of requests (429){said}.")
-        if isinstance(error, openai.APITimeoutError):
+        if isinstance(error, (openai.APITimeoutError, TimeoutError)):
             return RequestFailed(f"{self.address} did not answer in time; --timeout gives more.")
         if isinstance(error, openai.APIStatusError):
             return RequestFailed(f"{self.address} answered with status {error.status_code}{said}.")
@@ -124,6 +130,30 @@ class Endpoint:
                 "running, and OPENAI_BASE_URL right?"
             )
         return RequestFailed(f"{self.address} gave an answer that cannot be read{said}.")
+
+    @property
+    def is_azure(self) -> bool:
+        """Whether models are deployments of the user's own naming."""
+        return self.azure_version is not None
+
+    @property
+    def is_openai(self) -> bool:
+        """Whether it is OpenAI's own."""
+        return urlsplit(self.url).hostname == urlsplit(_OPENAI).hostname
+
+    def shutdown(self, facts: ModelFacts) -> date | None:
+        """When a model leaves this server, as far as the table knows."""
+        if self.is_azure:
+            return facts.azure_shutdown
+        return facts.shutdown if self.is_openai else None
+
+    def _instead(self, model: str) -> str:
+        facts = find_model(model)
+        if facts.successor is None:
+            return ""
+        gone = facts.shutdown and facts.shutdown <= datetime.now(UTC).date()
+        left = f" It left {facts.provider}'s API on {facts.shutdown:%d %B %Y}." if gone else ""
+        return f"{left} Its successor is {facts.successor}: use openai:{facts.successor}."
 
     def _said(self, error: Exception) -> str:
         body = getattr(error, "body", None)

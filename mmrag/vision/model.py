@@ -4,80 +4,124 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from mmrag.errors import MmragError
+from mmrag.errors import BudgetReached, MmragError, ModelServerError
 from mmrag.types import Usage
 from mmrag.vision.budget import Budget
 from mmrag.vision.cache import ResponseCache
-from mmrag.vision.endpoint import find_endpoint, transport_error
-from mmrag.vision.prices import find_price
+from mmrag.vision.endpoint import RequestFailed, find_endpoint
+from mmrag.vision.models import find_model
 from mmrag.vision.prompt import Prompt
-from mmrag.vision.reply import Reply, StreamReading, read_reply
+from mmrag.vision.protocols import APIS, Options
+from mmrag.vision.reply import Reply
+from mmrag.vision.retry import seconds_to_wait
+from mmrag.vision.server_models import VISION, notice, resolve
 
 if TYPE_CHECKING:
     import openai
 
-DEFAULT_MODEL = "gpt-4o"
-# Options that some servers and models refuse; what is refused once is left out from then on.
-_OPTIONAL = ("max_completion_tokens", "temperature", "response_format", "stream_options")
-_NOT_ABOUT_OPTIONS = ("content_filter", "context_length_exceeded")
+DETAILS = ("low", "high", "auto", "original")
+# Tokens that thought may take beside the answer, by effort: several times what is common.
+_THOUGHT = {
+    "none": 0,
+    "minimal": 2_000,
+    "low": 4_000,
+    "medium": 8_000,
+    "high": 16_000,
+    "xhigh": 32_000,
+    "max": 64_000,
+}
+# An answer that was cut for length is asked for again with so many times the room.
+MORE_ROOM = 4
+_MOST_ROOM = MORE_ROOM**2
 
 
 class VisionModel:
     """A model by name at the server that the environment names.
 
     Args:
-        name: as the server knows it; a deployment's name on Azure.
+        name: as the server knows it; a deployment's name on Azure; "vision" for the best one of
+            the table of models that the server has.
         cache: answer repeated requests from `MMRAG_HOME/cache`.
         budget: shared by everything that must stay below one limit.
-        timeout: seconds for one attempt of a request.
-        retries: further attempts after connection errors, timeouts, 408, 409, 429 and 5xx, with
-            exponential backoff, or after the time that `Retry-After` names (up to two minutes).
+        timeout: seconds that one answer may take, from the first byte to the last.
+        retries: further attempts after lost connections, 408, 409, 429 and 5xx, with exponential
+            backoff, or after the time that `Retry-After` names (up to two minutes).
+        effort: how much it thinks, one of `models.EFFORTS`; None for the least that it takes.
+        max_answer_tokens: room for the answer; what is thought has room of its own. None for
+            what the prompt wants.
+        detail: how closely pictures are looked at: "low", "high", "auto" or "original".
+        api: "chat" or "responses"; None for what the table says.
 
     Raises:
         ModelServerError: no key; says what to set.
-        MmragError: a limit is given for a model that has no price.
+        MmragError: a limit is given for a model that has no price, or an option that cannot be.
     """
 
     def __init__(
         self,
-        name: str = DEFAULT_MODEL,
+        name: str = VISION,
         *,
         cache: bool = True,
         budget: Budget | None = None,
         timeout: float = 60.0,
         retries: int = 3,
+        effort: str | None = None,
+        max_answer_tokens: int | None = None,
+        detail: str = "high",
+        api: str | None = None,
     ) -> None:
         if not name:
-            raise MmragError("Name the model, for example openai:gpt-4o.")
+            raise MmragError("Name the model, for example openai:gpt-6-luna.")
         if not 0 < timeout < math.inf:
             raise MmragError(f"A timeout is a positive number of seconds, not {timeout}.")
-        self.name = name
+        if max_answer_tokens is not None and max_answer_tokens < 1:
+            raise MmragError(f"An answer needs a token or more, not {max_answer_tokens}.")
+        if detail not in DETAILS:
+            raise MmragError(f"Detail is one of {', '.join(DETAILS)}, not {detail!r}.")
         self.endpoint = find_endpoint()
+        self.name = name = resolve(name, self.endpoint)
+        self.facts = find_model(name)
+        self.effort = self.facts.effort(effort)
+        self.max_answer_tokens = max_answer_tokens
+        self.detail = detail
+        if api is not None and api not in APIS:
+            raise MmragError(f"The API is one of {', '.join(APIS)}, not {api!r}.")
+        self.api = APIS[api or self.facts.api]
         self.cache = ResponseCache() if cache else None
         self.budget = budget or Budget()
-        self.price = find_price(name)
+        self.price = self.facts.price
         self.timeout = timeout
         self.retries = retries
-        self._left_out: set[str] = set()
+        # Answers to the same request, asked anew, are kept apart by it.
+        self.repetition = 0
+        # Models that think take no temperature but their own.
+        temperature = None if self.facts.reasoning else 0
+        self.options = Options(detail, self.effort, temperature)
+        self._room = 1
         self._under_way: set[str] = set()
         # How far measured prompts went beyond `Prompt.most_tokens`; 1 as long as they did not.
         self._excess = 1.0
         if self.budget.limit is not None and self.price is None:
             raise MmragError(
-                f"{name!r} has no price, so its cost cannot be limited; "
-                "add it to a copy of the price table and name that in MMRAG_PRICES."
+                f"{name!r} has no price, so its cost cannot be limited; give it one in a table "
+                "of your own and name that in MMRAG_MODELS."
             )
+
+    def notice(self) -> str | None:
+        """A sentence where the model is gone or leaves soon."""
+        return notice(self.name, self.endpoint)
 
     def async_client(self) -> openai.AsyncOpenAI:
         """A client for `complete`, to be used as an asynchronous context on one event loop."""
-        return self.endpoint.async_client(self.timeout, self.retries)
+        return self.endpoint.async_client(self.timeout, 0)
 
     async def complete(self, client: openai.AsyncOpenAI, prompt: Prompt) -> tuple[Reply, Usage]:
-        """Ask once.
+        """Ask once, and once more with more room where the answer was cut for length.
+
+        Only whole answers are kept in the cache.
 
         Raises:
             RequestFailed: this request has no answer after all attempts.
@@ -86,11 +130,11 @@ class VisionModel:
         """
         if self.cache is None:
             return await self._ask(client, prompt)
-        key = self._key(prompt)
+        key = self.key(prompt)
         # The same request at the same time is sent once: its answers must agree.
         while key in self._under_way:
             await asyncio.sleep(0.02)
-        known = self._recall(prompt)
+        known = self.recall(prompt)
         if known is not None:
             return known, Usage(cached=1)
         self._under_way.add(key)
@@ -99,76 +143,160 @@ class VisionModel:
         finally:
             self._under_way.discard(key)
 
-    def stream(self, prompt: Prompt) -> ReplyStream:
-        """Ask once, and get the answer in pieces as it is written."""
-        return ReplyStream(self, prompt)
+    def limit(self, prompt: Prompt) -> int:
+        """Tokens that thought and answer may take together."""
+        assumed = "medium" if self.facts.reasoning else "none"
+        thought = _THOUGHT[self.options.effort or assumed]
+        wanted = ((self.max_answer_tokens or prompt.max_tokens) + thought) * self._room
+        return self.at_most(wanted)
 
-    def arguments(self, prompt: Prompt, left_out: set[str]) -> dict[str, Any]:
-        """The arguments of `chat.completions.create`."""
-        options: dict[str, Any] = {
-            "temperature": 0,
-            "max_completion_tokens": prompt.max_tokens,
+    def key(self, prompt: Prompt) -> str:
+        """What the cache knows an answer by."""
+        content = {"model": self.name, **prompt.content(), **self.unusual}
+        if self.repetition:
+            content["repetition"] = self.repetition
+        return ResponseCache.key(self.endpoint.address, content)
+
+    @property
+    def unusual(self) -> dict[str, Any]:
+        """The arguments that shape its answers, as far as they are not what they were always."""
+        given = {
+            "effort": self.effort,
+            "max_answer_tokens": self.max_answer_tokens,
+            "detail": None if self.detail == "high" else self.detail,
+            "api": None if self.api.name == "chat" else self.api.name,
         }
-        if prompt.schema is not None:
-            options["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": "answer", "strict": True, "schema": prompt.schema},
-            }
-        options = {name: value for name, value in options.items() if name not in left_out}
-        if "max_completion_tokens" in left_out:
-            options["max_tokens"] = prompt.max_tokens
-        return {"model": self.name, "messages": prompt.messages(), **options}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def recall(self, prompt: Prompt) -> Reply | None:
+        """The answer that the cache holds; one that is not whole is not used."""
+        if self.cache is None:
+            return None
+        stored = self.cache.get(self.key(prompt))
+        reply = Reply(**stored) if stored is not None else None
+        if reply is not None and not reply.whole:
+            self.cache.forget(self.key(prompt))
+            return None
+        return reply
+
+    def forget(self, prompt: Prompt) -> None:
+        """Do not use an answer again."""
+        if self.cache is not None and self.cache.path.is_file():
+            self.cache.forget(self.key(prompt))
+
+    def arguments(self, prompt: Prompt, limit: int) -> dict[str, Any]:
+        """What a request holds."""
+        return self.api.arguments(self.name, prompt, limit, self.options)
 
     async def _ask(self, client: openai.AsyncOpenAI, prompt: Prompt) -> tuple[Reply, Usage]:
+        limit = self.limit(prompt)
+        reply, usage = await self._once(client, prompt, limit)
+        more = self.at_most(limit * MORE_ROOM)
+        if not reply.cut or more <= limit:
+            return reply, usage
+        try:
+            reply, used = await self._once(client, prompt, more)
+        except BudgetReached:
+            return reply, usage
+        except RequestFailed as failure:
+            failure.usage += usage
+            raise
+        self.learn_room(reply)
+        return reply, usage + used
+
+    async def _once(
+        self, client: openai.AsyncOpenAI, prompt: Prompt, limit: int
+    ) -> tuple[Reply, Usage]:
         import openai
 
-        most = self._most(prompt)
+        most = self.most(prompt, limit)
         await self.budget.reserve_in_turn(most)
         # What was sent may be charged, whatever becomes of it.
         failure, spent = None, most
         try:
-            text = await self._send(client, prompt)
-            reply = self._clean(read_reply(text))
-            spent = self._spent(reply, most)
-        except (openai.OpenAIError, ValueError) as error:
-            failure = self.endpoint.failure(error, self.name)
-            spent = most if _may_be_charged(error) else 0.0
+            text = await self._send(client, prompt, limit)
+            reply = self.clean(self.api.read(text))
+            spent = self.spent(reply, most)
+        except (openai.OpenAIError, ValueError, TimeoutError) as error:
+            failure, spent = self.failure(error, most)
         finally:
             self.budget.settle(most, spent)
         if failure is not None:
             # Raised out here, so that the client's error, which may hold the key, is no context.
             raise failure
-        return reply, self._account(prompt, reply)
+        return reply, self.account(prompt, reply)
 
-    async def _send(self, client: openai.AsyncOpenAI, prompt: Prompt) -> str:
+    async def _send(self, client: openai.AsyncOpenAI, prompt: Prompt, limit: int) -> str:
         import openai
 
-        left_out = set(self._left_out)
+        attempt = 0
         while True:
-            arguments = self.arguments(prompt, left_out)
+            arguments = self.arguments(prompt, limit)
             try:
-                raw = await client.chat.completions.with_raw_response.create(**arguments)
+                async with asyncio.timeout(self.timeout):
+                    create = self.api.resource(client).with_raw_response.create
+                    raw = await create(**arguments)
+                return str(raw.text)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                left_out.add(_refused_option(error, arguments))
-                continue
-            self._left_out |= left_out
-            return str(raw.text)
+                self.options.learn(error, arguments, self.api)
+            except openai.OpenAIError as error:
+                attempt += 1
+                wait = seconds_to_wait(error, attempt)
+                if wait is None or attempt > self.retries:
+                    raise
+                await asyncio.sleep(wait)
 
-    def _recall(self, prompt: Prompt) -> Reply | None:
-        stored = self.cache.get(self._key(prompt)) if self.cache is not None else None
-        return Reply(**stored) if stored is not None else None
+    def account(self, prompt: Prompt, reply: Reply, share: float = 1.0) -> Usage:
+        """Remember the answer and say what it came to, at a `share` of the price."""
+        if self.cache is not None and reply.whole:
+            self.cache.put(self.key(prompt), asdict(reply))
+        if self.price is not None and reply.prompt_tokens:
+            measured = reply.prompt_tokens / prompt.most_tokens(self.facts.image, self.detail)
+            self._excess = max(self._excess, measured)
+        cost = self._cost(reply)
+        counted = reply.prompt_tokens is not None
+        return Usage(
+            requests=1,
+            prompt_tokens=reply.prompt_tokens or 0,
+            completion_tokens=reply.completion_tokens or 0,
+            reasoning_tokens=reply.reasoning_tokens,
+            expected_tokens=prompt.likely_tokens(self.facts.image, self.detail) if counted else 0,
+            cost_usd=None if cost is None else share * cost,
+        )
 
-    def _key(self, prompt: Prompt) -> str:
-        content = {"model": self.name, **prompt.content()}
-        return ResponseCache.key(self.endpoint.address, content)
+    def clean(self, reply: Reply) -> Reply:
+        """A server that echoes the key must not get it into outputs or the cache."""
+        refusal = None if reply.refusal is None else self.endpoint.redact(reply.refusal)
+        return replace(reply, text=self.endpoint.redact(reply.text), refusal=refusal)
 
-    def _most(self, prompt: Prompt) -> float:
+    def at_most(self, tokens: int) -> int:
+        """Not more tokens than the model can give."""
+        return min(tokens, self.facts.most_output or tokens)
+
+    def learn_room(self, reply: Reply) -> None:
+        """A model that needed more room gets it at once from then on."""
+        if not reply.cut:
+            self._room = min(_MOST_ROOM, self._room * MORE_ROOM)
+
+    def failure(self, error: Exception, most: float) -> tuple[ModelServerError, float]:
+        """An error in a sentence, and what the request may have cost."""
+        found = self.endpoint.failure(error, self.name)
+        charged = may_be_charged(error)
+        spent = most if charged else 0.0
+        if isinstance(found, RequestFailed):
+            unknown = charged and self.price is None
+            found.usage = Usage(requests=1, cost_usd=None if unknown else spent)
+        return found, spent
+
+    def most(self, prompt: Prompt, limit: int) -> float:
+        """The US dollars that a request can cost; 0 where the price is unknown."""
         if self.price is None:
             return 0.0
-        tokens = math.ceil(prompt.most_tokens(self.price) * self._excess)
-        return self.price.cost(tokens, prompt.max_tokens)
+        tokens = prompt.most_tokens(self.facts.image, self.detail)
+        return self.price.cost(math.ceil(tokens * self._excess), limit)
 
-    def _spent(self, reply: Reply, most: float) -> float:
+    def spent(self, reply: Reply, most: float) -> float:
+        """What a request did cost; the most where the server does not say."""
         cost = self._cost(reply)
         return most if cost is None else cost
 
@@ -177,100 +305,9 @@ class VisionModel:
             return None
         return self.price.cost(reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens)
 
-    def _account(self, prompt: Prompt, reply: Reply) -> Usage:
-        """Remember the answer and say what it came to."""
-        if self.cache is not None:
-            self.cache.put(self._key(prompt), asdict(reply))
-        if self.price is not None and reply.prompt_tokens:
-            measured = reply.prompt_tokens / prompt.most_tokens(self.price)
-            self._excess = max(self._excess, measured)
-        return Usage(
-            requests=1,
-            prompt_tokens=reply.prompt_tokens or 0,
-            completion_tokens=reply.completion_tokens or 0,
-            cost_usd=self._cost(reply),
-        )
 
-    def _clean(self, reply: Reply) -> Reply:
-        """A server that echoes the key must not get it into outputs or the cache."""
-        refusal = None if reply.refusal is None else self.endpoint.redact(reply.refusal)
-        return replace(reply, text=self.endpoint.redact(reply.text), refusal=refusal)
-
-
-class ReplyStream:
-    """The pieces of one answer; after the last one, `reply` and `usage` are complete.
-
-    Raises:
-        ModelServerError, BudgetReached: as `VisionModel.complete`, while it is iterated over.
-    """
-
-    def __init__(self, model: VisionModel, prompt: Prompt) -> None:
-        self.reply = Reply("")
-        self.usage = Usage()
-        self._model = model
-        self._prompt = prompt
-
-    def __iter__(self) -> Iterator[str]:
-        import openai
-
-        model, prompt = self._model, self._prompt
-        known = model._recall(prompt)
-        if known is not None:
-            self.reply, self.usage = known, Usage(cached=1)
-            yield known.text
-            return
-        most = model._most(prompt)
-        model.budget.reserve(most)
-        failure, spent = None, most
-        reading = StreamReading()
-        try:
-            with model.endpoint.client(model.timeout, model.retries) as client:
-                for chunk in self._open(client):
-                    piece = reading.add(chunk)
-                    if piece:
-                        yield model.endpoint.redact(piece)
-            self.reply = model._clean(reading.reply())
-            spent = model._spent(self.reply, most)
-        except (openai.OpenAIError, transport_error(), ValueError) as error:
-            failure = model.endpoint.failure(error, model.name)
-            spent = most if reading.pieces or _may_be_charged(error) else 0.0
-        finally:
-            model.budget.settle(most, spent)
-        if failure is not None:
-            raise failure
-        self.usage = model._account(prompt, self.reply)
-
-    def _open(self, client: openai.OpenAI) -> Any:
-        import openai
-
-        left_out = set(self._model._left_out)
-        while True:
-            arguments = self._model.arguments(self._prompt, left_out)
-            if "stream_options" not in left_out:
-                arguments["stream_options"] = {"include_usage": True}
-            try:
-                stream = client.chat.completions.create(stream=True, **arguments)
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                left_out.add(_refused_option(error, arguments))
-                continue
-            self._model._left_out |= left_out
-            return stream
-
-
-def _may_be_charged(error: Exception) -> bool:
+def may_be_charged(error: Exception) -> bool:
+    """Whether a request that failed so may have been answered, and paid for."""
     import openai
 
-    return isinstance(error, openai.APITimeoutError | ValueError)
-
-
-def _refused_option(error: openai.APIStatusError, arguments: dict[str, Any]) -> str:
-    """The option that a server's "bad request" is about; raises the error when it is about none."""
-    said = str(error).lower()
-    sent = [name for name in _OPTIONAL if name in arguments]
-    for name in sent:
-        if name in said:
-            return name
-    # Servers that do not know structured output say so in many ways.
-    if "response_format" in sent and error.code not in _NOT_ABOUT_OPTIONS:
-        return "response_format"
-    raise error
+    return isinstance(error, openai.APITimeoutError | ValueError | TimeoutError)

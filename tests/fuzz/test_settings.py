@@ -23,7 +23,7 @@ from mmrag.types import Query
 from mmrag.ui.reproduce import Recipe, command_line, python_code
 from mmrag.vision.budget import Budget
 from mmrag.vision.endpoint import find_endpoint
-from mmrag.vision.prices import TABLE, find_price
+from mmrag.vision.models import TABLE, find_price
 from mmrag.vision.prompt import Prompt
 
 from .cases import ODD_TEXTS, case, fuzz, spoil_bytes, spoil_value
@@ -108,7 +108,7 @@ def use_prices() -> None:
     with case(__file__):
         price = find_price("gpt-4o")
         if price is not None:
-            most = price.cost(Prompt("rules", ("text",), 10).most_tokens(price), 10)
+            most = price.cost(Prompt("rules", ("text",), 10).most_tokens(price.image), 10)
             assert 0 <= most < float("inf")
             assert price.image_tokens(512, 512) >= 0
             Budget(1.0).reserve(most)

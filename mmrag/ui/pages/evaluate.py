@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from mmrag.errors import MmragError
+from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.eval_sets.known_sets import known_eval_sets
 from mmrag.evaluation.ablations import Ablations
 from mmrag.evaluation.forecast import estimate
@@ -12,6 +13,7 @@ from mmrag.runs.run import UnderWay
 from mmrag.runs.store import RunStore
 from mmrag.system.jobs import Job, Progress
 from mmrag.ui import resources
+from mmrag.ui.doors import may_change
 from mmrag.ui.evaluation_jobs import (
     KIND,
     Plan,
@@ -60,15 +62,18 @@ def _choose() -> list[Plan]:
     eval_set = resources.eval_set(name)
     st.caption(f"{len(eval_set.images):,} images, {len(eval_set.queries):,} queries")
     chosen = st.multiselect("Encoders", encoders, default=encoders[:1], key="encoders")
-    choices = resources.reranker_choices()
-    rerankers = st.multiselect(
+    choices = resources.reranker_choices(_description_length(eval_set))
+    named = st.multiselect(
         "Reranking",
         list(choices),
         default=["none"],
-        format_func=lambda key: choices[key].label,
+        format_func=lambda key: resources.reranker_choice(choices, key).label,
         key="rerankers",
-        help="Each encoder is evaluated with each of these.",
+        accept_new_options=may_change(),
+        help="Each encoder is evaluated with each of these. Another vision model of the server can "
+        "be typed in.",
     )
+    rerankers = [resources.reranker_choice(choices, key) for key in named]
     with st.container(horizontal=True):
         k = st.number_input("Results per query", 1, 1000, 50, key="k", width=150)
         rerank_k = st.number_input("Reranked", 2, 100, 10, key="rerank_k", width=150)
@@ -78,17 +83,24 @@ def _choose() -> list[Plan]:
     extra = st.multiselect(
         "Also measure", list(ABLATIONS), format_func=ABLATIONS.__getitem__, key="ablations"
     )
-    paid = any(choices[one].costs_money for one in rerankers) or "answers" in extra
-    budget = None
+    asked = [one for one in rerankers if one.costs_money]
+    for one in asked:
+        resources.show_notice(one)
+    paid = bool(asked) or "answers" in extra
+    budget, batch = None, False
     if paid:
         budget = st.number_input(
             "Stop before it costs more than (USD)", 0.01, 1000.0, 1.0, key="max_cost", width=260
         )
+        if not all(resources.has_price(one) for one in asked):
+            st.caption("A model has no known price: what it costs is not limited, only counted.")
+    if asked:
+        batch = st.checkbox("Batch API: half the price, within a day", key="batch")
     return [
         Plan(
             eval_set=name,
             encoder=encoder,
-            reranker=choices[reranker],
+            reranker=reranker,
             k=int(k),
             rerank_k=int(rerank_k),
             limit=None if limit == len(eval_set.queries) else int(limit),
@@ -99,10 +111,15 @@ def _choose() -> list[Plan]:
                 answers="answers" in extra,
             ),
             max_cost=budget,
+            batch=batch and reranker.costs_money,
         )
         for encoder in chosen
         for reranker in rerankers
     ]
+
+
+def _description_length(eval_set: EvalSet) -> float:
+    return sum(len(one.text) for one in eval_set.images) / max(1, len(eval_set.images))
 
 
 def _start(plans: list[Plan]) -> None:
@@ -116,7 +133,9 @@ def _start(plans: list[Plan]) -> None:
 
 def _estimate(plan: Plan, store: RunStore) -> str:
     queries = plan.limit or len(resources.eval_set(plan.eval_set).queries)
-    guess = estimate(store, plan.encoder, plan.reranker.name, queries)
+    model = resources.model_of(plan.reranker)
+    name = f"openai:{model}" if model else plan.reranker.name
+    guess = estimate(store, plan.encoder, name, queries)
     if guess is None:
         return f"{plan.title()}: not run here before, so its time is not known yet."
     cost = "" if guess.cost_usd is None else f", about {guess.cost_usd:.2f} USD"

@@ -121,6 +121,11 @@ def _compare(runs: list[Run]) -> None:
         )
         or found.metrics[:1]
     )
+    for run in runs:
+        if run.warning:
+            with st.container(border=True):
+                st.markdown(":material/error: **Not to be relied on**")
+                st.text(f"{run.name}: {run.warning}")
     milliseconds = st.column_config.NumberColumn(format="%.1f")
     st.dataframe(
         guarded(frames.table(found, metrics)),

@@ -10,6 +10,7 @@ from mmrag.search.answer import Answer, stream_answer
 from mmrag.types import SearchResult
 from mmrag.ui.doors import only_owners
 from mmrag.ui.navigation import show_error
+from mmrag.ui.panels.search_side import thought
 
 ANSWERS_KEPT = 20
 
@@ -56,7 +57,7 @@ def _answer(title: str, question: str, result: SearchResult, images: int) -> Non
             st.spinner("Waiting for the model …")
         stream = stream_answer(
             question,
-            VisionModel("gpt-4o"),
+            VisionModel(),
             hits=hits,
             query=result.query,
             images=max(1, images),
@@ -84,4 +85,6 @@ def _answer(title: str, question: str, result: SearchResult, images: int) -> Non
     usage = answer.usage
     cost = "" if usage.cost_usd is None else f", {usage.cost_usd:.4f} USD"
     cached = ", from the cache" if usage.cached else ""
-    st.caption(f"{usage.prompt_tokens + usage.completion_tokens:,} tokens{cost}{cached}")
+    st.caption(
+        f"{usage.prompt_tokens + usage.completion_tokens:,} tokens{thought(usage)}{cost}{cached}"
+    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from mmrag.demo import drawings_only
-from mmrag.types import SearchResult
+from mmrag.types import SearchResult, Usage
 from mmrag.ui import resources, url
 from mmrag.ui.picture_grid import picture_grid
 from mmrag.ui.tiles import first_right, hit_tiles, judged
@@ -74,6 +74,7 @@ def configure(side: str, found: dict[str, CollectionInfo]) -> Configuration:
         )
         reranker = url.after(f"{side}_rerank", suggested[1])
         k = st.number_input("Hits", 1, 50, 9, key=f"{side}_k", bind="query-params", width=110)
+    resources.show_notice(choices[reranker])
     return Configuration(found[collection], choices[reranker], int(k))
 
 
@@ -210,9 +211,14 @@ def _report(result: SearchResult) -> None:
     if used.prompt_tokens or used.cached:
         cost = "no price known" if used.cost_usd is None else f"{used.cost_usd:.4f} USD"
         st.caption(
-            f"{used.prompt_tokens + used.completion_tokens:,} tokens, {cost}"
+            f"{used.prompt_tokens + used.completion_tokens:,} tokens{thought(used)}, {cost}"
             + (f", {used.cached} answers from the cache" if used.cached else "")
         )
+
+
+def thought(used: Usage) -> str:
+    """How many of the tokens were thought, in words; empty for none."""
+    return f" ({used.reasoning_tokens:,} of them thought)" if used.reasoning_tokens else ""
 
 
 def _timings(result: SearchResult) -> None:

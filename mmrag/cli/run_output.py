@@ -1,0 +1,64 @@
+"""A run as what a command prints."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmrag.cli.options import print_json
+
+if TYPE_CHECKING:
+    from mmrag.runs.run import Run
+
+
+def show_run(run: Run, as_json: bool) -> None:
+    """Print a run as one JSON document or as a table."""
+    if as_json:
+        print_json(summary_json(run))
+        return
+    from mmrag.cli.tables import run_lines
+
+    for line in run_lines(run):
+        click.echo(line)
+    click.echo(f"Run {run.run_id}. A page of it, with plots and example queries:")
+    click.echo(f"  mmrag export {run.run_id} --format html --out report.html")
+
+
+def summary_json(run: Run) -> dict[str, Any]:
+    """What `--json` prints of a run: all but rankings and per-query metrics."""
+    from mmrag.runs.published import beside
+
+    overall = run.summary.overall
+    return {
+        "run_id": run.run_id,
+        "warning": run.warning or None,
+        "rerank": {"failed": 0, **run.reranks} if run.reranks else {},
+        "name": run.name,
+        "eval_set": run.eval_set,
+        "protocol": run.protocol.title if run.protocol else None,
+        "state": run.state,
+        "created": run.created,
+        "stage": run.stage,
+        "metrics": run.metrics,
+        "published": [asdict(one) for one in beside(run)],
+        "ci95": {name: one.ci95 for name, one in overall.items()},
+        "stages": run.summaries,
+        "queries": {
+            "total": run.total_queries,
+            "finished": run.finished_queries,
+            "scored": run.summary.queries,
+            "without_relevant": run.summary.without_relevant,
+            "skipped": run.skipped,
+        },
+        "missing_images": run.missing_images,
+        "timings_ms": run.timings_ms,
+        "usage": run.usage,
+        "ceiling": run.ceiling,
+        "reranks": run.reranks,
+        "ablations": run.ablations,
+        "notes": run.notes,
+        "config": run.config,
+        "environment": run.environment,
+    }

@@ -1,0 +1,46 @@
+"""What a reader of a run's numbers has to know."""
+
+from __future__ import annotations
+
+from mmrag.runs.run import Run
+
+# An estimate of tokens that is this far off is spoken of.
+_FAR_OFF = 0.2
+
+
+def notes_on(run: Run, total: int) -> list[str]:
+    """Sentences on a run that set out to answer `total` queries."""
+    notes = []
+    unfinished = total - run.finished_queries - len(run.skipped)
+    if unfinished:
+        notes.append(
+            f"{unfinished} of {total} queries were not reached; all metrics are over the "
+            f"{run.finished_queries} that were."
+        )
+    if run.skipped:
+        notes.append(f"{len(run.skipped)} queries were skipped: their picture is unreadable.")
+    if run.missing_images:
+        notes.append(f"{len(run.missing_images)} gallery images are not in the index.")
+    without = run.summary.without_relevant
+    if without:
+        notes.append(f"{without} queries have no relevant image and count in no metric.")
+    if run.usage.cached:
+        notes.append(
+            f"{run.usage.cached} of {run.usage.cached + run.usage.requests} answers came from "
+            "the cache: cost and latency are what this run took, not what it takes anew."
+        )
+    if (run.config.get("reranker") or {}).get("batch"):
+        notes.append("Asked through the Batch API: what a search would wait for is not measured.")
+    failed = run.reranks.get("failed", 0)
+    if failed:
+        queries = "1 query; it keeps" if failed == 1 else f"{failed} queries; they keep"
+        notes.append(f"Reranking failed for {queries} retrieval's order.")
+    used = run.usage
+    if used.expected_tokens and abs(used.prompt_tokens / used.expected_tokens - 1) > _FAR_OFF:
+        change = used.prompt_tokens / used.expected_tokens - 1
+        notes.append(
+            f"The prompts took {used.prompt_tokens:,} tokens, {abs(change):.0%} "
+            f"{'more' if change > 0 else 'fewer'} than expected: the model counts otherwise "
+            "than the table of models says, and estimates of its cost are off by as much."
+        )
+    return notes

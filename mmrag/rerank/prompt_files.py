@@ -1,0 +1,92 @@
+"""Prompts as files: those in the folder `prompts`, by name, and files of the user's own."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from mmrag.errors import MmragError
+from mmrag.system.text_files import read_text
+
+FOLDER = Path(__file__).parent / "prompts"
+DEFAULT_PROMPT = "ranking-1"
+_TEXTS = ("task", "grid", "grid_query", "images", "images_query", "form")
+_LONGEST = 20_000
+
+
+@dataclass(frozen=True)
+class PromptFile:
+    """The texts of a prompt, as its file has them.
+
+    `name` is as it was asked for, `sha256` that of the file; `marks` says whether the panorama has
+    coloured frames and a second number. In the texts `{n}` is the number of candidates, `{last}`
+    the last index, `{query}` the text for a query picture.
+    """
+
+    name: str
+    sha256: str
+    marks: bool
+    task: str
+    grid: str
+    grid_query: str
+    images: str
+    images_query: str
+    form: str
+
+    def look(self, n: int, presentation: str, query: bool) -> str:
+        """What is seen: n candidates as a grid or as images, with a query picture or without."""
+        shown = self.grid if presentation == "grid" else self.images
+        beside = self.grid_query if presentation == "grid" else self.images_query
+        return _fill(shown.replace("{query}", beside if query else ""), n)
+
+    def asked(self, n: int) -> str:
+        """The form of the answer."""
+        return _fill(self.form, n)
+
+
+def prompt_names() -> list[str]:
+    """The prompts that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+@lru_cache(maxsize=16)
+def load_prompt(name: str) -> PromptFile:
+    """A prompt by its name, or by the path of a `.toml` file.
+
+    Raises:
+        MmragError: there is none, or it lacks a text; says which.
+    """
+    own = name.endswith(".toml")
+    if not own and name not in prompt_names():
+        raise MmragError(
+            f"There is no prompt {name!r}; use one of {', '.join(prompt_names())}, or the path of "
+            "a .toml file like those."
+        )
+    path = Path(name) if own else FOLDER / f"{name}.toml"
+    try:
+        text = read_text(path)
+        read: dict[str, Any] = tomllib.loads(text)
+    except OSError as error:
+        raise MmragError(f"The prompt {name} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise MmragError(f"The prompt {name} is not TOML: {error}.") from error
+    missing = [one for one in _TEXTS if not isinstance(read.get(one), str)]
+    if missing or not isinstance(read.get("marks", False), bool):
+        raise MmragError(
+            f"The prompt {name} needs the texts {', '.join(_TEXTS)}, and `marks` as true or false; "
+            f"{', '.join(missing) or 'marks'} is not as it must be. `{FOLDER / DEFAULT_PROMPT}"
+            ".toml` is an example."
+        )
+    if len(text) > _LONGEST:
+        raise MmragError(f"The prompt {name} has more than {_LONGEST:,} characters.")
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    texts = {one: read[one].removeprefix("\n") for one in _TEXTS}
+    return PromptFile(name, digest, read.get("marks", False), **texts)
+
+
+def _fill(text: str, n: int) -> str:
+    return text.replace("{n}", str(n)).replace("{last}", str(n - 1))

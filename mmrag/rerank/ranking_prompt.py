@@ -1,0 +1,109 @@
+"""What a vision model is shown for a ranking: one panorama, or single pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mmrag.errors import ImageError
+from mmrag.images.grid import CELL, GAP, SMALLEST_CELL, draw_grid, grid_size
+from mmrag.rerank.prompt_files import DEFAULT_PROMPT, PromptFile, load_prompt
+from mmrag.rerank.reply_order import SCHEMA
+from mmrag.types import Hit, Query
+from mmrag.vision.prices import ImageRule
+from mmrag.vision.prompt import DATA_RULE, Picture, Prompt, data
+
+Presentation = Literal["grid", "images"]
+MAX_TOKENS = 1000
+# One tile of 512 x 512 pixels is the unit that OpenAI's models look at.
+_SIDE = 512
+
+
+@dataclass(frozen=True)
+class Look:
+    """How candidates are shown.
+
+    Attributes:
+        presentation: as one panorama ("grid") or a picture each ("images").
+        prompt: the texts.
+        image: how the model sees pictures, None where that is unknown: a panorama is drawn no
+            larger than it sees without scaling.
+        detail: how closely it looks.
+        picture_size: pixels of the shorter side of what is sent; None for cells of 300 pixels in
+            a panorama, and for a longer side of 512 in single pictures.
+    """
+
+    presentation: Presentation
+    prompt: PromptFile
+    image: ImageRule | None = None
+    detail: str = "high"
+    picture_size: int | None = None
+
+    def cell(self, n: int, query: bool) -> int:
+        """The side of a cell in a panorama of n candidates."""
+        cell = CELL
+        if self.picture_size is not None:
+            columns, rows = _columns(n), -(-n // _columns(n))
+            cell = (self.picture_size + GAP) // min(columns + query, rows) - GAP
+        image = self.image
+        while image is not None and cell > SMALLEST_CELL:
+            size = grid_size(n, query=query, cell=cell, columns=_columns(n))
+            if image.seen(*size, self.detail) == size:
+                break
+            cell -= 2
+        return max(cell, SMALLEST_CELL)
+
+
+DEFAULT_LOOK = Look("grid", load_prompt(DEFAULT_PROMPT))
+
+
+def ranking_prompt(query: Query, hits: Sequence[Hit], look: Look = DEFAULT_LOOK) -> Prompt:
+    """A prompt that shows `hits` as candidates 0, 1, ... in their order.
+
+    A candidate that cannot be read is shown as such, so that indices stay.
+    """
+    n, texts = len(hits), look.prompt
+    seen = texts.look(n, look.presentation, query.image is not None)
+    rules = "\n\n".join([texts.task, seen, DATA_RULE, texts.asked(n)])
+    instruction = (
+        f"Instruction: {data(query.text, 2000)}"
+        if query.text
+        else "There is no instruction: rank by likeness to the query picture."
+    )
+    grid = look.presentation == "grid"
+    parts = _grid_parts(query, hits, look) if grid else _image_parts(query, hits, look)
+    return Prompt(rules, (instruction, *parts), MAX_TOKENS, SCHEMA)
+
+
+def _columns(n: int) -> int:
+    return max(1, math.ceil(math.sqrt(n)))
+
+
+def _grid_parts(query: Query, hits: Sequence[Hit], look: Look) -> list[str | Picture]:
+    n = len(hits)
+    panorama = draw_grid(
+        query.image,
+        [hit.path for hit in hits],
+        cell=look.cell(n, query.image is not None),
+        columns=_columns(n),
+        marks=look.prompt.marks,
+    )
+    lines = [
+        f"Description of candidate {i}: {data(hit.text)}" for i, hit in enumerate(hits) if hit.text
+    ]
+    return ["\n".join(lines), Picture.of(panorama)] if lines else [Picture.of(panorama)]
+
+
+def _image_parts(query: Query, hits: Sequence[Hit], look: Look) -> list[str | Picture]:
+    parts: list[str | Picture] = []
+    if query.image is not None:
+        parts += ["Query picture:", Picture.read(query.image, _SIDE, look.picture_size)]
+    for i, hit in enumerate(hits):
+        line = f"Candidate {i}:" + (f" {data(hit.text)}" if hit.text else "")
+        try:
+            parts += [line, Picture.read(hit.path, _SIDE, look.picture_size)]
+        except ImageError:
+            parts.append(f"{line} (its picture cannot be read)")
+    return parts

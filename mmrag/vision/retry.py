@@ -1,0 +1,59 @@
+"""When a failed request is sent again, and after how long."""
+
+from __future__ import annotations
+
+import email.utils
+import math
+import random
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import openai
+
+_FIRST, _LONGEST = 0.5, 8.0
+# A server that wants to be left alone for longer is not waited for.
+_LONGEST_ASKED_FOR = 120.0
+_PASSING = {408, 409, 429}
+
+
+def seconds_to_wait(error: openai.OpenAIError, attempt: int) -> float | None:
+    """How long to wait before the same request is sent again; None where that is of no use.
+
+    Lost connections, 408, 409, 429 and 5xx pass. Timeouts are not repeated: the time that a
+    request may take is over.
+
+    Args:
+        error: what the request came to.
+        attempt: how many were made so far, at least 1.
+    """
+    import openai
+
+    if isinstance(error, openai.APIStatusError):
+        headers = error.response.headers
+        wanted = _asked_for(headers.get("retry-after"))
+        told = headers.get("x-should-retry")
+        passing = error.status_code in _PASSING or error.status_code >= 500
+        if told == "false" or not (passing or told == "true"):
+            return None
+        if wanted is not None:
+            return wanted if wanted <= _LONGEST_ASKED_FOR else None
+    elif not isinstance(error, openai.APIConnectionError) or isinstance(
+        error, openai.APITimeoutError
+    ):
+        return None
+    return float(min(_LONGEST, _FIRST * 2 ** min(attempt - 1, 10)) * (1 - 0.25 * random.random()))
+
+
+def _asked_for(header: str | None) -> float | None:
+    """The seconds of a `Retry-After`, which is a number or a date."""
+    if not header:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -1,0 +1,214 @@
+"""Evaluations with vision models: what they will take, several at once, repeated, other prompts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mmrag import MmragError, evaluate, load_reranker
+from mmrag.cli import run as run_command
+from mmrag.cli.evaluate_many import choices, expected_lines, many_json, many_lines
+from mmrag.cli.rerank_options import RerankChoice
+from mmrag.cli.tables import run_lines
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.evaluation.ablations import Ablations
+from mmrag.evaluation.expected import expect
+from mmrag.rerank.prompt_files import FOLDER
+from mmrag.runs.store import RunStore
+from mmrag.search.searcher import Searcher
+
+from .test_evaluate import colours, index, searcher  # noqa: F401
+from .vision_fixtures import colours as shades
+from .vision_fixtures import ids, nearest_first, result_of
+from .vision_server import Scene, VisionServer
+
+
+def test_what_it_will_take_is_told_without_asking(
+    colours: EvalSet,  # noqa: F811
+    searcher: Searcher,  # noqa: F811
+    server: VisionServer,
+) -> None:
+    def told(name: str, **options: object):  # type: ignore[no-untyped-def]
+        reranker = load_reranker(name, **options)  # type: ignore[arg-type]
+        return expect(
+            colours,
+            reranker,
+            rerank_k=5,
+            queries=37,
+            encoder=searcher.encoder.info.name,
+            store=store,
+        )
+
+    with RunStore() as store:
+        plain, luna, thought = (
+            told("gpt-4o"),
+            told("openai:gpt-6-luna"),
+            told("openai:gpt-6-luna", effort="medium"),
+        )
+        assert server.requests == 0
+        assert (plain.queries, plain.requests, plain.timed_runs) == (37, 37, 0)
+        assert thought.completion_tokens > 10 * luna.completion_tokens
+        searcher.reranker = load_reranker("gpt-4o")
+        run = evaluate(colours, searcher, 5, rerank_k=5, store=store)
+        assert plain.prompt_tokens == pytest.approx(run.usage.prompt_tokens, rel=0.2)
+        assert not any("than expected" in note for note in run.notes)
+        assert told("gpt-4o").timed_runs == 1
+    lines = list(expected_lines([plain, replace(luna, cost_usd=None)]))
+    assert "no price known" in lines[2]
+    assert f"{plain.prompt_tokens:,}" in lines[1]
+
+
+def test_tokens_that_are_far_off_are_spoken_of(
+    colours: EvalSet,  # noqa: F811
+    searcher: Searcher,  # noqa: F811
+    server: VisionServer,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    own = tmp_path / "models.json"
+    own.write_text('{"models": {"gpt-4o": {"image": {"flat": 5000}}}}')
+    monkeypatch.setenv("MMRAG_MODELS", str(own))
+    searcher.reranker = load_reranker("gpt-4o")
+    run = evaluate(colours, searcher, 5, rerank_k=5, limit=3)
+    assert any("fewer than expected" in note for note in run.notes)
+
+
+def test_several_rerankers_are_one_table(
+    colours: EvalSet,  # noqa: F811
+    searcher: Searcher,  # noqa: F811
+    server: VisionServer,
+) -> None:
+    runs = []
+    for name in (None, "gpt-4o", "openai:gpt-6-luna"):
+        searcher.reranker = load_reranker(name) if name else None
+        retrieved = runs[0].rankings["retrieval"] if runs else None
+        rerank_k = 5 if name else None
+        runs.append(evaluate(colours, searcher, 20, rerank_k=rerank_k, retrieved=retrieved))
+    assert runs[1].rankings["retrieval"] == runs[0].rankings["retrieval"], "made once"
+    lines = list(many_lines(runs))
+    assert lines[0].split()[-4:] == ["USD", "per", "1,000", "queries"]
+    assert [line.split()[1] for line in lines[1:4]] == [
+        "none",
+        "openai:gpt-4o",
+        "openai:gpt-6-luna",
+    ]
+    found = many_json(runs)
+    assert [pair["a"] for pair in found["pairs"]] == [0, 0], "each against no reranking"
+    plain, big, small = found["rerankers"]
+    assert plain["usd_per_1000_queries"] == 0 < small["usd_per_1000_queries"]
+    assert big["usd_per_1000_queries"] == pytest.approx(1000 * (runs[1].usage.cost_usd or 0) / 37)
+
+
+def test_the_command_says_what_failed_first_and_exits_with_1(
+    colours: EvalSet,  # noqa: F811
+    tiny_folder: Path,
+    server: VisionServer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server.script.extend(scene for _ in range(4) for scene in (Scene(text="Nice!"), Scene()))
+    command = ["evaluate", str(colours.folder), "--encoder", str(tiny_folder), "-k", "10"]
+    command += ["--precision", "fp32", "--rerank-k", "5", "--concurrency", "1", "--json"]
+    assert run_command([*command, "--rerank", "none,gpt-4o"]) == 1
+    told = capsys.readouterr()
+    plain, reranked = json.loads(told.out)["runs"]
+    assert (plain["warning"], plain["rerank"]) == (None, {})
+    assert reranked["rerank"]["failed"] == 4
+    assert reranked["warning"].startswith("Reranking failed for 4 of 37 queries")
+    assert reranked["warning"] in told.err
+    (pair,) = json.loads(told.out)["comparisons"]["colours"]["pairs"]
+    assert pair["queries"] == 36
+    assert run_command([*command, "--rerank", "vision", "--dry-run"]) == 0
+    (expected,) = json.loads(capsys.readouterr().out)["dry_run"]["colours"]
+    assert (expected["reranker"], expected["requests"]) == ("openai:gpt-4o", 37)
+
+
+def test_names_of_several() -> None:
+    asked = dict.fromkeys(RerankChoice.__dataclass_fields__)
+    one = RerankChoice(**asked)  # type: ignore[arg-type]
+
+    def names(given: str | None) -> list[str | None]:
+        return [choice.rerank for choice in choices(replace(one, rerank=given))]
+
+    assert names(None) == [None]
+    assert names("none,vision, encoder:demo,vision") == [None, "vision", "encoder:demo"]
+    assert names("vision@100,encoder:demo@20") == ["vision@100,encoder:demo@20"]
+
+
+def test_repetitions_give_a_spread(
+    colours: EvalSet,  # noqa: F811
+    searcher: Searcher,  # noqa: F811
+    server: VisionServer,
+) -> None:
+    searcher.reranker = load_reranker("gpt-4o", concurrency=1)
+    again = Scene(text='{"ranking": [4, 3, 2, 1, 0], "reason": "r"}')
+    first = evaluate(colours, searcher, 20, rerank_k=5)
+    asked = server.requests
+    server.script.extend([again] * asked)
+    run = evaluate(colours, searcher, 20, rerank_k=5, ablations=Ablations(repeat=3), resume=False)
+    assert server.requests == 3 * asked, "the first answers are in the cache, the others apart"
+    found = run.ablations["repeat"]
+    hits = found["metrics"]["hit_rate@1"]
+    assert hits["max"] == first.metrics["hit_rate@1"] == run.metrics["hit_rate@1"]
+    assert hits["spread"] == pytest.approx(hits["max"] - hits["min"])
+    assert hits["min"] < hits["mean"] < hits["max"]
+    assert found["same_best"] < 1
+    assert run.usage.requests == 2 * asked
+    assert any("The same asked 3 times" in line for line in run_lines(run))
+
+
+@pytest.mark.parametrize("n", [4, 9, 25])
+@pytest.mark.parametrize(
+    ("options", "shorter"),
+    [({}, 768), ({"prompt": "marks-1"}, 768), ({"picture_size": 512}, 512)],
+)
+def test_a_panorama_is_no_larger_than_is_seen(
+    server: VisionServer,
+    tmp_path: Path,
+    n: int,
+    options: dict,  # type: ignore[type-arg]
+    shorter: int,
+) -> None:
+    shown = shades(n)
+    done = load_reranker("gpt-4o", window=25, **options).rerank(result_of(tmp_path, shown))
+    assert ids(done) == nearest_first(shown)
+    (picture,) = server.seen[-1].pictures
+    assert min(picture.shape[:2]) <= shorter
+    assert max(picture.shape[:2]) <= 2048
+    assert done.rerank is not None
+    assert done.rerank.details["prompt"] == options.get("prompt", "ranking-1")
+
+
+def test_detail_is_sent_and_counts(server: VisionServer, tmp_path: Path) -> None:
+    result = result_of(tmp_path, shades(4))
+    spent = []
+    for detail in ("low", "high"):
+        model = load_reranker("gpt-4o", presentation="images", detail=detail, picture_size=64)
+        report = model.rerank(result).rerank
+        assert report is not None
+        spent.append(report.usage.expected_tokens)
+        sent = server.bodies[-1]["messages"][1]["content"][-1]["image_url"]
+        assert sent["detail"] == detail
+    assert min(server.seen[-1].pictures[0].shape[:2]) == 64
+    assert spent[0] < spent[1]
+
+
+def test_a_prompt_of_ones_own(server: VisionServer, tmp_path: Path) -> None:
+    own = tmp_path / "mine.toml"
+    text = (FOLDER / "ranking-1.toml").read_text()
+    own.write_text(text.replace("You put the results", "Kindly put the results"))
+    reranker = load_reranker("gpt-4o", prompt=str(own))
+    shown = shades(4)
+    assert ids(reranker.rerank(result_of(tmp_path, shown))) == nearest_first(shown)
+    assert server.seen[-1].texts[0].startswith("Kindly put")
+    assert "<data>" in server.seen[-1].texts[0], "the rule about data is always there"
+    assert reranker.configuration["prompt"] == str(own)
+    assert reranker.fingerprint != load_reranker("gpt-4o", prompt="marks-1").fingerprint
+    bad = tmp_path / "bad.toml"
+    bad.write_text('task = "rank"')
+    with pytest.raises(MmragError, match=r"bad\.toml needs the texts"):
+        load_reranker("gpt-4o", prompt=str(bad))
+    with pytest.raises(MmragError, match="no prompt 'nope'; use one of marks-1, ranking-1"):
+        load_reranker("gpt-4o", prompt="nope")
