@@ -124,8 +124,8 @@ def test_fashioniq_apart_together_and_among_the_queries_own_images(tmp_path: Pat
     )
     assert texts == {
         "original": f"{words.capitalize()} and fit and flare",
-        "bge-vl": f"{words}., and fit and flare",
-        "magiclens": f"{words}. and fit and flare",
+        "bge-vl": f"{words}., and  fit and flare",
+        "magiclens": f"{words}. and  fit and flare",
     }
 
 

@@ -37,7 +37,7 @@ def sentence(text: str) -> str:
 
 
 STYLES: dict[str, Callable[[str], str]] = {
-    "plain": str.strip,
+    "plain": str,
     "clause": clause,
     "sentence": sentence,
 }
