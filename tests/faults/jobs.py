@@ -40,6 +40,7 @@ class Colours:
 
     dim = DIM
     image_size = SIDE
+    abilities: frozenset[str] = frozenset()
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds

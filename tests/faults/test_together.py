@@ -116,6 +116,10 @@ def test_a_folder_that_changes_meanwhile(pictures: Path, tmp_path: Path) -> None
         assert report.skipped, "something had vanished or was half a file"
         assert report.added + len(report.skipped) == 200
         assert index.info().rows == report.added
+        for path in pictures.iterdir():
+            # Of what is half a file the row may be there, as it was.
+            if path.stat().st_size <= 60:
+                path.unlink()
         jobs.index_pictures(pictures, uri, "changing")
         same(index, pictures, uri)
 
