@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-_SEARCH_DRAWN = "shown('textarea') && shown('[data-testid=stSelectbox]')"
+_SEARCH_DRAWN = "shown('textarea')"
 _RESULTS = "tiles('left_grid').length > 0 && tiles('right_grid').length > 0"
 # Components draw into shadow roots. `press` clicks a button by its words and resolves to the
 # milliseconds until the condition holds, looked at in every frame.

@@ -74,7 +74,10 @@ def run_html(run: Run) -> str:
 
 def comparison_html(comparison: Comparison) -> str:
     """Every difference with its interval and p-value."""
-    titles = [f"{entry.run.name} ({entry.stage})" for entry in comparison.entries]
+    titles = [
+        f"{one.run.name} ({one.stage})" + (f" · {one.apart}" if one.apart else "")
+        for one in comparison.entries
+    ]
     rows = [
         {
             "from": titles[pair.a],

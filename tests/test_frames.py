@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.metrics.metrics import score_rankings
 from mmrag.metrics.summary import summarise
 from mmrag.runs import frames
-from mmrag.runs.compare import Entry, run_table
+from mmrag.runs.compare import Entry, run_table, told_apart
 from mmrag.runs.run import EvalSetRef, Ranked, Run
 
 
@@ -85,6 +87,35 @@ def test_tables_say_means_intervals_and_differences(entries: list[Entry]) -> Non
     overview = frames.overview([entry.run for entry in entries])
     assert overview["value"].tolist() == [0.25, 0.75]
     assert np.isfinite(overview["p95 ms"]).all()
+
+
+def test_runs_of_one_name_are_told_apart_by_what_differs(
+    entries: list[Entry], eval_set: EvalSet
+) -> None:
+    first, second = entries
+
+    def named(entry: Entry, **changes: object) -> Entry:
+        config = {**entry.run.config, **changes}
+        return Entry(replace(entry.run, name="same", config=config), "retrieval")
+
+    deep, shallow = named(first, rerank_k=20), named(second, rerank_k=10)
+    found = run_table([deep, shallow])
+    assert [row.label for row in found.rows] == ["same · reranks 20", "same · reranks 10"]
+    told = told_apart([deep, shallow, second])
+    frame = frames.categories(told, "hit_rate@1")
+    assert frame.groupby(["run", "category"]).size().max() == 1
+    assert frames.curves(told, eval_set).groupby(["run", "k"]).size().max() == 1
+    assert told[2].label == "better"
+    alike = told_apart([named(first), named(second)])
+    assert [one.label for one in alike] == ["same · worse", "same · better"]
+
+
+def test_p_values_are_corrected_over_what_is_shown(entries: list[Entry]) -> None:
+    every = run_table(entries)
+    one = run_table(entries, ["hit_rate@1"])
+    assert (every.tests, one.tests) == (2, 1)
+    difference = one.rows[1].differences["hit_rate@1"]
+    assert difference.p_holm == difference.p
 
 
 def test_runs_are_narrowed_by_what_they_are_and_by_words() -> None:

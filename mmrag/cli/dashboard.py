@@ -40,7 +40,7 @@ SCRIPT = shipped.ROOT / "dashboard.py"
     is_flag=True,
     help="No indexing, no deleting, and nothing that spends the key, for anybody.",
 )
-@click.option("--prepare/--no-prepare", default=True, help="First index and score the catalogue.")
+@click.option("--prepare/--no-prepare", default=True, help="Index and score the catalogue.")
 def dashboard(
     host: str, port: int, allow_host: tuple[str, ...], read_only: bool, prepare: bool
 ) -> None:
@@ -52,11 +52,9 @@ def dashboard(
       mmrag dashboard --host 0.0.0.0 --allow-host photos.example.org --read-only
     """
     local = is_local(host)
-    if prepare:
-        from mmrag.cli.demo import prepare_demo
-
-        prepare_demo()
     env = {**os.environ, **({"MMRAG_READ_ONLY": "1"} if read_only else {})}
+    if prepare:
+        env["MMRAG_DASHBOARD_PREPARE"] = "1"
     if not local:
         env["MMRAG_DASHBOARD_OWNER"] = owner = secrets.token_urlsafe(24)
         if not env.get("MMRAG_DASHBOARD_PASSWORD"):

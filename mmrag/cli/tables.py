@@ -8,6 +8,7 @@ from typing import Any
 from mmrag.cli.options import printable
 from mmrag.cli.rerank_options import usage_line
 from mmrag.metrics.paired import Difference
+from mmrag.metrics.statistics import smallest_p
 from mmrag.metrics.summary import Estimate
 from mmrag.runs.compare import (
     Comparison,
@@ -63,6 +64,7 @@ def comparison_lines(comparison: Comparison) -> Iterator[str]:
         yield from _resolution_lines(pair, comparison.primary_metric)
     yield ""
     yield "p: paired randomisation test; Holm: corrected for all metrics and pairs shown."
+    yield smallest_p(comparison.tests)
     for entry in comparison.entries:
         for one in beside(entry.run) if entry.stage == entry.run.stage else ():
             yield printable(f"{entry.label}: {one.sentence}.")

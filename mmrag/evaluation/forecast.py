@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import numpy as np
 
+from mmrag.eval_sets.eval_set import EvalQuery
+from mmrag.runs.run import Run
 from mmrag.runs.store import RunStore
 
 _RUNS = 5
+# How often an ablation asks once more: of these queries, and of what a run kept of it.
+_ASKED_AGAIN: dict[str, tuple[Callable[[EvalQuery], int], Callable[[Mapping[str, Any]], int]]] = {
+    "modality": (
+        lambda query: 2 if query.image and query.text else 0,
+        lambda result: 2 * int(result.get("queries", 0)),
+    ),
+    "paraphrases": (
+        lambda query: len(query.paraphrases),
+        lambda result: int(result.get("wordings", 0)),
+    ),
+    "index": (lambda query: 1, lambda result: int(result.get("queries", 0))),
+}
 
 
 @dataclass(frozen=True)
@@ -20,7 +37,20 @@ class Estimate:
     runs: int
 
 
-def estimate(store: RunStore, encoder: str, reranker: str | None, queries: int) -> Estimate | None:
+def asked_again(queries: Sequence[EvalQuery], ablations: Container[str]) -> int:
+    """How many further searches these ablations make; answers are not among them."""
+    wanted = [count for name, (count, _) in _ASKED_AGAIN.items() if name in ablations]
+    return sum(count(query) for query in queries for count in wanted)
+
+
+def estimate(
+    store: RunStore,
+    encoder: str,
+    reranker: str | None,
+    queries: int,
+    rerank_k: int | None = None,
+    again: int = 0,
+) -> Estimate | None:
     """From the latest finished runs of the same encoder and reranker.
 
     Args:
@@ -28,6 +58,8 @@ def estimate(store: RunStore, encoder: str, reranker: str | None, queries: int) 
         encoder: its name.
         reranker: its name, None for none.
         queries: how many are to be evaluated.
+        rerank_k: how many results are reranked; None for as many as before.
+        again: further searches, see `asked_again`.
 
     Returns:
         None when there is no such run yet.
@@ -39,10 +71,9 @@ def estimate(store: RunStore, encoder: str, reranker: str | None, queries: int) 
         used = (run.config.get("encoder") or {}).get("name")
         if used != encoder or named != reranker or not run.finished_queries:
             continue
-        total = run.timings_ms.get("total")
-        if total is None:
+        if "total" not in run.timings_ms:
             continue
-        seconds.append(total["mean"] / 1000)
+        seconds.append(_seconds(run, queries, rerank_k, again))
         if run.usage.cost_usd:
             costs.append(run.usage.cost_usd / run.finished_queries)
         if len(seconds) == _RUNS:
@@ -50,4 +81,24 @@ def estimate(store: RunStore, encoder: str, reranker: str | None, queries: int) 
     if not seconds:
         return None
     cost = float(np.mean(costs)) * queries if costs else None
-    return Estimate(float(np.mean(seconds)) * queries, cost, len(seconds))
+    return Estimate(float(np.median(seconds)), cost, len(seconds))
+
+
+def _seconds(run: Run, queries: int, rerank_k: int | None, again: int) -> float:
+    """What it would take at this run's pace, with what that one took besides its searches."""
+    mean = {part: times["mean"] / 1000 for part, times in run.timings_ms.items()}
+    rerank = mean.get("rerank", 0.0)
+    search = mean["total"] - rerank
+    before = sum(
+        count(run.ablations[name])
+        for name, (_, count) in _ASKED_AGAIN.items()
+        if name in run.ablations
+    )
+    timed = mean["total"] * run.finished_queries + search * before
+    besides = 0.0
+    if run.finished and run.state == "complete":
+        began, ended = map(datetime.fromisoformat, (run.created, run.finished))
+        besides = max(0.0, (ended - began).total_seconds() - timed)
+    depth = run.config.get("rerank_k")
+    deeper = rerank_k / depth if rerank_k and depth else 1.0
+    return (search + rerank * deeper) * queries + search * again + besides

@@ -41,17 +41,19 @@ def draw_grid(
     cell: int = CELL,
     columns: int = COLUMNS,
     marks: bool = False,
+    first: int = 0,
 ) -> Pixels:
     """Draw query and hits as one picture, as a reranker is shown it.
 
     Args:
         query_image: drawn on the left with a blue border and the word "query"; None leaves the
             column away.
-        hits: drawn in reading order, aspect ratios kept, each with its index (from 0) in red at
-            the top left. A hit that cannot be read is an empty cell that says so.
+        hits: drawn in reading order, aspect ratios kept, each with its number in red at the
+            top left. A hit that cannot be read is an empty cell that says so.
         cell: side of a cell in pixels.
         columns: cells beside each other.
-        marks: each hit also gets a coloured frame, and its index at the lower right.
+        marks: each hit also gets a coloured frame, and its number at the lower right.
+        first: the first hit's number.
 
     Returns:
         (height, width, 3) uint8, RGB.
@@ -67,7 +69,7 @@ def draw_grid(
         _draw_query(canvas[:cell, :cell], query_image)
     for i, hit in enumerate(hits):
         y, x = (i // columns) * (cell + GAP), left + (i % columns) * (cell + GAP)
-        _draw_hit(canvas[y : y + cell, x : x + cell], hit, i, marks)
+        _draw_hit(canvas[y : y + cell, x : x + cell], hit, first + i, marks)
     return canvas
 
 
@@ -80,11 +82,12 @@ def grid_size(
     return left + columns * cell + (columns - 1) * GAP, rows * cell + (rows - 1) * GAP
 
 
-def result_grid(result: SearchResult, *, cell: int = CELL, columns: int = COLUMNS) -> Pixels:
+def result_grid(
+    result: SearchResult, *, cell: int = CELL, columns: int = COLUMNS, first: int = 0
+) -> Pixels:
     """`draw_grid` for a search result, hits in their order."""
-    return draw_grid(
-        result.query.image, [hit.path for hit in result.hits], cell=cell, columns=columns
-    )
+    paths = [hit.path for hit in result.hits]
+    return draw_grid(result.query.image, paths, cell=cell, columns=columns, first=first)
 
 
 def save_grid(pixels: Pixels, path: str | os.PathLike[str]) -> None:

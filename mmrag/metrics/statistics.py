@@ -108,6 +108,12 @@ def randomisation_test(
     return (extreme + 1) / (permutations + 1)
 
 
+def smallest_p(tests: int, permutations: int = PERMUTATIONS) -> str:
+    """A sentence: below which corrected p-value this many random sign patterns cannot see."""
+    least = min(1.0, tests / (permutations + 1))
+    return f"With {permutations:,} permutations the smallest corrected p here is {least:.1g}."
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values corrected for their number by the step-down method of S. Holm (1979)."""
     order = np.argsort(p_values, kind="stable")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,20 +25,38 @@ if TYPE_CHECKING:
 
 # A p-value below it is called more than chance.
 _CHANCE = 0.05
+# What can tell runs of one name apart, and how it is said, the more telling first.
+_TELLING: tuple[tuple[Callable[[Run], Any], str], ...] = (
+    (lambda run: run.config.get("rerank_k"), "reranks {}"),
+    (lambda run: (run.config.get("reranker") or {}).get("presentation"), "{}"),
+    (lambda run: run.config.get("k"), "k = {}"),
+    (lambda run: run.total_queries, "{} queries"),
+    (lambda run: run.config.get("query_template"), "asks “{}”"),
+    (lambda run: (run.config.get("encoder") or {}).get("precision"), "{}"),
+    (lambda run: (run.config.get("encoder") or {}).get("fingerprint"), "weights {:.6}"),
+    (lambda run: (run.config.get("index") or {}).get("collection"), "{}"),
+    (lambda run: run.created[:16].replace("T", " "), "{}"),
+    (lambda run: run.run_id, "{}"),
+)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A run at one of its stages; `only` leaves out all other queries."""
+    """A run at one of its stages.
+
+    `only` leaves out all other queries; `apart` is what tells it from others of its name.
+    """
 
     run: Run
     stage: str
     only: frozenset[str] | None = None
+    apart: str = ""
 
     @property
     def label(self) -> str:
         """The run's name, with the stage where that is not the run's last one."""
-        return self.run.name + ("" if self.stage == self.run.stage else f" ({self.stage})")
+        stage = "" if self.stage == self.run.stage else f" ({self.stage})"
+        return self.run.name + stage + (f" · {self.apart}" if self.apart else "")
 
     @property
     def scores(self) -> Scores:
@@ -112,6 +131,28 @@ class Comparison:
 
         return notebook.differences_frame(self)
 
+    @property
+    def tests(self) -> int:
+        """How many p-values are corrected together."""
+        return sum(len(pair.metrics) for pair in self.pairs)
+
+
+def told_apart(entries: Sequence[Entry]) -> list[Entry]:
+    """The same entries with labels of which no two are alike, in as few words as that takes."""
+    found = [replace(entry, apart="") for entry in entries]
+    for look, words in _TELLING:
+        labels = Counter(entry.label for entry in found)
+        for label in [label for label, count in labels.items() if count > 1]:
+            alike = [i for i, entry in enumerate(found) if entry.label == label]
+            values = [look(found[i].run) for i in alike]
+            if len(set(map(str, values))) < 2:
+                continue
+            for i, value in zip(alike, values, strict=True):
+                if value is not None:
+                    said = [found[i].apart, words.format(value)]
+                    found[i] = replace(found[i], apart=", ".join(filter(None, said)))
+    return found
+
 
 def open_entry(store: RunStore, reference: str) -> Entry:
     """A run by reference (see `RunStore.find`), with ":retrieval" or ":reranked" for its stage."""
@@ -148,7 +189,7 @@ def compare_runs(
     Raises:
         MmragError: fewer than two, different eval sets or protocols, or no query in common.
     """
-    entries = [one if isinstance(one, Entry) else Entry(one, one.stage) for one in runs]
+    entries = told_apart([one if isinstance(one, Entry) else Entry(one, one.stage) for one in runs])
     if len(entries) < 2:
         raise MmragError("A comparison needs two runs or more.")
     _check_same_set(entries, mixed_protocols)
@@ -206,6 +247,11 @@ class RunTable:
     primary_metric: str
     rows: list[TableRow]
     notes: list[str]
+
+    @property
+    def tests(self) -> int:
+        """How many p-values are corrected together."""
+        return sum(len(row.differences) for row in self.rows)
 
 
 def run_table(

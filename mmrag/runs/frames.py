@@ -199,6 +199,19 @@ def categories(entries: Sequence[Entry], metric: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def category_table(entries: Sequence[Entry], metric: str) -> pd.DataFrame:
+    """A metric by category as words, a column for each entry: "0.912 [0.889, 0.934]"."""
+    rows: dict[str, dict[str, object]] = {}
+    for entry in entries:
+        for name, estimates in entry.run.summaries[entry.stage].categories.items():
+            if metric in estimates:
+                one = estimates[metric]
+                low, high = one.ci95
+                row = rows.setdefault(name, {"category": name, "queries": one.queries})
+                row[entry.label] = f"{one.mean:.3f} [{low:.3f}, {high:.3f}]"
+    return pd.DataFrame(list(rows.values()))
+
+
 def trade_off(found: RunTable, metric: str) -> pd.DataFrame:
     """A metric against latency and cost, one row per run that was timed."""
     return pd.DataFrame(
@@ -232,6 +245,22 @@ def query_differences(a: Entry, b: Entry, metric: str) -> pd.DataFrame:
         }
     ).dropna()
     return frame.sort_values(["change", "query"], ascending=[False, True], ignore_index=True)
+
+
+def with_ranks(frame: pd.DataFrame, a: Entry, b: Entry, eval_set: EvalSet) -> pd.DataFrame:
+    """`query_differences` with "rank before" and "rank after": of the first right image, or NaN."""
+    ranks = {}
+    for name, entry in (("rank before", a), ("rank after", b)):
+        ranked = entry.run.rankings[entry.stage]
+        ranks[name] = [
+            _first_right(ranked[i].image_ids if i in ranked else (), eval_set.relevant(i))
+            for i in frame["query"]
+        ]
+    return frame.assign(**{name: pd.array(found, "Int64") for name, found in ranks.items()})
+
+
+def _first_right(image_ids: Sequence[str], right: set[str]) -> int | None:
+    return next((rank for rank, i in enumerate(image_ids, start=1) if i in right), None)
 
 
 def as_csv(frame: pd.DataFrame) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalSet
-from mmrag.metrics.statistics import bootstrap_interval, generator
+from mmrag.metrics.statistics import bootstrap_interval, generator, smallest_p
 from mmrag.metrics.table import leading_metrics, metric_title
 from mmrag.runs import svg
 from mmrag.runs.compare import run_table, stage_entries
@@ -57,6 +57,7 @@ def html_report(run: Run, seed: int = 0) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["metric"] = metric_title
+    environment.filters["smallest_p"] = smallest_p
     entries = stage_entries(run)
     return environment.get_template("report.html.j2").render(
         run=run,

@@ -2,39 +2,133 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from mmrag.ui import resources
+from mmrag.errors import MmragError
+from mmrag.system.jobs import Progress
+from mmrag.ui import evaluation_jobs, resources
 
 if TYPE_CHECKING:
     from mmrag.index.collections import CollectionInfo
+
+# Set by `mmrag dashboard`, unless it was told --no-prepare.
+PREPARE = "MMRAG_DASHBOARD_PREPARE"
+
+
+@dataclass
+class _Indexing:
+    """The catalogue's way into the index; `error` where it did not get there."""
+
+    share: float = 0.0
+    what: str = "Indexing the catalogue that ships with mmrag …"
+    error: MmragError | None = None
+    is_over: bool = False
+
+    def run(self) -> None:
+        from mmrag import demo
+
+        try:
+            with resources.model_turns().turn():
+                demo.index_catalogue(self._tell)
+        except MmragError as error:
+            self.error = error
+        # Whoever waits for it has to be told.
+        except Exception as error:  # noqa: BLE001
+            self.error = MmragError(f"The catalogue could not be indexed: {error}")
+        finally:
+            self.is_over = True
+
+    def _tell(self, share: float, what: str) -> None:
+        self.share, self.what = share, what
+
+
+@st.cache_resource(show_spinner=False)
+def _under_way() -> list[_Indexing]:
+    """The one that this process has begun, if any."""
+    return []
+
+
+@st.cache_resource(show_spinner=False)
+def _beginning() -> threading.Lock:
+    return threading.Lock()
+
+
+@st.cache_resource(show_spinner=False)
+def prepare() -> None:
+    """Once per process, in the background: index the catalogue, and score it for the Runs page."""
+    from mmrag import demo
+
+    if os.environ.get(PREPARE) == "1" and demo.is_possible():
+        threading.Thread(target=_prepare, name="mmrag-prepare", daemon=True).start()
+
+
+def _prepare() -> None:
+    work = None if usable_collections() else _begin()
+    while work is not None and not work.is_over:
+        threading.Event().wait(0.5)
+    evaluation_jobs.queue().submit("The catalogue, for the Runs page", _score)
+
+
+def _score(on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> str:
+    from mmrag import demo
+
+    def tell(share: float, what: str) -> None:
+        on_progress(Progress(what, int(100 * share), 100))
+
+    return demo.runs(resources.runs(), tell)[-1].run_id
 
 
 def ensure_something_to_search() -> dict[str, CollectionInfo]:
     """Collections that an encoder at hand can search, by name; makes the demo when there is none.
 
-    Stops the page with a sentence when there is nothing to search.
+    Stops the page with a sentence when there is nothing to search, or not yet.
     """
+    begun = _under_way()
     found = usable_collections()
-    if found:
+    if found and not (begun and not begun[-1].is_over):
         return found
     from mmrag import demo
 
-    if not demo.is_possible():
+    if not found and not demo.is_possible():
         st.info(
             "No collection to search yet. Index a folder on the Gallery page, or run "
             "`mmrag index FOLDER`."
         )
         st.stop()
-    bar = st.progress(0.0, "Indexing the catalogue that ships with mmrag …")
-    with resources.model_turn():
-        if not usable_collections():
-            demo.index_catalogue(lambda share, what: bar.progress(share, what))
-    bar.empty()
-    resources.collections.clear()
-    return usable_collections()
+    work = _begin()
+    _show_progress()
+    if work.error is None:
+        st.stop()
+    begun.clear()
+    raise work.error
+
+
+def _begin() -> _Indexing:
+    """Start indexing, unless it goes on already."""
+    begun = _under_way()
+    with _beginning():
+        if not begun or (begun[-1].is_over and begun[-1].error is None):
+            begun.append(_Indexing())
+            threading.Thread(target=begun[-1].run, name="mmrag-indexing", daemon=True).start()
+        return begun[-1]
+
+
+@st.fragment(run_every=0.5)
+def _show_progress() -> None:
+    """How far it is; the page is drawn anew when it is over."""
+    begun = _under_way()
+    if not begun or begun[-1].is_over:
+        resources.collections.clear()
+        st.rerun()
+    work = begun[-1]
+    st.progress(min(1.0, work.share), work.what)
+    st.caption("This happens once, and takes half a minute or so. The other pages work meanwhile.")
 
 
 def usable_collections() -> dict[str, CollectionInfo]:

@@ -21,6 +21,8 @@ from mmrag.types import GalleryImage
 from mmrag.ui import resources
 
 _SECONDS = 60
+THRESHOLDS = (0.98, 0.985, 0.99, 0.995, 1.0)
+MOST_PAIRS = 0.05
 _TEXT = 120
 Where = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -114,6 +116,15 @@ def duplicates(uri: str, name: str, state: str, threshold: float) -> Duplicates:
         for a, b, cosine in close.pairs
     ]
     return Duplicates(pairs, close.found, len(ids))
+
+
+def fitting_threshold(uri: str, name: str, state: str) -> float:
+    """Where few enough images seem alike for somebody to look at: encoders differ in this."""
+    for threshold in THRESHOLDS[:-1]:
+        close = duplicates(uri, name, state, threshold)
+        if close.found <= MOST_PAIRS * close.compared:
+            return threshold
+    return THRESHOLDS[-1]
 
 
 @st.cache_resource

@@ -1,8 +1,15 @@
-"""Text from data in the few places where Streamlit takes Markdown only."""
+"""Text from data in the few places where Streamlit takes Markdown only, and commands."""
 
 from __future__ import annotations
 
 import re
+
+import streamlit as st
+
+
+def command(text: str) -> None:
+    """A command or program to copy: wrapped, and in one colour that is legible."""
+    st.code(text, language=None, wrap_lines=True)
 
 
 def escaped(text: str) -> str:

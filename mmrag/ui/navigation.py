@@ -15,14 +15,46 @@ from mmrag.ui.doors import enter
 _HERE = Path(__file__).parent
 WRONG_PASSWORD_SECONDS = 1.0
 
+# Title, icon, and what the page is for.
 PAGES = {
-    "search": ("Search", ":material/image_search:"),
-    "evaluate": ("Evaluate", ":material/play_circle:"),
-    "judge": ("Judge", ":material/rule:"),
-    "runs": ("Runs", ":material/bar_chart:"),
-    "speed": ("Speed", ":material/speed:"),
-    "gallery": ("Gallery", ":material/grid_view:"),
-    "health": ("Health", ":material/monitor_heart:"),
+    "search": (
+        "Search",
+        ":material/image_search:",
+        "mmrag finds pictures by a picture and an instruction; here two configurations answer "
+        "side by side.",
+    ),
+    "evaluate": (
+        "Evaluate",
+        ":material/play_circle:",
+        "Let encoders and rerankers answer a whole set of labelled queries.",
+    ),
+    "judge": (
+        "Judge",
+        ":material/rule:",
+        "Say for each picture whether it is what the query asks for. Your words become the labels "
+        "that evaluations count with.",
+    ),
+    "runs": (
+        "Runs",
+        ":material/bar_chart:",
+        "What evaluations found: which configuration is better, by how much, and for which "
+        "queries.",
+    ),
+    "speed": (
+        "Speed",
+        ":material/speed:",
+        "How fast encoding, search and queries are, on which machine, and what that costs.",
+    ),
+    "gallery": (
+        "Gallery",
+        ":material/grid_view:",
+        "The pictures that are searched: look through them, add your own.",
+    ),
+    "health": (
+        "Health",
+        ":material/monitor_heart:",
+        "What works on this machine, and what to do about the rest.",
+    ),
 }
 
 
@@ -31,14 +63,22 @@ def run() -> None:
     st.set_page_config(page_title="mmrag", page_icon=str(_HERE / "icon.png"), layout="wide")
     _sign_in()
     pages = []
-    for name, (title, icon) in PAGES.items():
+    for name, (title, icon, _) in PAGES.items():
         file = _HERE / "pages" / f"{name}.py"
         if file.exists():
             first = name == "search"
             pages.append(st.Page(file, title=title, icon=icon, url_path=name, default=first))
     from mmrag.errors import MmragError
+    from mmrag.ui.first_run import prepare
 
     page = st.navigation(pages, position="top")
+    prepare()
+    st.set_page_config(page_title=f"{page.title} · mmrag")
+    st.html(_HERE / "page.css")
+    st.title(page.title, anchor=False)
+    words = {title: words for title, _, words in PAGES.values()}
+    with st.container(key="page_words"):
+        st.caption(words[page.title])
     try:
         page.run()
     except MmragError as error:

@@ -26,7 +26,7 @@ class Tile:
     label: str
     badge: str = ""
     score: str = ""
-    mark: Literal["right", "wrong"] | None = None
+    mark: Literal["right", "wrong", "unjudged"] | None = None
     moved: int = 0
     caption: str = ""
     tip: str = ""

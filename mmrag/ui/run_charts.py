@@ -11,6 +11,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from mmrag.metrics.table import metric_title
 from mmrag.ui.tables import guarded
 
 _GREEN, _RED = "#2a9d70", "#d1495b"
@@ -19,7 +20,7 @@ _WIDTH = 720
 _COLOURS = ["#2f6fde", "#e07a1f", "#2a9d70", "#b0489b", "#8a7a1f", "#5b6b7f"]
 
 # Opaque, whatever the marks are.
-_LEGEND = alt.Legend(orient="top", symbolOpacity=1, labelLimit=400)
+_LEGEND = alt.Legend(orient="top", symbolOpacity=1, labelLimit=400, columns=2)
 
 
 def hit_rates(frame: pd.DataFrame) -> alt.LayerChart:
@@ -40,24 +41,34 @@ def hit_rates(frame: pd.DataFrame) -> alt.LayerChart:
     line = lines.mark_line().encode(
         y="hit rate:Q", tooltip=["run:N", "k:Q", alt.Tooltip("hit rate:Q", format=".3f")]
     )
-    return (band + line).properties(height=340)
+    return (band + line).properties(height=340, description="Hit rate over k, a line for each run")
 
 
 def category_bars(frame: pd.DataFrame, metric: str) -> alt.LayerChart:
     """A metric by category with whiskers; takes `frames.categories`."""
     base = alt.Chart(guarded(frame)).encode(
-        y=alt.Y("category:N", title=None, sort=None),
+        y=alt.Y(
+            "category:N",
+            title=None,
+            sort=None,
+            axis=alt.Axis(labelLimit=240, labelOverlap=False),
+            scale=alt.Scale(paddingInner=0.25),
+        ),
         yOffset=alt.YOffset("run:N", sort=None),
         color=_by_run(),
     )
     bars = base.mark_bar(cornerRadiusEnd=3).encode(
-        x=alt.X("value:Q", title=metric),
+        x=alt.X("value:Q", title=metric_title(metric), stack=None),
         tooltip=["run:N", "category:N", alt.Tooltip("value:Q", format=".3f")],
     )
     whiskers = base.mark_rule(strokeWidth=1.5).encode(
         x="low:Q", x2="high:Q", color=alt.value("#808080")
     )
-    return (bars + whiskers).properties(height=max(160, 18 * len(frame)))
+    groups = frame["category"].nunique()
+    return (bars + whiskers).properties(
+        height=16 * len(frame) + 12 * groups + 110,
+        description=f"{metric_title(metric)} by category, a bar for each run",
+    )
 
 
 def trade_off(frame: pd.DataFrame, metric: str) -> alt.LayerChart:
@@ -70,7 +81,7 @@ def trade_off(frame: pd.DataFrame, metric: str) -> alt.LayerChart:
     if frame["USD per query"].any():
         size = alt.Size("USD per query:Q", title="USD per query", scale=alt.Scale(range=[120, 900]))
     points = base.mark_circle(opacity=0.9).encode(
-        y=alt.Y("value:Q", title=metric, scale=alt.Scale(zero=False)),
+        y=alt.Y("value:Q", title=metric_title(metric), scale=alt.Scale(zero=False)),
         size=size,
         tooltip=[
             "run:N",
@@ -80,7 +91,10 @@ def trade_off(frame: pd.DataFrame, metric: str) -> alt.LayerChart:
         ],
     )
     bars = base.mark_rule().encode(y="low:Q", y2="high:Q")
-    return (bars + points).properties(height=340)
+    return (bars + points).properties(
+        height=340,
+        description=f"{metric_title(metric)} against time per query, a point for each run",
+    )
 
 
 def query_changes(frame: pd.DataFrame, metric: str) -> alt.Chart:
@@ -91,12 +105,25 @@ def query_changes(frame: pd.DataFrame, metric: str) -> alt.Chart:
         .mark_bar()
         .encode(
             x=alt.X("place:O", title="queries, by change", axis=None),
-            y=alt.Y("change:Q", title=f"change in {metric}"),
+            y=alt.Y("change:Q", title=f"change in {metric_title(metric)}"),
             color=alt.condition("datum.change > 0", alt.value(_GREEN), alt.value(_RED)),
             tooltip=["query:N", "category:N", alt.Tooltip("change:Q", format="+.3f")],
         )
-        .properties(height=220)
+        .properties(height=220, description="What each query gained or lost, a bar for each query")
     )
+
+
+def as_svg(chart: alt.Chart | alt.LayerChart) -> str:
+    """One chart as SVG, on white."""
+    import vl_convert
+
+    with alt.data_transformers.enable("default", max_rows=None):
+        return str(vl_convert.vegalite_to_svg(_specification(chart)))
+
+
+def _specification(chart: alt.Chart | alt.LayerChart) -> str:
+    wide = chart.properties(width=_WIDTH, background="white", padding={"left": 24, "right": 24})
+    return str(wide.configure_range(category=_COLOURS).to_json())
 
 
 def as_zip(charts: Mapping[str, alt.Chart | alt.LayerChart]) -> bytes:
@@ -109,8 +136,7 @@ def as_zip(charts: Mapping[str, alt.Chart | alt.LayerChart]) -> bytes:
         zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive,
     ):
         for title, chart in charts.items():
-            wide = chart.properties(width=_WIDTH, background="white")
-            spec = wide.configure_range(category=_COLOURS).to_json()
+            spec = _specification(chart)
             name = re.sub(r"\W+", "-", title.lower()).strip("-")
             archive.writestr(f"{name}.vl.json", spec)
             archive.writestr(f"{name}.svg", vl_convert.vegalite_to_svg(spec))

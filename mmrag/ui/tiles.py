@@ -14,6 +14,8 @@ from mmrag.images.thumbnails import data_url
 from mmrag.ui.picture_grid import Tile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.types import Hit, SearchResult
 
@@ -31,13 +33,25 @@ def judged(result: SearchResult, eval_set: EvalSet | None, query_id: str | None)
     return eval_set.relevant(query_id)
 
 
-def hit_tiles(hits: list[Hit], right: set[str] | None) -> list[Tile]:
-    """Tiles with rank, score, tick or cross, and the ranks moved by reranking."""
+def hit_tiles(
+    hits: list[Hit], right: set[str] | None, judgments: Mapping[str, int] | None = None
+) -> list[Tile]:
+    """Tiles with rank, score, tick or cross, and the ranks moved by reranking.
+
+    Args:
+        hits: best first.
+        right: ids of the right images, None where nothing is judged.
+        judgments: grades by image; what is not right and not in them was never judged.
+    """
     tiles = []
     for hit in hits:
         mark = None if right is None else "right" if hit.image_id in right else "wrong"
+        if mark == "wrong" and judgments is not None and hit.image_id not in judgments:
+            mark = "unjudged"
         shown = f"{hit.score:.3f}" if math.isfinite(hit.score) else ""
-        words = {"right": ", right", "wrong": ", not right", None: ""}[mark]
+        words = {"right": ", right", "wrong": ", not right", "unjudged": ", not judged", None: ""}[
+            mark
+        ]
         tiles.append(
             Tile(
                 id=hit.image_id,
@@ -70,10 +84,12 @@ def as_json(result: SearchResult) -> str:
     image = result.query.image_path
     document: dict[str, Any] = {
         "query": {
-            "image": image or ("(uploaded)" if result.query.image is not None else None),
+            "image": (image and Path(image).name)
+            or ("(uploaded)" if result.query.image is not None else None),
             "text": result.query.text,
         },
-        "hits": [asdict(hit) for hit in result.hits],
+        # Where the files are on this machine is nobody else's business.
+        "hits": [asdict(hit) | {"path": Path(hit.path).name} for hit in result.hits],
         "explanation": result.explanation,
         "rerank": asdict(result.rerank) if result.rerank else None,
         "timings_ms": result.timings_ms,

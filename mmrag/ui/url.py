@@ -1,76 +1,178 @@
 """Choices that stand in the URL under their own short names, so that a link opens the same view.
 
-Streamlit's `bind="query-params"` would write the label that a choice is shown with.
+Streamlit's `bind="query-params"` would write the label that a choice is shown with. What a run of
+a page chooses is written at its end, as one step of the browser's history; Back takes it back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+from mmrag.ui.markdown import escaped
+
+# What a link may name, in words.
+_WORDS = {
+    "set": "the eval set",
+    "query": "the query",
+    "left_collection": "the collection",
+    "right_collection": "the collection",
+    "collection": "the collection",
+    "left_rerank": "the reranking",
+    "right_rerank": "the reranking",
+    "runs": "the run",
+}
+
+
+def run_page(name: str, main: Callable[[], None]) -> None:
+    """Draw a page, say what its link named and is not here, and write its choices."""
+    if st.session_state.get("url_page") != name:
+        # Choices of another visit to this page stay; what the URL said then is over.
+        st.session_state.url_page, st.session_state.url_seen = name, {}
+    place = st.container()
+    st.session_state.url_gone = []
+    try:
+        main()
+    finally:
+        commit()
+    if st.session_state.url_gone:
+        place.warning(
+            "  \n".join(escaped(words) for words in st.session_state.url_gone),
+            icon=":material/link_off:",
+        )
 
 
 def before(key: str, options: Sequence[str], default: str) -> None:
     """Call before the widget with this key: takes over what a link says, else keeps the choice."""
-    linked = st.query_params.get(key)
-    if linked in options and (linked != _seen().get(key) or key not in st.session_state):
-        st.session_state[key] = linked
-    elif st.session_state.get(key) not in options:
+    linked = _moved_to(key)
+    value = linked[0] if linked else default
+    if linked is not None and value in options:
+        st.session_state[key] = value
+    elif st.session_state.get(key) not in options or (linked and value not in options):
         st.session_state[key] = default
+    if linked and value not in options:
+        _gone(key, value)
 
 
 def after(key: str, default: str) -> str:
-    """Call after the widget: writes the choice into the URL; returns it."""
+    """Call after the widget: its choice will be in the URL; returns it."""
     value: str = st.session_state[key]
-    _write(key, value, default)
+    _write(key, [] if value == default else [value])
+    return value
+
+
+def number_before(key: str, low: int, high: int, default: int) -> None:
+    """As `before`, for a whole number in a range."""
+    linked = _moved_to(key)
+    if linked is not None:
+        said = linked[0] if linked else str(default)
+        st.session_state[key] = int(said) if said.isdecimal() and len(said) < 9 else default
+    kept = st.session_state.get(key)
+    st.session_state[key] = default if kept is None else min(high, max(low, int(kept)))
+
+
+def number_after(key: str, default: int) -> int:
+    """As `after`, for a whole number."""
+    value = int(st.session_state[key])
+    _write(key, [] if value == default else [str(value)])
+    return value
+
+
+def text_before(key: str, default: str, of: object) -> None:
+    """As `before`, for a text that belongs to something: with another `of`, it begins anew."""
+    linked = _moved_to(key)
+    if linked is not None and (linked or st.session_state.get(f"{key}_of") == of):
+        st.session_state[key] = linked[0] if linked else default
+    elif st.session_state.get(f"{key}_of") != of or key not in st.session_state:
+        st.session_state[key] = default
+    st.session_state[f"{key}_of"] = of
+
+
+def text_after(key: str, default: str) -> str:
+    """As `after`, for a text."""
+    value = str(st.session_state[key] or "")
+    _write(key, [] if value == default else [value])
     return value
 
 
 def tabs(key: str, labels: Mapping[str, str]) -> Sequence[Any]:
     """Tabs by their short names; only the `open` one need be drawn. The first is the default."""
     short = {label: name for name, label in labels.items()}
-    linked = st.query_params.get(key, "")
-    if linked in labels and (linked != _seen().get(key) or key not in st.session_state):
-        st.session_state[key] = labels[linked]
+    first = next(iter(labels))
+    linked = _moved_to(key)
+    if linked is not None:
+        st.session_state[key] = labels.get(linked[0] if linked else first, labels[first])
     drawn = st.tabs(list(labels.values()), key=key, on_change="rerun")
-    _write(key, short[st.session_state[key]], next(iter(labels)))
+    name = short[st.session_state[key]]
+    _write(key, [] if name == first else [name])
     return drawn
 
 
 def before_many(key: str, options: Sequence[str], default: Sequence[str]) -> None:
     """As `before`, for a widget with several choices."""
-    linked = [value for value in st.query_params.get_all(key) if value in options]
-    if linked and (linked != _seen_many().get(key) or key not in st.session_state):
-        st.session_state[key] = linked
-    elif key not in st.session_state:
+    linked = _moved_to(key)
+    if linked:
+        for value in linked:
+            if value not in options:
+                _gone(key, value)
+        found = [value for value in linked if value in options]
+        st.session_state[key] = found or list(default)
+    elif linked is not None or key not in st.session_state:
         st.session_state[key] = list(default)
     else:
-        st.session_state[key] = [v for v in st.session_state[key] if v in options]
+        kept = [v for v in st.session_state[key] if v in options]
+        # All of them gone: they belonged to something else.
+        st.session_state[key] = kept if kept or not st.session_state[key] else list(default)
 
 
-def after_many(key: str) -> list[str]:
+def after_many(key: str, default: Sequence[str] = ()) -> list[str]:
     """As `after`, for a widget with several choices."""
     values: list[str] = list(st.session_state[key])
-    _seen_many()[key] = values
-    if st.query_params.get_all(key) != values:
-        st.query_params[key] = values
+    _write(key, [] if values == list(default) else values)
     return values
 
 
-def _write(key: str, value: str, default: str) -> None:
-    _seen()[key] = value
-    if value == default:
-        st.query_params.pop(key, None)
-    elif st.query_params.get(key) != value:
-        st.query_params[key] = value
+def commit() -> None:
+    """Write what was chosen into the URL, in one step of the browser's history."""
+    pending: dict[str, list[str]] = st.session_state.pop("url_pending", {})
+    _seen().update(pending)
+    now = {key: st.query_params.get_all(key) for key in st.query_params}
+    changed = {key: values for key, values in pending.items() if values != now.get(key, [])}
+    gone = [key for key, values in changed.items() if not values]
+    if not changed:
+        return
+    kept = {key: values for key, values in (now | changed).items() if values}
+    try:
+        st.query_params.from_dict(kept)
+    except StreamlitAPIException:
+        # Where Streamlit itself keeps a widget's value in the URL, nobody else may set it.
+        st.query_params.update({key: changed[key] for key in changed if key not in gone})
+        for key in gone:
+            del st.query_params[key]
 
 
-def _seen() -> dict[str, str]:
-    seen: dict[str, str] = st.session_state.setdefault("url_seen", {})
-    return seen
+def _moved_to(key: str) -> list[str] | None:
+    """What the URL says now, if that is not what this page last wrote there."""
+    now = st.query_params.get_all(key)
+    if key in _seen():
+        return now if now != _seen()[key] else None
+    return now or None
 
 
-def _seen_many() -> dict[str, list[str]]:
-    seen: dict[str, list[str]] = st.session_state.setdefault("url_seen_many", {})
+def _write(key: str, values: list[str]) -> None:
+    st.session_state.setdefault("url_pending", {})[key] = values
+
+
+def _gone(key: str, value: str) -> None:
+    what = _WORDS.get(key, key)
+    st.session_state.setdefault("url_gone", []).append(
+        f"The link names {what} “{value[:100]}”, which is not here. This is shown instead."
+    )
+
+
+def _seen() -> dict[str, list[str]]:
+    seen: dict[str, list[str]] = st.session_state.setdefault("url_seen", {})
     return seen

@@ -62,8 +62,11 @@ def test_runs_are_compared_down_to_a_single_query(page: Page, evaluated: Dashboa
         expect(page.locator("[data-testid=stVegaLiteChart]:visible").first).to_be_visible()
     page.get_by_role("tab", name="Queries").click()
     expect(page.get_by_text(re.compile(r"\d+ queries gained, \d+ lost"))).to_be_visible()
-    expect(page.locator(".st-key-drill_0 .tile")).to_have_count(8)
-    expect(page.locator(".st-key-drill_1 .tile")).to_have_count(8)
+    page.get_by_text(re.compile(r"^Lost \(\d+\)")).click()
+    expect(page.locator(".st-key-drill_0 .tile").nth(7)).to_be_visible()
+    expect(page.locator(".st-key-drill_1 .tile").nth(7)).to_be_visible()
+    settled(page)
+    assert "changed=lost" in page.url
     page.get_by_role("link", name="Search this query again").click()
     settled(page)
     expect(page.get_by_label("Instruction")).to_be_visible()

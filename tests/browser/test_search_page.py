@@ -19,9 +19,15 @@ def open_page(page: Page, dashboard: Dashboard, path: str = "") -> None:
     settled(page)
 
 
-def choose(page: Page, label: str, index: int, option: str) -> None:
-    """Choose from the n-th select box with this label."""
-    page.get_by_label(label, exact=True).nth(index).click()
+def compared(page: Page) -> None:
+    """Open what the two sides compare."""
+    page.get_by_text("What is compared").click()
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Choose from the select box with this label."""
+    compared(page)
+    page.get_by_label(label, exact=True).click()
     page.get_by_role("option", name=option, exact=True).click()
     settled(page)
 
@@ -61,12 +67,35 @@ def test_the_next_query_brings_other_results_and_its_own_text(
 ) -> None:
     open_page(page, dashboard)
     expect(tiles(page, "left")).to_have_count(9)
-    before = tiles(page, "left").first.get_attribute("aria-label")
+    before = tiles(page, "left").first.get_by_role("img").get_attribute("alt")
     text = page.get_by_label("Instruction").input_value()
     page.get_by_role("button", name="Next").click()
     settled(page)
     expect(page.get_by_label("Instruction")).not_to_have_value(text)
-    expect(tiles(page, "left").first).not_to_have_attribute("aria-label", before or "")
+    first = tiles(page, "left").first.get_by_role("img")
+    expect(first).not_to_have_attribute("alt", before or "")
+
+
+def test_back_takes_back_picture_instruction_and_labels_together(
+    page: Page, dashboard: Dashboard
+) -> None:
+    open_page(page, dashboard)
+    instruction = page.get_by_label("Instruction")
+    seen = []
+    for _ in range(3):
+        expect(tiles(page, "left")).to_have_count(9)
+        settled(page)
+        marks = page.locator(".tile").all_inner_texts()
+        seen.append((page.url, instruction.input_value(), marks))
+        page.get_by_role("button", name="Next").click()
+        expect(instruction).not_to_have_value(seen[-1][1])
+    settled(page)
+    for address, words, marks in reversed(seen):
+        page.go_back()
+        expect(instruction).to_have_value(words)
+        settled(page)
+        assert page.url == address
+        assert page.locator(".tile").all_inner_texts() == marks
 
 
 def test_a_link_opens_the_same_view(page: Page, dashboard: Dashboard) -> None:
@@ -83,12 +112,13 @@ def test_a_link_opens_the_same_view(page: Page, dashboard: Dashboard) -> None:
 def test_sides_are_swapped(page: Page, dashboard: Dashboard) -> None:
     open_page(page, dashboard)
     expect(tiles(page, "right")).to_have_count(9)
-    titles = page.get_by_text("demo-clip, ")
-    before = titles.all_inner_texts()
+    titles = page.get_by_role("heading", name="demo-clip, ")
+    before = [title.partition(": ")[2] for title in titles.all_inner_texts()]
+    compared(page)
     page.get_by_role("button", name="Swap").click()
     settled(page)
-    expect(titles.first).to_have_text(before[1])
-    assert titles.all_inner_texts() == before[::-1]
+    expect(titles.first).to_have_text(f"Left: {before[1]}")
+    assert titles.nth(1).inner_text() == f"Right: {before[0]}"
 
 
 def test_a_picture_opens_large_and_becomes_the_next_query(page: Page, dashboard: Dashboard) -> None:
@@ -139,9 +169,10 @@ def test_gpt_4o_waits_for_a_click_then_reorders_and_explains(
 ) -> None:  # type: ignore[no-untyped-def]
     open_page(page, dashboard)
     asked = vision_server.requests
-    choose(page, "Reranking", 1, "GPT-4o, panorama")
+    choose(page, "Right: reranking", "GPT-4o, panorama")
     expect(page.get_by_text("GPT-4o costs money: press Search to ask it.")).to_be_visible()
     assert vision_server.requests == asked
+    expect(tiles(page, "left")).to_have_count(9)
     page.get_by_role("button", name="Search", exact=True).click()
     expect(page.get_by_text("Why the first is best")).to_be_visible()
     assert vision_server.requests == asked + 1
@@ -186,7 +217,7 @@ def test_without_milvus_and_without_a_key_there_is_a_sentence(
     process, keyless = start_dashboard(dashboard.home)
     try:
         open_page(page, keyless)
-        choose(page, "Reranking", 1, "GPT-4o, panorama")
+        choose(page, "Right: reranking", "GPT-4o, panorama")
         page.get_by_role("button", name="Search", exact=True).click()
         expect(page.get_by_text("OPENAI_API_KEY")).to_be_visible()
         # The side that needs no key still shows its results.

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from unittest.mock import Mock
 
 import pytest
 import streamlit as st
@@ -17,6 +18,7 @@ from mmrag.encoders.encoder import Encoder
 from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.evaluation.ablations import Ablations
+from mmrag.evaluation.forecast import asked_again, estimate
 from mmrag.rerank import load_reranker
 from mmrag.rerank.reranker import Reranker
 from mmrag.runs.run import EvalSetRef, Run
@@ -89,7 +91,48 @@ def test_an_evaluation_is_estimated_run_and_linked_to(mugs: EvalSet) -> None:
     assert (stored.state, stored.finished_queries, stored.eval_set.name) == ("complete", 4, "mugs")
     (link,) = page.get("page_link")
     assert stored.run_id in str(link.proto)
-    assert "by 1 earlier runs" in texts(page)
+    assert "by 1 earlier run." in texts(page)
+    assert f"Hit rate@10 {stored.metrics['hit_rate@10']:.3f}" in captions(page)
+
+
+def test_the_form_is_in_the_link_and_an_empty_one_says_what_is_missing(mugs: EvalSet) -> None:
+    page = open_page("evaluate", rerankers=["encoder:tiny"], rerank_k="4", ablations=["modality"])
+    assert page.number_input(key="rerank_k").value == 4
+    assert page.multiselect(key="ablations").value == ["modality"]
+    assert "first 4 reranked" in texts(page)
+    page.multiselect(key="encoders").set_value([])
+    assert "Choose at least one encoder" in run(page).info[0].value
+    assert next(one for one in page.button if one.label == "Start").disabled
+
+
+def test_a_cancelled_evaluation_is_resumed(mugs: EvalSet) -> None:
+    go_on = threading.Event()
+    queue().submit("before it", lambda on_progress, should_stop: str(go_on.wait(60)))
+    page = click(open_page("evaluate"), "Start")
+    click(run(page), "Cancel")
+    assert "Resume" in labels(run(page))
+    go_on.set()
+    click(page, "Resume")
+    wait_for_jobs()
+    assert [one.state for one in resources.runs().runs()] == ["complete"]
+
+
+def test_an_estimate_counts_what_is_measured_besides(mugs: EvalSet) -> None:
+    assert asked_again(mugs.queries, {"modality"}) == 6
+    assert asked_again(mugs.queries, {"index"}) == 6
+    ref = EvalSetRef("mugs", "/nowhere", "1", "labels")
+    done = Run("1", "tiny", ref, "complete", "2026-01-01T00:00:00+00:00")
+    done.finished = "2026-01-01T00:00:05+00:00"
+    done.config = {"encoder": {"name": "tiny"}, "reranker": {"name": "r"}, "rerank_k": 10}
+    done.timings_ms = {"total": {"mean": 300.0}, "rerank": {"mean": 200.0}}
+    done.finished_queries = 10
+    store = Mock(runs=lambda limit: [done])
+    guess = estimate(store, "tiny", "r", 10)
+    assert guess is not None
+    assert guess.seconds == pytest.approx(5), "as long as it took"
+    more = estimate(store, "tiny", "r", 10, rerank_k=20, again=30)
+    assert more is not None
+    assert more.seconds == pytest.approx(5 + 10 * 0.2 + 30 * 0.1)
 
 
 def test_every_encoder_is_evaluated_with_every_reranker(mugs: EvalSet) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,9 +18,10 @@ from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.eval_sets.known_sets import known_eval_sets
 from mmrag.rerank import load_reranker
 from mmrag.runs import frames
-from mmrag.runs.compare import run_table, stage_entries
+from mmrag.runs.compare import Entry, run_table, stage_entries, told_apart
 from mmrag.runs.run import Run
 from mmrag.ui import resources, run_charts
+from mmrag.ui.comparison_report import comparison_report
 
 from .pages import captions, click, open_page, run, texts, tiles
 
@@ -63,8 +65,10 @@ def test_one_run_with_two_stages_is_compared_with_itself(mugs: EvalSet, reranked
     page = open_page("runs", show="queries", runs=reranked.run_id)
     assert "6 same" in captions(page)
     assert len(tiles(page, "drill_0")) == 8
-    page.selectbox(key="drill").set_value("q4")
-    assert sum(tile["mark"] == "right" for tile in tiles(run(page), "drill_0")) == 1
+    page = open_page("runs", show="queries", runs=reranked.run_id, drill="q4", changed="same")
+    assert sum(tile["mark"] == "right" for tile in tiles(page, "drill_0")) == 1
+    assert "q4, 1 right image in the gallery" in captions(page)
+    assert {"mark": None}.items() <= tiles(page, "drill_0")[1].items(), "the others: not judged"
 
 
 def test_a_link_chooses_runs_and_tab(mugs: EvalSet, reranked: Run) -> None:
@@ -80,6 +84,7 @@ def test_a_run_is_uploaded_compared_and_removed(mugs: EvalSet, reranked: Run) ->
     assert "Added as run" in texts(page)
     (other,) = [one for one in resources.runs().runs() if one.run_id != reranked.run_id]
     assert (other.name, other.config["imported"]) == ("elsewhere", "other.trec")
+    assert page.multiselect(key="runs").value == [reranked.run_id, other.run_id]
     page = open_page("runs", runs=[reranked.run_id, other.run_id])
     assert page.dataframe[0].value["run"].tolist() == [reranked.name, "elsewhere"]
     assert page.selectbox(key="remove").options == [f"elsewhere · mugs · {other.run_id}"], (
@@ -135,7 +140,7 @@ def test_judgments_are_uploaded_scored_and_removed(mugs: EvalSet, reranked: Run)
     qrels = "".join(f"q{i} 0 {mugs.images[11].image_id} 1\n" for i in range(6)).encode()
     page.file_uploader(key="qrels_file").upload("second.qrels", qrels, "text/plain")
     click(page, "Add judgments")
-    assert "Added as eval set mugs-second; 1 runs are scored with them." in texts(page)
+    assert "Added as eval set mugs-second; 1 run is scored with them." in texts(page)
     assert "mugs-second" in known_eval_sets()
     scored = resources.runs().runs("mugs-second")
     assert [one.config["rescored"] for one in scored] == [reranked.run_id]
@@ -174,6 +179,19 @@ def test_charts_and_table_are_files(mugs: EvalSet, reranked: Run) -> None:
         [row.metrics["hit_rate@1"].mean for row in found.rows]
     )
     assert written["hit_rate@1 difference"].isna().tolist() == [True, False]
+
+
+def test_a_comparison_is_one_page_without_markup_from_data(mugs: EvalSet, reranked: Run) -> None:
+    entries = told_apart(
+        [Entry(replace(reranked, name="<b>a</b>"), stage) for stage in reranked.scores]
+    )
+    found = run_table(entries, ["hit_rate@1"])
+    charts = {"curve": run_charts.hit_rates(frames.curves(entries, mugs))}
+    page = comparison_report(entries, found, ["hit_rate@1"], "what it is", charts).decode()
+    assert "&lt;b&gt;a&lt;/b&gt; (retrieval)" in page
+    assert "<b>a" not in page
+    assert page.count("data:image/svg+xml;base64,") == 1
+    assert "By category" in page
 
 
 def test_a_table_holds_no_formulas() -> None:

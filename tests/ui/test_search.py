@@ -31,7 +31,7 @@ def test_a_query_of_the_set_is_searched_at_once_and_judged(mugs: EvalSet) -> Non
     assert page.selectbox(key="query").value == "q0"
     first, second = tiles(page, LEFT)[:2]
     assert (first["id"], first["mark"]) == (mugs.images[0].image_id, "right")
-    assert second["mark"] == "wrong"
+    assert second["mark"] == "unjudged"
     assert len(ids(page, LEFT)) == 9
     assert ids(page, LEFT) == ids(page, RIGHT)
     assert "First right image at rank 1" in captions(page)
@@ -50,6 +50,31 @@ def test_what_a_link_names_and_is_gone_is_passed_over(mugs: EvalSet) -> None:
     page = open_page("search", query="gone", left_collection="gone", set="../../etc", view="x")
     assert page.selectbox(key="query").value == "q0"
     assert len(ids(page, LEFT)) == 9
+    said = page.warning[0].value
+    for gone in ("the query “gone”", "the collection “gone”", "the eval set “"):
+        assert gone in said.replace("\\", "")
+
+
+def test_other_words_are_not_judged_by_the_labels_of_the_original(mugs: EvalSet) -> None:
+    page = open_page("search", query="q1")
+    assert {tile["mark"] for tile in tiles(page, LEFT)} == {"right", "unjudged"}
+    assert "1 of 1 right image shown" in captions(page)
+    page.text_area(key="text").set_value("something else")
+    run(page)
+    assert {tile["mark"] for tile in tiles(page, LEFT)} == {None}
+    assert "not judged" in captions(page)
+    assert "right image" not in captions(page)
+    click(page, "Undo the edit")
+    assert page.text_area(key="text").value == "mug 1"
+    assert {tile["mark"] for tile in tiles(page, LEFT)} == {"right", "unjudged"}
+
+
+def test_a_picture_of_ones_own_begins_without_the_sets_words(mugs: EvalSet) -> None:
+    page = open_page("search", query="q1")
+    page.segmented_control(key="source").set_value("own")
+    run(page)
+    assert page.text_area(key="text").value == ""
+    assert tiles(page) == []
 
 
 def test_the_next_query_brings_its_own_instruction(mugs: EvalSet) -> None:
@@ -85,10 +110,20 @@ def test_what_costs_money_waits_for_a_click(mugs: EvalSet, monkeypatch: pytest.M
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     page = open_page("search", right_rerank="gpt-4o")
     assert "GPT-4o costs money" in page.info[0].value
-    assert tiles(page) == []
+    assert (len(ids(page, LEFT)), ids(page, RIGHT)) == (9, [])
     click(page, "Search")
     assert "OPENAI_API_KEY" in texts(page)
     assert len(ids(page, LEFT)) == 9, "the side that needs no key shows its results"
+
+
+def test_the_picture_alone_and_the_words_alone_stand_beside_both(mugs: EvalSet) -> None:
+    page = open_page("search", query="q1", view="parts")
+    assert [len(ids(page, f"left_{part}")) for part in ("Both", "The picture", "The words")] == [
+        9,
+        9,
+        9,
+    ]
+    assert ids(page, "left_The picture alone")[0] == mugs.images[1].image_id
 
 
 def test_an_uploaded_picture_is_searched_and_not_judged(mugs: EvalSet) -> None:

@@ -9,7 +9,7 @@ from .pages import click, open_dashboard, run
 
 def test_without_a_password_set_the_first_page_is_shown() -> None:
     page = open_dashboard()
-    assert list(page.title) == []
+    assert [title.value for title in page.title] == ["Search"]
     assert "No collection to search yet" in page.info[0].value
 
 

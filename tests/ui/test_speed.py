@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from mmrag.ui import speed_jobs
+
 from .pages import captions, click, open_page, run, texts
 
 
@@ -108,7 +110,7 @@ def test_search_and_latency_have_their_tabs(results: Path) -> None:
     shown = [value for frame in page.dataframe for value in frame.value["value"].tolist()]
     assert 4.0 in shown
     assert 50.0 in shown
-    assert captions(page).count("No encoding was measured.") == 2
+    assert captions(page).count("No encoding was measured.") == 3
 
 
 def test_a_measurement_that_fails_is_a_sentence(
@@ -117,4 +119,28 @@ def test_a_measurement_that_fails_is_a_sentence(
     page = open_page("speed")
     monkeypatch.setattr("sys.executable", "/bin/false")
     click(page, "Measure this machine")
-    assert "The measurement did not finish" in texts(page)
+    for job in speed_jobs.queue().jobs():
+        assert speed_jobs.queue().wait(job.job_id, 60).is_over
+    assert "The measurement did not finish" in texts(open_page("speed")), "another visitor sees it"
+
+
+def test_a_device_without_a_result_keeps_a_place_with_the_command(results: Path) -> None:
+    keep(results, "2026-01-01T00:00:00", "a" * 40, encode(1.0))
+    page = open_page("speed")
+    assert "No GPU was measured with demo yet" in texts(page)
+    assert "--device cuda" in page.code[0].value
+    chart = json.loads(page.get("vega_lite_chart")[0].proto.spec)
+    assert chart["description"].startswith("images a second by machine")
+
+
+def test_a_result_of_another_machine_is_taken_in(results: Path, tmp_path: Path) -> None:
+    keep(results, "2026-01-01T00:00:00", "a" * 40, encode(1.0))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    keep(elsewhere, "2026-01-02T00:00:00", "c" * 40, encode(0.5))
+    page = open_page("speed")
+    page.file_uploader(key="result_file").upload("x.json", b"{}", "application/json")
+    assert "The file is not a result" in texts(click(page, "Add"))
+    data = (elsewhere / f"{'c' * 40}.json").read_bytes()
+    page.file_uploader(key="result_file").upload("x.json", data, "application/json")
+    assert "cccccccc" in texts(click(page, "Add"))

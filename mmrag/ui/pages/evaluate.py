@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
+
 import streamlit as st
 
+from mmrag.demo import RERANK_K
 from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.eval_sets.known_sets import known_eval_sets
 from mmrag.evaluation.ablations import Ablations
-from mmrag.evaluation.forecast import estimate
+from mmrag.evaluation.forecast import asked_again, estimate
+from mmrag.metrics.table import metric_title
 from mmrag.runs.run import UnderWay
 from mmrag.runs.store import RunStore
 from mmrag.system.jobs import Job, Progress
-from mmrag.ui import resources
+from mmrag.ui import resources, url
 from mmrag.ui.doors import may_change
 from mmrag.ui.evaluation_jobs import (
     KIND,
@@ -38,6 +43,14 @@ STATES = {
     "failed": ":material/error: failed",
     "cancelled": ":material/cancel: cancelled",
 }
+ORDER = ("running", "waiting", "done", "failed", "cancelled")
+OVER_SHOWN = 8
+
+
+@st.cache_resource
+def _plans() -> dict[int, Plan]:
+    """What the jobs of this process were started with, so that they can be started again."""
+    return {}
 
 
 def main() -> None:
@@ -45,44 +58,46 @@ def main() -> None:
     form, watched = st.columns([3, 2], gap="large")
     with form:
         plans = _choose()
-        if plans:
+        if plans is not None:
             _start(plans)
     with watched:
-        st.subheader("Queue")
+        st.header("Queue")
         _watch()
 
 
-def _choose() -> list[Plan]:
+def _choose() -> list[Plan] | None:
     sets = list(known_eval_sets())
     encoders = [one for one in resources.encoder_names() if one]
     if not sets or not encoders:
         st.info("An evaluation needs an eval set and an encoder; see the Health page.")
-        return []
-    name = st.selectbox("Eval set", sets, key="eval_set", bind="query-params")
+        return None
+    url.before("eval_set", sets, sets[0])
+    st.selectbox("Eval set", sets, key="eval_set", persist_state="session")
+    name = url.after("eval_set", sets[0])
     eval_set = resources.eval_set(name)
     st.caption(f"{len(eval_set.images):,} images, {len(eval_set.queries):,} queries")
-    chosen = st.multiselect("Encoders", encoders, default=encoders[:1], key="encoders")
+    chosen = _several("Encoders", "encoders", {one: one for one in encoders}, encoders[:1])
     choices = resources.reranker_choices(_description_length(eval_set))
-    named = st.multiselect(
+    typed = st.session_state.get("rerankers", []) if may_change() else []
+    url.before_many("rerankers", [*choices, *typed], ["none"])
+    st.multiselect(
         "Reranking",
         list(choices),
-        default=["none"],
         format_func=lambda key: resources.reranker_choice(choices, key).label,
         key="rerankers",
+        persist_state="session",
         accept_new_options=may_change(),
         help="Each encoder is evaluated with each of these. Another vision model of the server can "
         "be typed in.",
     )
+    named = url.after_many("rerankers", ["none"])
     rerankers = [resources.reranker_choice(choices, key) for key in named]
+    most = len(eval_set.queries)
     with st.container(horizontal=True):
-        k = st.number_input("Results per query", 1, 1000, 50, key="k", width=150)
-        rerank_k = st.number_input("Reranked", 2, 100, 10, key="rerank_k", width=150)
-        limit = st.number_input(
-            "Queries", 1, len(eval_set.queries), len(eval_set.queries), key="limit", width=150
-        )
-    extra = st.multiselect(
-        "Also measure", list(ABLATIONS), format_func=ABLATIONS.__getitem__, key="ablations"
-    )
+        k = _number("Results per query", "k", 1, 1000, 50)
+        rerank_k = _number("Reranked", "rerank_k", 2, 100, RERANK_K)
+        limit = _number("Queries", "limit", 1, most, most)
+    extra = _several("Also measure", "ablations", ABLATIONS, [])
     asked = [one for one in rerankers if one.costs_money]
     for one in asked:
         resources.show_notice(one)
@@ -101,9 +116,9 @@ def _choose() -> list[Plan]:
             eval_set=name,
             encoder=encoder,
             reranker=reranker,
-            k=int(k),
-            rerank_k=int(rerank_k),
-            limit=None if limit == len(eval_set.queries) else int(limit),
+            k=k,
+            rerank_k=rerank_k,
+            limit=None if limit == most else limit,
             ablations=Ablations(
                 modality="modality" in extra,
                 paraphrases="paraphrases" in extra,
@@ -122,24 +137,60 @@ def _description_length(eval_set: EvalSet) -> float:
     return sum(len(one.text) for one in eval_set.images) / max(1, len(eval_set.images))
 
 
+def _several(label: str, key: str, options: Mapping[str, str], default: list[str]) -> list[str]:
+    url.before_many(key, list(options), default)
+    st.multiselect(
+        label,
+        list(options),
+        format_func=options.__getitem__,
+        key=key,
+        persist_state="session",
+    )
+    return url.after_many(key, default)
+
+
+def _number(label: str, key: str, low: int, high: int, default: int) -> int:
+    url.number_before(key, low, high, default)
+    st.number_input(label, low, high, key=key, persist_state="session", width=150)
+    return url.number_after(key, default)
+
+
 def _start(plans: list[Plan]) -> None:
     for plan in plans:
         st.text(_estimate(plan, resources.runs()))
-    if st.button("Start", type="primary", icon=":material/play_arrow:"):
+    if not plans:
+        st.info("Choose at least one encoder, and one kind of reranking (it may be none).")
+    if st.button("Start", type="primary", icon=":material/play_arrow:", disabled=not plans):
         for plan in plans:
-            submit(plan)
+            _submit(plan)
         st.toast(f"{len(plans)} in the queue")
 
 
+def _submit(plan: Plan) -> None:
+    _plans()[submit(plan)] = plan
+
+
+def _what(plan: Plan) -> str:
+    """The plan's title, with what it does not say."""
+    depth = f", first {plan.rerank_k} reranked" if plan.reranker.name else ""
+    limit = f", {plan.limit} queries" if plan.limit else ""
+    return f"{plan.title()}{depth}{limit}"
+
+
 def _estimate(plan: Plan, store: RunStore) -> str:
-    queries = plan.limit or len(resources.eval_set(plan.eval_set).queries)
+    asked = resources.eval_set(plan.eval_set).queries
+    queries = plan.limit or len(asked)
+    wanted = {name for name, is_wanted in asdict(plan.ablations).items() if is_wanted}
+    again = round(asked_again(asked, wanted) * queries / max(1, len(asked)))
     model = resources.model_of(plan.reranker)
     name = f"openai:{model}" if model else plan.reranker.name
-    guess = estimate(store, plan.encoder, name, queries)
+    guess = estimate(store, plan.encoder, name, queries, plan.rerank_k, again)
     if guess is None:
-        return f"{plan.title()}: not run here before, so its time is not known yet."
+        return f"{_what(plan)}: not run here before, so its time is not known yet."
     cost = "" if guess.cost_usd is None else f", about {guess.cost_usd:.2f} USD"
-    return f"{plan.title()}: about {guess.seconds:.0f} s{cost}, by {guess.runs} earlier runs."
+    runs = "1 earlier run" if guess.runs == 1 else f"{guess.runs} earlier runs"
+    answers = "; the answers come on top" if plan.ablations.answers else ""
+    return f"{_what(plan)}: about {guess.seconds:.0f} s{cost}, by {runs}{answers}."
 
 
 def _watch() -> None:
@@ -163,9 +214,12 @@ def _jobs() -> None:
     for other in others:
         with st.container(border=True):
             _show_other(other)
-    for job in jobs:
-        with st.container(border=True):
-            _show(job)
+    over = 0
+    for job in sorted(jobs, key=lambda job: ORDER.index(job.state)):
+        over += job.is_over
+        if over <= OVER_SHOWN:
+            with st.container(border=True):
+                _show(job)
 
 
 def _others() -> list[UnderWay]:
@@ -184,8 +238,9 @@ def _show_other(other: UnderWay) -> None:
 
 
 def _show(job: Job) -> None:
-    st.text(job.title)
-    st.caption(STATES[job.state])
+    plan = _plans().get(job.job_id)
+    st.text(_what(plan) if plan else job.title)
+    st.caption(STATES[job.state] + (f" · {_score(job.run_id)}" if job.run_id else ""))
     if job.state == "running" and job.progress is not None:
         _bar(job.progress, job.remaining_seconds())
     if job.error:
@@ -198,10 +253,29 @@ def _show(job: Job) -> None:
             on_click=queue().cancel,
             args=(job.job_id,),
         )
+    if plan and job.state in ("cancelled", "failed"):
+        st.button(
+            "Resume" if job.state == "cancelled" else "Try again",
+            key=f"resume_{job.job_id}",
+            icon=":material/restart_alt:",
+            help="What is done already is not done again.",
+            on_click=_submit,
+            args=(plan,),
+        )
     if job.run_id:
         st.page_link(
             st.Page(resources.page("runs")), label="See the run", query_params={"runs": job.run_id}
         )
+
+
+@st.cache_data(max_entries=200, show_spinner=False)
+def _score(run_id: str) -> str:
+    run = next((run for run in resources.runs().runs() if run.run_id == run_id), None)
+    if run is None:
+        return "removed"
+    metric = run.eval_set.primary_metric
+    found = run.summary.overall.get(metric)
+    return f"{metric_title(metric)} {found.mean:.3f}" if found else run.state
 
 
 def _bar(progress: Progress, remaining: float | None = None) -> None:
@@ -211,4 +285,4 @@ def _bar(progress: Progress, remaining: float | None = None) -> None:
     st.progress(min(1.0, progress.done / max(1, progress.total)), text=words)
 
 
-main()
+url.run_page("evaluate", main)

@@ -66,6 +66,7 @@ def _choose(found: dict[str, CollectionInfo]) -> CollectionInfo:
             f"{info.rows:,} images, {info.encoder}, {info.dim} dimensions, "
             f"{_size(vectors_bytes(info))} of vectors of {EMBEDS.get(info.embed, info.embed)}"
         )
+        st.button("Add pictures", icon=":material/add_photo_alternate:", on_click=_show_form)
     return info
 
 
@@ -83,10 +84,15 @@ def _size(count: int) -> str:
     return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.0f} kB"
 
 
+def _show_form() -> None:
+    st.session_state.tab = TABS["collections"]
+
+
 def _begin_again() -> None:
     """Pages and choices belong to the collection that was shown."""
+    st.session_state.pop("cosine", None)
     st.session_state.page = st.session_state.pair_page = 1
     st.session_state.narrow = []
 
 
-main()
+url.run_page("gallery", main)

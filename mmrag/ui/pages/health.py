@@ -7,7 +7,8 @@ from itertools import groupby
 import streamlit as st
 
 from mmrag.doctor import Check, Report, versions
-from mmrag.ui import resources
+from mmrag.ui import resources, url
+from mmrag.ui.markdown import command
 
 ICONS = {
     "fine": ":green[:material/check_circle:]",
@@ -18,19 +19,17 @@ ICONS = {
 
 def main() -> None:
     """The page."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.title("Health")
-        if st.button("Check again", icon=":material/refresh:"):
-            _examined.clear()
+    if st.button("Check again", icon=":material/refresh:"):
+        _examined.clear()
     with st.spinner("Looking at devices, encoders and Milvus …"):
         found = _examined(resources.uri()).checks()
     _verdict(found)
     for topic, some in groupby(found, lambda check: check.topic):
-        st.subheader(topic)
+        st.header(topic)
         with st.container(border=True):
             for check in some:
                 _row(check)
-    st.subheader("Versions")
+    st.header("Versions")
     with st.container(horizontal=True, gap="medium"):
         for package, version in _versions().items():
             st.text(f"{package} {version}")
@@ -67,7 +66,7 @@ def _row(check: Check) -> None:
         if check.advice:
             st.caption(check.advice)
         if check.command:
-            st.code(check.command, language="bash", wrap_lines=True)
+            command(check.command)
 
 
-main()
+url.run_page("health", main)

@@ -17,6 +17,7 @@ from mmrag.labels.session import JudgingSession
 from mmrag.runs.run import Run
 from mmrag.ui import resources, url
 from mmrag.ui.judge_board import BoardImage, BoardQuery, judge_board, words_said
+from mmrag.ui.markdown import command
 from mmrag.ui.panels.drafts import drafts_panel
 from mmrag.ui.panels.judges import judges_panel
 
@@ -43,11 +44,6 @@ class _Choice:
 
 def main() -> None:
     """The page."""
-    st.title("Judge")
-    st.caption(
-        "Say for each picture whether it is what the query asks for. Your words become the labels "
-        "that evaluations count with."
-    )
     sets = {
         name: folder
         for name, folder in known_eval_sets().items()
@@ -197,7 +193,7 @@ def _no_sets() -> None:
         "There is no eval set of your own yet. Save a query on the Search page, or draft some from "
         "a collection:"
     )
-    st.code("mmrag eval-set draft COLLECTION --out .mmrag/eval_sets/my-set", language="bash")
+    command("mmrag eval-set draft COLLECTION --out .mmrag/eval_sets/my-set")
 
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the eval set …")
@@ -215,4 +211,4 @@ def _changed(folder: Path) -> tuple[float, ...]:
     return tuple((folder / name).stat().st_mtime for name in ("corpus.jsonl", "queries.jsonl"))
 
 
-main()
+url.run_page("judge", main)

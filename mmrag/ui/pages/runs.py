@@ -12,13 +12,17 @@ import streamlit as st
 from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.eval_sets.known_sets import known_eval_sets
+from mmrag.metrics.statistics import smallest_p
 from mmrag.metrics.table import find_metric, leading_metrics
 from mmrag.runs import frames
-from mmrag.runs.compare import Entry, RunTable, run_table, stage_entries
+from mmrag.runs.ablation_tables import ablation_tables
+from mmrag.runs.compare import Entry, RunTable, run_table, stage_entries, told_apart
 from mmrag.runs.provenance import open_eval_set
 from mmrag.runs.published import beside
 from mmrag.runs.run import Run
 from mmrag.ui import resources, run_charts, url
+from mmrag.ui.comparison_report import comparison_report
+from mmrag.ui.markdown import escaped
 from mmrag.ui.navigation import show_error
 from mmrag.ui.panels.run_files import export_panel, import_panel, list_panel
 from mmrag.ui.panels.run_queries import queries_panel
@@ -41,8 +45,8 @@ def _load(run_id: str, finished: str | None) -> Run:
 
 
 @st.cache_resource(max_entries=24, show_spinner="Comparing …")
-def _table(key: tuple[str, ...], _entries: list[Entry]) -> RunTable:
-    return run_table(_entries)
+def _table(key: tuple[str, ...], _entries: list[Entry], metrics: tuple[str, ...]) -> RunTable:
+    return run_table(_entries, metrics)
 
 
 @st.cache_data(max_entries=24, show_spinner="Drawing the curves …")
@@ -85,11 +89,15 @@ def _choose(runs: list[Run]) -> list[Run]:
             width=260,
         )
         of_set = {run.run_id: run for run in runs if run.eval_set.name == name and run.summaries}
-        url.before_many("runs", list(of_set), _suggested(list(of_set.values())))
+        suggested = _suggested(list(of_set.values()))
+        url.before_many("runs", list(of_set), suggested)
+        if "next_runs" in st.session_state:
+            added = st.session_state.pop("next_runs")
+            st.session_state.runs = [i for i in added if i in of_set]
         st.multiselect(
             "Runs to compare",
             list(of_set),
-            format_func=lambda i: f"{of_set[i].name} · {of_set[i].created[:16].replace('T', ' ')}",
+            format_func=_titles(list(of_set.values())).__getitem__,
             key="runs",
             help="The first one is what the others are compared with.",
         )
@@ -97,30 +105,42 @@ def _choose(runs: list[Run]) -> list[Run]:
     return [_load(i, of_set[i].finished) for i in ids]
 
 
+def _titles(runs: list[Run]) -> dict[str, str]:
+    """What each run is called in the field: no two alike, each with its date."""
+    titles = {}
+    for entry in told_apart([Entry(run, run.stage) for run in runs]):
+        date = entry.run.created[:16].replace("T", " ")
+        titles[entry.run.run_id] = entry.label if date in entry.label else f"{entry.label} · {date}"
+    return titles
+
+
 def _suggested(runs: list[Run]) -> list[str]:
-    """The latest run of each name, at most four, in the order they were made."""
-    latest: dict[str, Run] = {}
+    """The latest run of each configuration, at most four, in the order they were made."""
+    latest: dict[tuple[object, ...], Run] = {}
     for run in runs:
-        latest.setdefault(run.name, run)
+        configuration = run.name, *(run.config.get(part) for part in ("k", "rerank_k", "limit"))
+        latest.setdefault(configuration, run)
     return [run.run_id for run in sorted(latest.values(), key=lambda r: r.created)][:4]
 
 
 def _compare(runs: list[Run]) -> None:
-    entries = [Entry(run, run.stage) for run in runs]
+    entries = told_apart([Entry(run, run.stage) for run in runs])
     if len(runs) == 1:
         entries = stage_entries(runs[0])
     key = tuple(f"{one.run.run_id}|{one.run.finished}|{one.stage}" for one in entries)
-    found = _table(key, entries)
+    shared = [m for m in entries[0].scores.values if all(m in e.scores.values for e in entries)]
+    first = _first_metrics(runs[0].eval_set.primary_metric, shared)
     metrics = (
         st.multiselect(
             "Metrics",
-            found.metrics,
-            default=_first_metrics(found),
+            shared,
+            default=first,
             key=f"metrics_{runs[0].eval_set.name}",
             help="The charts show the first one.",
         )
-        or found.metrics[:1]
+        or first[:1]
     )
+    found = _table(key, entries, tuple(metrics))
     for run in runs:
         if run.warning:
             with st.container(border=True):
@@ -142,10 +162,14 @@ def _compare(runs: list[Run]) -> None:
             },
         },
     )
-    st.caption(
-        "Mean with 95 % bootstrap interval; Δ against the first run, p by paired randomisation "
-        "test, corrected by Holm's method over everything in the table."
-    )
+    words = "Mean with 95 % bootstrap interval."
+    if found.tests:
+        words = (
+            "Mean with 95 % bootstrap interval; Δ against the first run, p by paired randomisation "
+            f"test, corrected by Holm's method over the {found.tests} differences shown. "
+            f"{smallest_p(found.tests)}"
+        )
+    st.caption(words)
     notes = [*found.notes, *(f"{run.name}: {note}" for run in runs for note in run.notes)]
     notes += [f"{run.name}: {one.sentence}." for run in runs for one in beside(run)]
     if notes:
@@ -159,6 +183,9 @@ def _compare(runs: list[Run]) -> None:
     if categories.open:
         with categories:
             _draw(_by_category(entries, metric), "The queries have no categories.")
+            table = frames.category_table(entries, metric)
+            if not table.empty:
+                st.dataframe(guarded(table), hide_index=True, width="content")
     if cost.open:
         with cost:
             _draw(_trade_off(found, metric), "None of these runs was timed here.")
@@ -167,11 +194,13 @@ def _compare(runs: list[Run]) -> None:
             queries_panel(entries, metric, eval_set)
     if ablations.open:
         with ablations:
-            _ablations(runs)
+            _ablations(entries, metrics)
+    charts = partial(_all_charts, key, entries, found, metric, eval_set)
     export_panel(
         runs,
         partial(_as_csv, found, metrics),
-        partial(_all_charts, key, entries, found, metric, eval_set),
+        lambda: run_charts.as_zip(charts()),
+        lambda: comparison_report(entries, found, metrics, words, charts()),
     )
 
 
@@ -211,8 +240,8 @@ def _all_charts(
     found: RunTable,
     metric: str,
     eval_set: EvalSet | None,
-) -> bytes:
-    """What the tabs show, as files; of the queries the changes from the first run to each other."""
+) -> dict[str, Chart]:
+    """What the tabs show; of the queries the changes from the first run to each other."""
     charts: dict[str, Chart | None] = {
         "hit rate over k": _hit_rates(key, entries, eval_set),
         f"{metric} by category": _by_category(entries, metric),
@@ -225,12 +254,12 @@ def _all_charts(
             charts[f"{metric} query by query 1 to {number}"] = run_charts.query_changes(
                 changed, metric
             )
-    return run_charts.as_zip({title: chart for title, chart in charts.items() if chart})
+    return {title: chart for title, chart in charts.items() if chart}
 
 
-def _first_metrics(found: RunTable) -> list[str]:
-    wanted = [found.primary_metric, *leading_metrics()]
-    return [m for m in dict.fromkeys(wanted) if m in found.metrics][:SHOWN_METRICS]
+def _first_metrics(primary: str, shared: list[str]) -> list[str]:
+    wanted = [primary, *leading_metrics(), *shared]
+    return [m for m in dict.fromkeys(wanted) if m in shared][:SHOWN_METRICS]
 
 
 def _eval_set(run: Run) -> EvalSet | None:
@@ -244,15 +273,25 @@ def _eval_set(run: Run) -> EvalSet | None:
         return None
 
 
-def _ablations(runs: list[Run]) -> None:
+def _ablations(entries: list[Entry], metrics: list[str]) -> None:
     shown = False
-    for run in runs:
-        for name, result in run.ablations.items():
+    for entry in {one.run.run_id: one for one in entries}.values():
+        for title, sentence, table in ablation_tables(entry.run, metrics):
             shown = True
-            st.text(f"{run.name}: {name}")
-            st.json(result, expanded=1)
+            st.text(f"{entry.label}: {title}")
+            if sentence:
+                st.caption(escaped(sentence))
+            if not table.empty:
+                number = st.column_config.NumberColumn(format="%.3f")
+                columns = table.select_dtypes("number").columns
+                st.dataframe(
+                    guarded(table),
+                    hide_index=True,
+                    width="content",
+                    column_config=dict.fromkeys(columns, number),
+                )
     if not shown:
         st.caption("These runs have none; choose them under “Also measure” on the Evaluate page.")
 
 
-main()
+url.run_page("runs", main)

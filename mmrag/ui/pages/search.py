@@ -9,21 +9,32 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from mmrag.errors import MmragError
-from mmrag.types import Hit, SearchResult
+from mmrag.types import GalleryImage, Hit, SearchResult
 from mmrag.ui import resources, url
 from mmrag.ui.first_run import ensure_something_to_search
+from mmrag.ui.image_dialog import describe, large_picture
+from mmrag.ui.markdown import command
 from mmrag.ui.navigation import show_error
 from mmrag.ui.panels import search_side as side
 from mmrag.ui.panels.ask import ask_panel
 from mmrag.ui.panels.query_input import ChosenQuery, apply_pending, choose_query
+from mmrag.ui.panels.query_parts import show_parts
 from mmrag.ui.reproduce import Recipe, command_line, python_code
-from mmrag.ui.tables import guarded
 from mmrag.ui.tiles import as_csv, as_json
 
 if TYPE_CHECKING:
     from mmrag.index.collections import CollectionInfo
 
-VIEWS = {"pictures": "Pictures", "panorama": "Panorama", "timings": "Timings"}
+VIEWS = {
+    "pictures": "Pictures",
+    "parts": "Picture and words apart",
+    "panorama": "Panorama",
+    "timings": "Timings",
+}
+LEGEND = (
+    "✓ right, ✗ wrong, · not judged; ▲ ▼ ranks moved by reranking; the number at the right is the "
+    "score."
+)
 
 
 def main() -> None:
@@ -34,27 +45,45 @@ def main() -> None:
     query_column, sides_column = st.columns([2, 5], gap="medium")
     with query_column:
         chosen = choose_query()
+        st.page_link(
+            st.Page(resources.page("gallery"), url_path="gallery"),
+            label="Search your own collection of pictures",
+            icon=":material/add_photo_alternate:",
+            query_params={"tab": "collections"},
+        )
     with sides_column:
         configurations = _configurations(found)
-        if chosen is not None and _may_search(configurations, chosen):
-            _results(configurations, chosen)
+        approved = _approved(configurations, chosen)
+        # Before what takes its time, so that Back has a step to take.
+        url.commit()
+        if chosen is not None:
+            _results(configurations, chosen, approved)
 
 
 def _configurations(found: dict[str, CollectionInfo]) -> dict[str, side.Configuration]:
     configurations = {}
-    for name, column in zip(side.SIDES, st.columns(2, gap="medium"), strict=True):
-        with column:
-            configurations[name] = side.configure(name, found)
+    with st.expander("What is compared", icon=":material/tune:", key="compared"):
+        for name, column in zip(side.SIDES, st.columns(2, gap="medium"), strict=True):
+            with column:
+                configurations[name] = side.configure(name, found)
+        with st.container(horizontal=True):
+            st.button("Swap", icon=":material/swap_horiz:", on_click=side.swap)
+            st.button("Right as left", icon=":material/content_copy:", on_click=side.copy_left)
     return configurations
 
 
-def _may_search(configurations: dict[str, side.Configuration], chosen: ChosenQuery) -> bool:
-    """What is free is searched at once; what costs money waits for a click."""
-    state = "|".join([c.key() for c in configurations.values()] + [chosen.digest()])
+def _approved(
+    configurations: dict[str, side.Configuration], chosen: ChosenQuery | None
+) -> set[str]:
+    """The sides that may search: what is free at once, what costs money after a click."""
+    asked = "" if chosen is None else chosen.digest()
+    states = {name: f"{c.key()}|{asked}" for name, c in configurations.items()}
+    paid = {name for name, c in configurations.items() if c.reranker.costs_money}
+    approved: set[str] = st.session_state.setdefault("approved", set())
     with st.container(horizontal=True, vertical_alignment="center"):
-        clicked = st.button("Search", type="primary", icon=":material/search:")
-        st.button("Swap", icon=":material/swap_horiz:", on_click=side.swap)
-        st.button("Right as left", icon=":material/content_copy:", on_click=side.copy_left)
+        if paid and st.button("Search", type="primary", icon=":material/search:"):
+            approved.clear()
+            approved.update(states[name] for name in paid)
         url.before("view", list(VIEWS), "pictures")
         st.segmented_control(
             "View",
@@ -66,20 +95,25 @@ def _may_search(configurations: dict[str, side.Configuration], chosen: ChosenQue
             label_visibility="collapsed",
         )
         url.after("view", "pictures")
-    if clicked:
-        st.session_state.approved = state
-    free = not any(c.reranker.costs_money for c in configurations.values())
-    if free or st.session_state.get("approved") == state:
-        return True
-    st.info("GPT-4o costs money: press Search to ask it.", icon=":material/payments:")
-    return False
+    return {name for name in configurations if name not in paid or states[name] in approved}
 
 
-def _results(configurations: dict[str, side.Configuration], chosen: ChosenQuery) -> None:
+def _results(
+    configurations: dict[str, side.Configuration], chosen: ChosenQuery, approved: set[str]
+) -> None:
     shown: dict[str, SearchResult] = {}
     clicked: tuple[str, str] | None = None
+    view = st.session_state.view
     for name, column in zip(side.SIDES, st.columns(2, gap="medium"), strict=True):
         with column:
+            if name not in approved:
+                side.title(name, configurations[name])
+                st.info("GPT-4o costs money: press Search to ask it.", icon=":material/payments:")
+                continue
+            if view == "parts":
+                side.title(name, configurations[name])
+                show_parts(name, configurations[name], chosen)
+                continue
             try:
                 with st.spinner("Searching …"):
                     result = side.search(configurations[name], chosen)
@@ -87,44 +121,36 @@ def _results(configurations: dict[str, side.Configuration], chosen: ChosenQuery)
                 show_error(error)
                 continue
             shown[name] = result
-            image_id = side.show(name, st.session_state.view, configurations[name], result, chosen)
+            image_id = side.show(name, view, configurations[name], result, chosen)
             if image_id is not None:
                 clicked = (name, image_id)
     if clicked is not None:
         name, image_id = clicked
         _image_dialog(next(hit for hit in shown[name].hits if hit.image_id == image_id))
     if shown:
-        ask_panel(shown)
+        if view == "pictures":
+            st.caption(LEGEND)
+        ask_panel(shown, {name: configurations[name].title() for name in shown})
         _downloads(configurations, shown)
 
 
 @st.dialog("Image", width="large")
 def _image_dialog(hit: Hit) -> None:
-    data = _full_size(hit.path)
-    if data is None:
-        st.warning("This picture cannot be read any more.")
-    else:
-        st.image(data, width="stretch", alt=hit.text or hit.image_id)
-    if hit.text:
-        st.text(hit.text)
-    st.text(f"Rank {hit.rank} (retrieved at {hit.retrieval_rank}), score {hit.score:.4f}")
-    st.text(hit.image_id)
-    if hit.metadata:
-        rows = [{"key": key, "value": str(value)} for key, value in hit.metadata.items()]
-        st.dataframe(guarded(rows), hide_index=True, width="stretch")
-    if data is not None and st.button("More like this", icon=":material/filter_center_focus:"):
-        st.session_state.next_picture = Path(hit.path).read_bytes()
-        st.rerun()
-
-
-def _full_size(path: str) -> bytes | None:
-    from mmrag.errors import ImageError
-    from mmrag.images.thumbnails import thumbnail
-
-    try:
-        return thumbnail(path, 1024)
-    except ImageError:
-        return None
+    left, right = st.columns([3, 2], gap="medium")
+    picture = large_picture(hit.path)
+    with left:
+        if picture is None:
+            st.warning("This picture cannot be read any more.", icon=":material/broken_image:")
+        else:
+            st.image(picture, alt=hit.text or hit.image_id)
+    with right:
+        st.text(f"Rank {hit.rank} (retrieved at {hit.retrieval_rank}), score {hit.score:.4f}")
+        describe(GalleryImage(hit.image_id, hit.path, hit.text, hit.metadata))
+        if picture is not None and st.button(
+            "More like this", icon=":material/filter_center_focus:"
+        ):
+            st.session_state.next_picture = Path(hit.path).read_bytes()
+            st.rerun()
 
 
 def _downloads(
@@ -169,8 +195,8 @@ def _downloads(
                         on_click="ignore",
                         key=f"{name}_json",
                     )
-                st.code(command_line(recipe), language="bash", wrap_lines=True)
-                st.code(python_code(recipe), language="python")
+                command(command_line(recipe))
+                command(python_code(recipe))
 
 
-main()
+url.run_page("search", main)

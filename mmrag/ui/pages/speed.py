@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from typing import Any
-
 import altair as alt
 import pandas as pd
 import streamlit as st
 
 from mmrag.errors import MmragError
 from mmrag.measurements import BenchFile, read_folder, results_frame
+from mmrag.ui import speed_charts, url
+from mmrag.ui.markdown import command
 from mmrag.ui.navigation import show_error
+from mmrag.ui.panels.measuring import measuring_panel, upload_panel, uploads
 from mmrag.ui.tables import guarded
 
-QUICK = ["--quick", "--encoder", "demo", "--only", "encode or query", "--json"]
-LIMIT_SECONDS = 900
+SOURCES = {
+    "files": "Pictures from files",
+    "arrays": "Pictures in memory",
+    "composed": "Picture and words",
+    "texts": "Words alone",
+}
+UNITS = {"img/s": "images a second", "pairs/s": "pairs a second", "texts/s": "texts a second"}
+# A device that nobody measured keeps a place, with the command that fills it.
+DEVICES = {"cuda": "GPU", "cpu": "CPU"}
+GROUPS = {
+    "query": "A query",
+    "evaluate": "Evaluation",
+    "index": "Indexing",
+    "ray": "Several processes",
+    "quality": "What a lower precision costs",
+}
 
 
 @st.cache_data(ttl=30, show_spinner=False)
 def _frame() -> tuple[pd.DataFrame, list[str], list[str]]:
     found, unreadable = read_folder()
+    if uploads().is_dir():
+        more, problems = read_folder(uploads())
+        found += [file for file in more if file.path not in {one.path for one in found}]
+        unreadable += [problem for problem in problems if problem not in unreadable]
     files = [file for file in found if not file.quick]
     return results_frame(files), [_title(file) for file in files], unreadable
 
@@ -32,15 +48,24 @@ def main() -> None:
     frame, titles, unreadable = _frame()
     for problem in unreadable:
         show_error(MmragError(f"Left out: {problem}"))
-    _measure_here()
     if frame.empty:
         st.info(
             "No results are kept yet. `mmrag bench --save` measures this machine "
             "(an hour or two, --encoder demo a quarter of one) and keeps the result under "
             "bench/results."
         )
-        return
-    st.text("Kept results: " + " · ".join(titles))
+    else:
+        _tabs(frame)
+    measuring_panel()
+    if upload_panel():
+        _frame.clear()
+        st.rerun()
+    if titles:
+        with st.expander(f"Kept results ({len(titles)})", icon=":material/list:", key="kept"):
+            st.text("\n".join(titles))
+
+
+def _tabs(frame: pd.DataFrame) -> None:
     latest = frame.sort_values("datetime").drop_duplicates(
         ["machine", "group", "name"], keep="last"
     )
@@ -66,69 +91,51 @@ def _title(file: BenchFile) -> str:
     return f"{file.machine_name}, {file.commit[:8]}{changed}, {file.datetime[:10]}"
 
 
-def _measure_here() -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        clicked = st.button("Measure this machine", icon=":material/speed:", type="primary")
-        st.caption("The demo encoder, a minute or two; leave the machine alone meanwhile.")
-    if clicked:
-        try:
-            with st.spinner("Measuring …", show_time=True):
-                st.session_state.measured = _run_quick()
-        except MmragError as error:
-            show_error(error)
-    rows = st.session_state.get("measured")
-    if rows:
-        shown = pd.DataFrame(
-            [
-                {
-                    "what": row["name"],
-                    "value": round(row["value"], 1),
-                    "unit": row["unit"],
-                    "spread": f"{row['spread']:.0%}",
-                    "of the limit": _share(row["figures"].get("limit_share")),
-                    "× tutorial": _times(row["figures"].get("times_tutorial")),
-                }
-                for row in rows
-            ]
-        )
-        st.dataframe(guarded(shown), hide_index=True, width="stretch")
-
-
-def _run_quick() -> list[dict[str, object]]:
-    command = [sys.executable, "-m", "mmrag", "bench", *QUICK]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS)
-        rows: list[dict[str, object]] = json.loads(done.stdout)["rows"]
-    except (subprocess.TimeoutExpired, ValueError, KeyError) as error:
-        raise MmragError(
-            "The measurement did not finish; run `mmrag bench --quick` to see why."
-        ) from error
-    return rows
-
-
 def _encoding(latest: pd.DataFrame) -> None:
     rows = latest[latest["group"].isin(["encode", "tutorial"])].copy()
     if rows.empty:
         st.caption("No encoding was measured.")
         return
-    sources = [
-        s for s in ("files", "arrays", "composed", "texts") if s in set(rows.get("source", []))
+    encoders = list(rows["encoder"].value_counts().index)
+    sources = [s for s in SOURCES if s in set(rows.get("source", []))]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        url.before("encoder", encoders, encoders[0])
+        st.selectbox("Encoder", encoders, key="encoder", width=300)
+        encoder = url.after("encoder", encoders[0])
+        url.before("input", sources, sources[0])
+        st.segmented_control(
+            "Input", sources, required=True, format_func=SOURCES.__getitem__, key="input"
+        )
+        source = url.after("input", sources[0])
+    rows = rows[rows["encoder"] == encoder]
+    pictures = source in ("files", "arrays")
+    rows = rows[(rows["source"] == source) | ((rows["group"] == "tutorial") & pictures)]
+    rows["how"] = rows.apply(speed_charts.how, axis=1)
+    rows["place"] = rows["machine"] + ", " + rows["device"]
+    rows["said"] = rows.apply(_said, axis=1)
+    absent = [
+        device for device in DEVICES if not rows["device"].astype(str).str.startswith(device).any()
     ]
-    source = st.segmented_control(
-        "Input", sources, default=sources[0], required=True, key="input", bind="query-params"
+    empty = [
+        {"place": f"{DEVICES[d]}: {speed_charts.NO_RESULT}", "how": "", "value": 0.0, "said": ""}
+        for d in absent
+    ]
+    unit = UNITS.get(str(rows["unit"].iloc[0]), "a second") if len(rows) else "a second"
+    rows = rows.sort_values(["device", "machine", "value"], ascending=[True, True, False])
+    st.altair_chart(
+        speed_charts.encoding(pd.concat([rows, pd.DataFrame(empty)]), unit), width="stretch"
     )
-    rows = rows[(rows["source"] == source) | (rows["group"] == "tutorial")]
-    rows["how"] = rows.apply(_how, axis=1)
-    several = rows["device"].nunique() > 1
-    for encoder, own in rows.groupby("encoder"):
-        legend = alt.Legend(orient="top") if several else None
-        colour = alt.Color("device:N", title=None, legend=legend)
-        tips = ["encoder:N", "how:N", alt.Tooltip("value:Q", format=".2f"), "unit:N"]
-        _bars(str(encoder), own, "per second", color=colour, tooltip=tips)
-    columns = ["machine", "encoder", "device", "precision", "batch_size", "value", "unit"]
-    extra = [c for c in ("limit_share", "times_tutorial", "peak_memory_mb") if c in rows]
+    st.caption(
+        "× is against the tutorials' loop of the same run; the share is of what the hardware can "
+        "compute. Newest result of each machine."
+    )
+    for device in absent:
+        st.text(f"No {DEVICES[device]} was measured with {encoder} yet. On a machine with one:")
+        command(f"mmrag bench --save --encoder {encoder} --device {device} --only encode")
+    columns = ["machine", "device", "how", "value", "unit", "limit_share", "times_tutorial"]
+    columns += ["peak_memory_mb", "commit", "datetime"]
     st.dataframe(
-        guarded(rows[[c for c in columns if c in rows] + extra]),
+        guarded(rows[[c for c in columns if c in rows]]),
         hide_index=True,
         width="stretch",
         column_config={
@@ -142,12 +149,14 @@ def _encoding(latest: pd.DataFrame) -> None:
     )
 
 
-def _how(row: pd.Series) -> str:
-    if row["group"] == "tutorial":
-        return f"tutorial's loop, {row['device']}"
-    batch = "one by one" if row.get("batch_size") == 1 else "in batches"
-    compiled = ", compiled" if row.get("compiled") == "yes" else ""
-    return f"{row['precision']}{compiled}, {batch}, {row['device']}"
+def _said(row: pd.Series) -> str:
+    """A bar's number, and what it is worth."""
+    parts = [f"{row['value']:,.1f}"]
+    if (times := speed_charts.times(row.get("times_tutorial"))) != "":
+        parts.append(f"× {times}")
+    if (share := speed_charts.percent(row.get("limit_share"))) != "":
+        parts.append(f"{share} of the limit")
+    return " · ".join(parts)
 
 
 def _decoding(latest: pd.DataFrame) -> None:
@@ -163,22 +172,11 @@ def _decoding(latest: pd.DataFrame) -> None:
         colour = alt.Color("threads:N", title="threads", legend=alt.Legend(orient="top"))
         tips = ["how:N", "threads:N", alt.Tooltip("value:Q", format=",.0f")]
         offset = "threads:N"
-        _bars(str(picture), own, "images per second", color=colour, tooltip=tips, yOffset=offset)
-
-
-def _bars(title: str, rows: pd.DataFrame, unit: str, **encodings: Any) -> None:
-    """A bar for each row's rate, beside its `how`."""
-    st.text(title)
-    chart = (
-        alt.Chart(guarded(rows))
-        .mark_bar(cornerRadiusEnd=3)
-        .encode(
-            y=alt.Y("how:N", title=None, sort="-x", axis=alt.Axis(labelLimit=190)),
-            x=alt.X("value:Q", title=unit),
-            **encodings,
+        st.text(str(picture))
+        chart = speed_charts.bars(
+            own, "images a second", color=colour, tooltip=tips, yOffset=offset
         )
-    )
-    st.altair_chart(chart, width="stretch")
+        st.altair_chart(chart, width="stretch")
 
 
 def _cost(latest: pd.DataFrame) -> None:
@@ -214,63 +212,65 @@ def _cost(latest: pd.DataFrame) -> None:
 
 
 def _search(latest: pd.DataFrame) -> None:
-    rows = latest[latest["group"] == "search"]
+    rows = latest[latest["group"] == "search"].dropna(axis=1, how="all").copy()
     if rows.empty:
         st.caption("No search was measured.")
         return
-    numbers = [c for c in rows.columns if c in ("rows", "size", "n")]
-    if numbers:
-        size = numbers[0]
-        chart = (
-            alt.Chart(guarded(rows))
-            .mark_line(point=True)
-            .encode(
-                x=alt.X(f"{size}:Q", title="images", scale=alt.Scale(type="log")),
-                y=alt.Y("value:Q", title="milliseconds", scale=alt.Scale(type="log")),
-                color=alt.Color("name:N", title=None),
-                tooltip=["name:N", alt.Tooltip("value:Q", format=".1f")],
-            )
-        )
-        st.altair_chart(chart.properties(height=320), width="stretch")
-    _plain(rows)
+    sizes = [c for c in rows.columns if c in ("rows", "size", "n")]
+    if sizes:
+        told = [c for c in ("index", "where") if c in rows] or ["name"]
+        rows["kind"] = rows[told].astype(str).agg(", ".join, axis=1)
+        if rows["machine"].nunique() > 1:
+            rows["kind"] += ", " + rows["machine"]
+        st.altair_chart(speed_charts.searching(rows, sizes[0]), width="stretch")
+    columns = ["machine", "index", "where", *sizes, "value", "unit", "recall", "build_s"]
+    st.dataframe(
+        guarded(rows[[c for c in dict.fromkeys(columns) if c in rows]]),
+        hide_index=True,
+        width="stretch",
+    )
 
 
 def _query(latest: pd.DataFrame) -> None:
-    rows = latest[~latest["group"].isin(["encode", "tutorial", "search", "decode"])]
-    if rows.empty:
+    shown = False
+    for group, title in GROUPS.items():
+        rows = latest[latest["group"] == group].dropna(axis=1, how="all")
+        if rows.empty:
+            continue
+        shown = True
+        st.header(title, anchor=False)
+        technical = {"commit", "dirty", "datetime", "group", "seconds", "spread", "rounds"}
+        rows = rows[[c for c in rows if c not in technical]]
+        st.dataframe(
+            guarded(rows.assign(name=[_readable(name) for name in rows["name"]])),
+            hide_index=True,
+            width="stretch",
+        )
+    if not shown:
         st.caption("No query was measured.")
-        return
-    _plain(rows)
+
+
+def _readable(name: str) -> str:
+    what, _, parameters = name.partition("[")
+    words = what.replace("_", " ").capitalize()
+    return f"{words} ({parameters.rstrip(']')})" if parameters else words
 
 
 def _history(frame: pd.DataFrame) -> None:
-    names = sorted(frame["name"].unique())
-    name = st.selectbox("Benchmark", names, key="benchmark", bind="query-params")
-    rows = frame[frame["name"] == name]
-    chart = (
-        alt.Chart(guarded(rows))
-        .mark_line(point=True)
-        .encode(
-            x=alt.X("datetime:T", title=None),
-            y=alt.Y("value:Q", title=str(rows["unit"].iloc[0])),
-            color=alt.Color("machine:N", title=None, legend=alt.Legend(orient="top")),
-            tooltip=["machine:N", "commit:N", alt.Tooltip("value:Q", format=".2f")],
-        )
-    )
-    st.altair_chart(chart.properties(height=280), width="stretch")
-    _plain(rows[["machine", "commit", "datetime", "value", "unit", "spread"]])
+    rows = frame[frame["group"].isin(["encode", "tutorial"])].copy()
+    if rows.empty:
+        st.caption("No encoding was measured.")
+        return
+    encoders = list(rows["encoder"].value_counts().index)
+    encoder = st.selectbox("Encoder", encoders, key="history_of", width=300)
+    rows = rows[(rows["encoder"] == encoder) & (rows.get("source", "files") != "texts")]
+    rows = rows[(rows["source"] == "files") | (rows["group"] == "tutorial")]
+    rows["how"] = rows.apply(speed_charts.how, axis=1)
+    told = [c for c in ("machine", "device") if rows[c].nunique() > 1]
+    rows["line"] = rows[[*told, "how"]].agg(", ".join, axis=1)
+    st.altair_chart(speed_charts.history(rows, "images a second"), width="stretch")
+    columns = ["machine", "device", "how", "commit", "datetime", "value", "unit", "spread"]
+    st.dataframe(guarded(rows[columns]), hide_index=True, width="stretch")
 
 
-def _plain(rows: pd.DataFrame) -> None:
-    st.dataframe(guarded(rows.dropna(axis=1, how="all")), hide_index=True, width="stretch")
-
-
-def _share(value: object) -> str:
-    return f"{value:.0%}" if isinstance(value, float) else ""
-
-
-def _times(value: object) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else ""
-
-
-main()
+url.run_page("speed", main)

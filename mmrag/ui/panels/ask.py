@@ -9,14 +9,21 @@ from mmrag.images.thumbnails import data_url
 from mmrag.search.answer import Answer, stream_answer
 from mmrag.types import SearchResult
 from mmrag.ui.doors import only_owners
+from mmrag.ui.markdown import escaped
 from mmrag.ui.navigation import show_error
 from mmrag.ui.panels.search_side import thought
 
 ANSWERS_KEPT = 20
 
 
-def ask_panel(shown: dict[str, SearchResult]) -> None:
-    """Draw the question field; stream the answer when it is sent."""
+def ask_panel(shown: dict[str, SearchResult], titles: dict[str, str]) -> None:
+    """Draw the question field; stream the answer when it is sent.
+
+    Args:
+        shown: side to what it found; the one with reranking is asked first.
+        titles: what each side does, in words.
+    """
+    first = next((name for name, one in shown.items() if one.rerank), next(iter(shown)))
     with st.expander("Ask about the best match", icon=":material/chat:"):
         with st.form("ask", border=False):
             question = st.text_input(
@@ -24,7 +31,12 @@ def ask_panel(shown: dict[str, SearchResult]) -> None:
             )
             with st.container(horizontal=True, vertical_alignment="bottom"):
                 name = st.segmented_control(
-                    "Of", list(shown), default=next(iter(shown)), required=True, key="ask_side"
+                    "Best match of",
+                    list(shown),
+                    default=first,
+                    required=True,
+                    format_func=lambda side: f"{side.capitalize()}: {escaped(titles[side])}",
+                    key="ask_side",
                 )
                 images = st.number_input("Pictures sent", 1, 9, 1, key="ask_images", width=130)
                 compare = st.checkbox("Compare with no retrieval", key="ask_compare")
@@ -34,6 +46,7 @@ def ask_panel(shown: dict[str, SearchResult]) -> None:
             st.caption("The picture, its description and the question go to the vision model.")
             return
         try:
+            st.caption(escaped(f"{name.capitalize()}: {titles[name]}"))
             _answer("From the best match", question, result, int(images))
             if compare:
                 _answer("Without retrieval", question, result, 0)

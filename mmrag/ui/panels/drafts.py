@@ -7,6 +7,7 @@ import streamlit as st
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.images.thumbnails import data_url
 from mmrag.labels.drafts import Draft, DraftFile
+from mmrag.ui.markdown import command
 
 
 def drafts_panel(eval_set: EvalSet, file: DraftFile, judge: str) -> None:
@@ -19,9 +20,8 @@ def drafts_panel(eval_set: EvalSet, file: DraftFile, judge: str) -> None:
     )
     if not waiting:
         st.info("No draft is waiting. Propose some from a collection:")
-        st.code(
+        command(
             f"mmrag eval-set draft COLLECTION --out {eval_set.folder} --queries 200",
-            language="bash",
         )
         return
     _draft(eval_set, file, waiting[0], judge)

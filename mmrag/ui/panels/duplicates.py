@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
+import pandas as pd
 import streamlit as st
 
 from mmrag.errors import MmragError
 from mmrag.index.browse import read_images
 from mmrag.index.collections import CollectionInfo
+from mmrag.runs.frames import as_csv
 from mmrag.types import GalleryImage
 from mmrag.ui import gallery_data, resources
 from mmrag.ui.image_dialog import open_dialog
@@ -19,11 +23,17 @@ PER_PAGE = 12
 @st.fragment
 def duplicates_panel(info: CollectionInfo) -> None:
     """Draw the threshold and one page of pairs."""
+    name = resources.uri(), info.name, gallery_data.state(info)
+    try:
+        fitting = gallery_data.fitting_threshold(*name)
+    except MmragError as error:
+        show_error(error)
+        return
     threshold = st.slider(
         "Cosine of at least",
         0.8,
         1.0,
-        0.98,
+        fitting,
         0.005,
         format="%.3f",
         key="cosine",
@@ -31,9 +41,8 @@ def duplicates_panel(info: CollectionInfo) -> None:
         on_change=_first_page,
         width=420,
         help="How close two vectors have to be. 1 finds copies; what is near depends on the "
-        "encoder.",
+        "encoder, so it begins where few pairs are left.",
     )
-    name = resources.uri(), info.name, gallery_data.state(info)
     try:
         close = gallery_data.duplicates(*name, threshold)
     except MmragError as error:
@@ -42,6 +51,14 @@ def duplicates_panel(info: CollectionInfo) -> None:
     st.text(_summary(close, info))
     if not close.pairs:
         return
+    st.download_button(
+        "Pairs as CSV",
+        lambda: as_csv(pd.DataFrame([asdict(pair) for pair in close.pairs])),
+        "pairs.csv",
+        "text/csv",
+        on_click="ignore",
+        help="To leave the second of each pair out of the folder, or to look into them.",
+    )
     pages = -(-len(close.pairs) // PER_PAGE)
     place = st.container()
     page = st.pagination(pages, key="pair_page", bind="query-params") if pages > 1 else 1

@@ -51,10 +51,10 @@ def indexing_panel(found: dict[str, CollectionInfo], chosen: CollectionInfo | No
         _delete_dialog(chosen)
     form, watched = st.columns([3, 2], gap="large")
     with form:
-        st.subheader("Index pictures")
+        st.header("Index pictures")
         _form(found)
     with watched:
-        st.subheader("Indexing")
+        st.header("Indexing")
         _watch()
 
 

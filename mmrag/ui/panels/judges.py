@@ -33,7 +33,7 @@ def judges_panel(folder: Path) -> None:
     else:
         st.caption("No two judges have judged the same pictures yet.")
     if report.conflicts:
-        st.subheader(f"To settle: {len(report.conflicts)}")
+        st.header(f"To settle: {len(report.conflicts)}")
         for conflict in report.conflicts[:_SHOWN_CONFLICTS]:
             _conflict(folder, conflict)
 

@@ -30,13 +30,17 @@ SOURCES = {"set": "From an eval set", "own": "My own picture"}
 
 @dataclass(frozen=True)
 class ChosenQuery:
-    """What the visitor asks; `eval_set` and `eval_query` only when it comes from a set."""
+    """What the visitor asks; `eval_set` and `eval_query` only when it comes from a set as it is.
+
+    `is_edited` when only the picture is the set's: its labels say nothing about other words.
+    """
 
     image: ImageSource | None
     text: str
     eval_set: EvalSet | None = None
     eval_query: EvalQuery | None = None
     exclude_query_image: bool = False
+    is_edited: bool = False
 
     def query(self) -> Query:
         """What a searcher takes."""
@@ -71,7 +75,12 @@ def _from_set() -> ChosenQuery | None:
         st.info("There is no eval set here. `mmrag eval-set import` makes one.")
         return None
     url.before("set", names, names[0])
-    st.selectbox("Eval set", names, key="set", persist_state="session", on_change=_forget_query)
+    row = st.container(horizontal=True, gap="small", key="query_steps")
+    chooser = row.popover(
+        "Choose", help="All queries, with their pictures", key="browse", on_change="rerun"
+    )
+    with chooser:
+        st.selectbox("Eval set", names, key="set", persist_state="session", on_change=_forget_query)
     name = url.after("set", names[0])
     eval_set = resources.eval_set(name)
     by_id = {query.query_id: query for query in eval_set.queries}
@@ -80,44 +89,41 @@ def _from_set() -> ChosenQuery | None:
         return None
     ids = list(by_id)
     url.before("query", ids, ids[0])
-    st.selectbox(
-        "Labelled query",
-        ids,
-        format_func=lambda i: f"{i} · {by_id[i].text or '(picture alone)'}",
-        key="query",
-        persist_state="session",
-        on_change=_forget_text,
-    )
-    chosen: EvalQuery = by_id[url.after("query", ids[0])]
-    with st.container(horizontal=True, gap="small"):
+    with chooser:
+        st.selectbox(
+            "Labelled query",
+            ids,
+            format_func=lambda i: f"{i} · {by_id[i].text or '(picture alone)'}",
+            key="query",
+            persist_state="session",
+            on_change=_forget_text,
+        )
+        chosen: EvalQuery = by_id[url.after("query", ids[0])]
+        if chooser.open:
+            _browse(eval_set)
+    with row:
         step = len(ids)
         at = ids.index(chosen.query_id)
         _go_button("Previous", ":material/chevron_left:", ids[(at - 1) % step])
         _go_button("Next", ":material/chevron_right:", ids[(at + 1) % step])
-        _go_button("Random", ":material/shuffle:", random.choice(ids))
-        all_queries = st.popover(
-            "Browse",
-            icon=":material/grid_view:",
-            help="All queries with pictures",
-            key="browse",
-            on_change="rerun",
-        )
-        if all_queries.open:
-            with all_queries:
-                _browse(eval_set)
-    if st.session_state.get("text_of") != (name, chosen.query_id):
-        # A link may carry an edited instruction; it belongs to the query that it names.
-        first = "text_of" not in st.session_state
-        if not (first and st.query_params.get("text")):
-            st.session_state.text = chosen.text or ""
-        st.session_state.text_of = (name, chosen.query_id)
-    text = _instruction()
+        _go_button("Random", None, random.choice(ids))
+    about = [name, chosen.query_id, chosen.category, f"{at + 1:,} of {step:,}"]
+    st.caption(escaped(" · ".join(filter(None, about))))
+    own_words = chosen.text or ""
+    text = _instruction(own_words, (name, chosen.query_id))
+    edited = text != own_words.strip()
+    if edited:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption("Edited, so the hits are not judged: the labels belong to other words.")
+            st.button("Undo the edit", icon=":material/undo:", on_click=_forget_text)
     if chosen.image:
         _show_picture(chosen.image)
     if not chosen.image and not text:
         st.info("This query has no picture: give it an instruction.")
         return None
     exclude = eval_set.exclude_query_image
+    if edited:
+        return ChosenQuery(chosen.image, text, exclude_query_image=exclude, is_edited=True)
     return ChosenQuery(chosen.image, text, eval_set, chosen, exclude)
 
 
@@ -144,10 +150,14 @@ def _own_picture() -> ChosenQuery | None:
             break
     if kept is not None:
         _show_picture(kept)
+        st.caption(
+            "This picture is in no link: whoever opens the address of this page, or loads "
+            "it again, begins without it."
+        )
         if st.button("Remove the picture", icon=":material/close:", type="tertiary"):
             del st.session_state.own_picture
             st.rerun()
-    text = _instruction()
+    text = _instruction("", "own")
     if kept is None and not text:
         st.info("Give a picture, an instruction, or both.")
         return None
@@ -160,20 +170,19 @@ def use_as_query(data: bytes) -> None:
     st.session_state.source = "own"
     st.session_state.own_picture = data
     st.session_state.own_picture_is_hit = True
-    st.session_state.text = ""
-    st.session_state.text_of = None
+    _forget_text()
 
 
-def _instruction() -> str:
-    text: str = st.text_area(
+def _instruction(default: str, of: object) -> str:
+    url.text_before("text", default, of)
+    st.text_area(
         "Instruction",
         key="text",
-        bind="query-params",
         height=80,
         max_chars=2000,
         placeholder="phone case with this image theme",
     )
-    return text.strip()
+    return url.text_after("text", default).strip()
 
 
 def _seen_pictures() -> list[str]:
@@ -181,7 +190,7 @@ def _seen_pictures() -> list[str]:
     return seen
 
 
-def _go_button(label: str, icon: str, query_id: str) -> None:
+def _go_button(label: str, icon: str | None, query_id: str) -> None:
     def go() -> None:
         st.session_state.query = query_id
         _forget_text()
@@ -251,4 +260,5 @@ def _show_picture(image: ImageSource) -> None:
     if url is None:
         st.warning("This picture cannot be read. Choose another one.", icon=":material/error:")
         return
-    st.image(url, width=220, alt="the query picture")
+    with st.container(key="query_picture"):
+        st.image(url, width=220, alt="the query picture")

@@ -27,14 +27,29 @@ from mmrag.runs.judgments import (
 from mmrag.runs.run import Run
 from mmrag.ui import resources
 from mmrag.ui.doors import only_owners
+from mmrag.ui.markdown import escaped
 from mmrag.ui.navigation import show_error
 from mmrag.ui.tables import guarded
 
 
-def export_panel(runs: list[Run], table: Callable[[], str], charts: Callable[[], bytes]) -> None:
-    """Draw the downloads: the table as CSV, the charts, and one run in any format."""
+def export_panel(
+    runs: list[Run],
+    table: Callable[[], str],
+    charts: Callable[[], bytes],
+    report: Callable[[], bytes],
+) -> None:
+    """Draw the downloads: the comparison, its table and charts, and one run in any format."""
     with st.expander("Export", icon=":material/download:", key="export_panel"):
         with st.container(horizontal=True):
+            st.download_button(
+                "Comparison as HTML",
+                report,
+                "comparison.html",
+                "text/html",
+                on_click="ignore",
+                key="comparison_html",
+                help="Table, charts, categories and the queries that changed most, on one page.",
+            )
             st.download_button(
                 "Table as CSV", table, "runs.csv", "text/csv", on_click="ignore", key="table_csv"
             )
@@ -215,10 +230,11 @@ def import_panel(runs: list[Run]) -> None:
 
 
 def _done(add: Callable[[], str]) -> None:
-    """Add, and say so where the page is drawn anew."""
+    """Add, and say so where the page is drawn anew and beside the button."""
     try:
         with st.spinner("Scoring …"):
             st.session_state.added = add()
+            st.toast(escaped(st.session_state.added), icon=":material/check_circle:")
     except MmragError as error:
         show_error(error)
         return
@@ -228,6 +244,9 @@ def _done(add: Callable[[], str]) -> None:
 def _add_run(name: str, file: UploadedFile) -> str:
     with _as_file(file) as path:
         run = import_run(path, resources.eval_set(name), resources.runs())
+    # The page shows it beside what was chosen.
+    if "runs" in st.session_state and run.eval_set.name == st.session_state.get("runs_set"):
+        st.session_state.next_runs = [*st.session_state.runs, run.run_id]
     return f"Added as run {run.run_id}."
 
 
@@ -237,7 +256,8 @@ def _add_judgments(name: str, file: UploadedFile, title: str, chosen: list[str])
     store = resources.runs()
     for run_id in sorted(chosen):
         rescore(store.load(run_id), judged, store)
-    scored = f"; {len(chosen)} runs are scored with them" if chosen else ""
+    count = "1 run is" if len(chosen) == 1 else f"{len(chosen)} runs are"
+    scored = f"; {count} scored with them" if chosen else ""
     return " ".join([f"Added as eval set {judged.name}{scored}.", *notes])
 
 

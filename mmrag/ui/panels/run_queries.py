@@ -2,91 +2,241 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
-from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.eval_sets.known_sets import known_eval_sets
 from mmrag.images.thumbnails import data_url
+from mmrag.metrics.table import higher_is_better, metric_title
 from mmrag.runs import frames
 from mmrag.runs.compare import Entry
-from mmrag.ui import resources, run_charts
+from mmrag.ui import resources, run_charts, url
 from mmrag.ui.picture_grid import Tile, picture_grid
+from mmrag.ui.tables import guarded
 
 SHOWN = 8
+MISSED = 12
+# A longer list comes without pictures.
+PICTURES = 120
+GROUPS = {
+    "all": "All",
+    "lost": "Lost",
+    "gained": "Gained",
+    "same": "Same",
+    "failed": "No right image",
+}
 
 
 def queries_panel(entries: list[Entry], metric: str, eval_set: EvalSet | None) -> None:
-    """Draw the differences between two of the entries, and one query."""
-    if len(entries) < 2:
+    """Draw the queries of one entry, or how they differ between two, and one query."""
+    a = b = entries[0]
+    if len(entries) > 1:
+        labels = [entry.label for entry in entries]
+        with st.container(horizontal=True):
+            first = st.selectbox(
+                "From", range(len(labels)), format_func=labels.__getitem__, key="from"
+            )
+            second = st.selectbox(
+                "To", range(len(labels)), index=1, format_func=labels.__getitem__, key="to"
+            )
+        a, b = entries[first], entries[second]
+    else:
         st.caption("Choose two runs, or one with reranking, to see which queries it helped.")
-        if eval_set is not None:
-            _drill(entries, eval_set, entries[0].scores.query_ids)
-        return
-    labels = [entry.label for entry in entries]
-    with st.container(horizontal=True):
-        a = st.selectbox("From", range(len(labels)), format_func=labels.__getitem__, key="from")
-        b = st.selectbox(
-            "To", range(len(labels)), index=1, format_func=labels.__getitem__, key="to"
-        )
-    frame = frames.query_differences(entries[a], entries[b], metric)
+    frame = frames.query_differences(a, b, metric)
+    if eval_set is not None:
+        frame = frames.with_ranks(frame, a, b, eval_set)
+    sign = 1 if higher_is_better(metric) else -1
     changed = frame[frame["change"] != 0]
-    better, worse = int((frame["change"] > 0).sum()), int((frame["change"] < 0).sum())
-    st.caption(f"{metric}: {better} queries gained, {worse} lost, {len(frame) - len(changed)} same")
+    groups = {
+        "all": frame,
+        "lost": frame[sign * frame["change"] < 0].iloc[::-1],
+        "gained": frame[sign * frame["change"] > 0],
+        "same": frame[frame["change"] == 0],
+    }
+    if "rank after" in frame:
+        groups["failed"] = frame[frame["rank after"].isna()]
+    if a is not b:
+        st.caption(
+            f"{metric_title(metric)}: {len(groups['gained'])} queries gained, "
+            f"{len(groups['lost'])} lost, {len(groups['same'])} same"
+        )
     if not changed.empty:
         st.altair_chart(run_charts.query_changes(changed, metric), width="stretch")
-    order = pd.concat([changed["query"], frame[frame["change"] == 0]["query"]])
     if eval_set is not None:
-        _drill([entries[a], entries[b]], eval_set, list(order))
+        _table([a, b] if a is not b else [a], eval_set, groups, metric)
 
 
 @st.fragment
-def _drill(entries: list[Entry], eval_set: EvalSet, query_ids: list[str]) -> None:
-    """One query's stored rankings, side by side."""
-    queries = {query.query_id: query for query in eval_set.queries}
-    ids = [i for i in query_ids if i in queries]
-    if not ids:
-        return
-    query_id = st.selectbox(
-        "Query",
-        ids,
-        format_func=lambda i: f"{i} · {queries[i].text or '(picture alone)'}",
-        key="drill",
-        help="In the order of the chart: most helped first.",
+def _table(
+    entries: list[Entry], eval_set: EvalSet, groups: dict[str, pd.DataFrame], metric: str
+) -> None:
+    """Queries to choose from, and below them the chosen one."""
+    two = len(entries) > 1
+    shown = [name for name in GROUPS if name in groups and (two or name in ("all", "failed"))]
+    url.before("changed", shown, "all")
+    st.segmented_control(
+        "Which queries",
+        shown,
+        required=True,
+        format_func=lambda name: f"{GROUPS[name]} ({len(groups[name]):,})",
+        key="changed",
     )
-    query = queries[query_id]
+    group = groups[url.after("changed", "all")]
+    queries = {query.query_id: query for query in eval_set.queries}
+    rows = group[group["query"].isin(queries)].reset_index(drop=True)
+    if rows.empty:
+        st.info("There is no such query.")
+        url.commit()
+        return
+    ids = list(rows["query"])
+    url.before("drill", list(queries), ids[0])
+    chosen = st.dataframe(
+        guarded(_rows(rows, queries, metric, two)),
+        hide_index=True,
+        width="stretch",
+        height=min(38 + 36 * len(rows), 330),
+        on_select="rerun",
+        selection_mode="single-row-required",
+        selection_default={"selection": {"rows": [_place(ids)], "columns": [], "cells": []}},
+        key=f"queries_{st.session_state.changed}_{len(rows)}",
+        column_config={
+            "picture": st.column_config.ImageColumn(width="small"),
+            "before": st.column_config.NumberColumn(format="%.3f"),
+            "after": st.column_config.NumberColumn(format="%.3f"),
+            "change": st.column_config.NumberColumn(format="%+.3f"),
+        },
+    )
+    at = chosen.selection.rows[0] if chosen.selection.rows else 0
+    st.session_state.drill = ids[min(at, len(ids) - 1)]
+    url.after("drill", ids[0])
+    url.commit()
+    _drill(entries, eval_set, queries[st.session_state.drill])
+
+
+def _place(ids: list[str]) -> int:
+    chosen = st.session_state.get("drill")
+    return ids.index(chosen) if chosen in ids else 0
+
+
+def _rows(
+    rows: pd.DataFrame, queries: dict[str, EvalQuery], metric: str, two: bool
+) -> pd.DataFrame:
+    asked = [queries[i] for i in rows["query"]]
+    cells: dict[str, object] = {}
+    if len(rows) <= PICTURES:
+        cells["picture"] = [data_url(q.image, 96) if q.image else None for q in asked]
+    cells["query"] = rows["query"]
+    cells["instruction"] = [q.text or "(picture alone)" for q in asked]
+    cells["category"] = rows["category"]
+    if two:
+        cells |= {"first right before": rows["rank before"]}
+    cells |= {"first right after" if two else "first right": rows["rank after"]}
+    if two:
+        cells |= {"before": rows["a"], "after": rows["b"], "change": rows["change"]}
+    else:
+        cells |= {metric: rows["a"]}
+    return pd.DataFrame(cells)
+
+
+def _drill(entries: list[Entry], eval_set: EvalSet, query: EvalQuery) -> None:
+    """One query's stored rankings side by side, with its numbers and what was missed."""
+    right = eval_set.relevant(query.query_id)
     with st.container(horizontal=True, vertical_alignment="center"):
-        url = data_url(query.image, 160) if query.image else None
-        if url:
-            st.image(url, width=120, alt="the query picture")
+        src = data_url(query.image, 160) if query.image else None
+        if src:
+            st.image(src, width=120, alt="the query picture")
         with st.container():
             st.text(query.text or "(picture alone)")
-            _search_link(eval_set, query_id)
-    stored = [entry.run.rankings[entry.stage].get(query_id) for entry in entries]
-    paths = eval_set.present(i for one in stored if one for i in one.image_ids[:SHOWN])
-    relevant = eval_set.relevant(query_id)
+            count = f"{len(right)} right images" if len(right) != 1 else "1 right image"
+            st.caption(f"{query.query_id}, {count} in the gallery")
+            _search_link(eval_set, query.query_id)
+    before: dict[str, int] = {}
     for place, (entry, column) in enumerate(
         zip(entries, st.columns(len(entries), gap="medium"), strict=True)
     ):
         with column:
             st.text(entry.label)
-            one = entry.run.rankings[entry.stage].get(query_id)
-            tiles = [
-                Tile(
-                    id=image_id,
-                    src=data_url(paths[image_id].path) if image_id in paths else None,
-                    label=f"Rank {rank}: {image_id}",
-                    badge=str(rank),
-                    mark="right" if image_id in relevant else "wrong",
-                    tip=paths[image_id].text if image_id in paths else image_id,
-                )
-                for rank, image_id in enumerate(one.image_ids[:SHOWN] if one else [], start=1)
-            ]
-            picture_grid(tiles, key=f"drill_{place}")
+            one = entry.run.rankings[entry.stage].get(query.query_id)
+            order = one.image_ids if one else []
+            rank = {image_id: i for i, image_id in enumerate(order, start=1)}
+            missed = sorted(right - set(order[:SHOWN]), key=lambda i: (rank.get(i, math.inf), i))
+            _pictures(
+                entry, eval_set, query.query_id, [*order[:SHOWN], *missed[:MISSED]], before, place
+            )
+            st.caption(_said(rank, right, missed))
             if one and one.details.get("explanation"):
                 st.text(str(one.details["explanation"]))
+            before = before or rank
+    st.dataframe(guarded(_numbers(entries, query.query_id)), hide_index=True, width="content")
+
+
+def _pictures(
+    entry: Entry,
+    eval_set: EvalSet,
+    query_id: str,
+    shown: list[str],
+    before: dict[str, int],
+    place: int,
+) -> None:
+    one = entry.run.rankings[entry.stage].get(query_id)
+    order = {image_id: i for i, image_id in enumerate(one.image_ids if one else [])}
+    judged = eval_set.qrels.get(query_id, {})
+    images = eval_set.present(shown)
+    tiles = []
+    for image_id in shown:
+        at = order.get(image_id)
+        grade = judged.get(image_id)
+        rank = None if at is None else at + 1
+        scored = one is not None and at is not None and at < len(one.scores)
+        words = {True: "right", False: "judged wrong"}.get(grade is not None and grade > 0, "")
+        words = "not judged" if grade is None else words
+        tiles.append(
+            Tile(
+                id=image_id,
+                src=data_url(images[image_id].path) if image_id in images else None,
+                label=f"Rank {rank or 'beyond the last'}, {words}: {image_id}",
+                badge=str(rank) if rank else "–",
+                score=f"{one.scores[at]:.3f}" if scored and one and at is not None else "",
+                mark=None if grade is None else "right" if grade > 0 else "wrong",
+                moved=before[image_id] - rank if rank and image_id in before else 0,
+                tip=images[image_id].text if image_id in images else image_id,
+                caption="" if rank is not None and rank <= SHOWN else "missed",
+            )
+        )
+    picture_grid(tiles, key=f"drill_{place}")
+
+
+def _said(rank: dict[str, int], right: set[str], missed: list[str]) -> str:
+    """Where the right images are, in words."""
+    found = sorted(rank[i] for i in right if i in rank)
+    if not right:
+        return "This query has no right image."
+    if not found:
+        return f"None of the {len(right)} right images is among the {len(rank)} kept results."
+    said = f"Right images at ranks {', '.join(map(str, found[:10]))}" + (
+        " …" if len(found) > 10 else ""
+    )
+    lost = len(right) - len(found)
+    return said + (f"; {lost} not among the {len(rank)} kept results." if lost else ".")
+
+
+def _numbers(entries: list[Entry], query_id: str) -> pd.DataFrame:
+    """Every metric of one query, a column for each entry."""
+    cells: dict[str, object] = {}
+    names = [m for m in entries[0].scores.values if all(m in e.scores.values for e in entries)]
+    cells["metric"] = [metric_title(name) for name in names]
+    for entry in entries:
+        ids = entry.scores.query_ids
+        row = ids.index(query_id) if query_id in ids else None
+        cells[entry.label] = [
+            None if row is None else round(float(entry.scores.values[name][row]), 3)
+            for name in names
+        ]
+    return pd.DataFrame(cells)
 
 
 def _search_link(eval_set: EvalSet, query_id: str) -> None:

@@ -14,6 +14,8 @@ import streamlit as st
 from mmrag.demo import drawings_only
 from mmrag.types import SearchResult, Usage
 from mmrag.ui import resources, url
+from mmrag.ui.markdown import escaped
+from mmrag.ui.panels.query_numbers import query_numbers
 from mmrag.ui.picture_grid import picture_grid
 from mmrag.ui.tiles import first_right, hit_tiles, judged
 
@@ -56,7 +58,7 @@ def configure(side: str, found: dict[str, CollectionInfo]) -> Configuration:
     suggested = suggestion(side, found)
     url.before(f"{side}_collection", names, suggested[0])
     st.selectbox(
-        "Encoder and collection",
+        f"{side.capitalize()}: encoder and collection",
         names,
         format_func=lambda n: f"{found[n].encoder} · {readable(n)} ({found[n].rows:,})",
         key=f"{side}_collection",
@@ -66,16 +68,20 @@ def configure(side: str, found: dict[str, CollectionInfo]) -> Configuration:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         url.before(f"{side}_rerank", list(choices), suggested[1])
         st.selectbox(
-            "Reranking",
+            f"{side.capitalize()}: reranking",
             list(choices),
             format_func=lambda key: choices[key].label,
             key=f"{side}_rerank",
             persist_state="session",
         )
         reranker = url.after(f"{side}_rerank", suggested[1])
-        k = st.number_input("Hits", 1, 50, 9, key=f"{side}_k", bind="query-params", width=110)
+        url.number_before(f"{side}_k", 1, 50, 9)
+        st.number_input(
+            f"{side.capitalize()}: hits", 1, 50, key=f"{side}_k", persist_state="session", width=110
+        )
+        k = url.number_after(f"{side}_k", 9)
     resources.show_notice(choices[reranker])
-    return Configuration(found[collection], choices[reranker], int(k))
+    return Configuration(found[collection], choices[reranker], k)
 
 
 def readable(collection: str) -> str:
@@ -156,16 +162,22 @@ def search(configuration: Configuration, chosen: ChosenQuery) -> SearchResult:
     return result
 
 
+def title(side: str, configuration: Configuration) -> None:
+    """Which side this is, and what it does."""
+    st.header(f"{side.capitalize()}: {escaped(configuration.title())}", anchor=False)
+
+
 def show(
     side: str, view: str, configuration: Configuration, result: SearchResult, chosen: ChosenQuery
 ) -> str | None:
     """Draw one side's result; returns the id of the picture that was clicked."""
-    st.text(configuration.title())
+    title(side, configuration)
     query_id = chosen.eval_query.query_id if chosen.eval_query else None
     right = judged(result, chosen.eval_set, query_id)
     notes = [first_right(result.hits, right), f"{result.timings_ms.get('total', 0):.0f} ms"]
+    if chosen.is_edited:
+        notes.insert(0, "Not judged: the instruction was edited")
     st.caption(" · ".join(note for note in notes if note))
-    _report(result)
     note = drawings_only(configuration.collection.encoder, (hit.path for hit in result.hits))
     if note:
         st.caption(
@@ -174,24 +186,29 @@ def show(
     if not result.hits:
         st.info("No hits: the collection is empty.")
         return None
+    clicked = None
     if view == "pictures":
-        return picture_grid(hit_tiles(result.hits[: configuration.k], right), key=f"{side}_grid")
-    if view == "panorama":
-        st.image(panorama(result), width="stretch", alt="query and candidates in a grid")
-        if result.rerank is not None:
-            st.caption("In the order of retrieval, as the reranker saw them.")
+        judgments = chosen.eval_set.qrels.get(query_id or "") if chosen.eval_set else None
+        tiles = hit_tiles(result.hits[: configuration.k], right, judgments)
+        clicked = picture_grid(tiles, key=f"{side}_grid")
+    elif view == "panorama":
+        st.image(panorama(result), width="stretch", alt="query and hits in a grid, best first")
     elif view == "timings":
         _timings(result)
-    return None
+    if configuration.reranker.costs_money:
+        st.caption("The scores are those of retrieval; the model gives an order alone.")
+    _report(result)
+    if right is not None and chosen.eval_set is not None and query_id is not None:
+        query_numbers(side, configuration, result, chosen, right)
+    return clicked
 
 
 def panorama(result: SearchResult) -> bytes:
-    """The grid as the reranker saw it: candidates in the order of retrieval, as JPEG."""
+    """The query and its hits in a grid, numbered as on the page from 1, as JPEG."""
     from mmrag.images.grid import encode_grid, result_grid
 
-    hits = sorted(result.hits, key=lambda hit: hit.retrieval_rank)
-    columns = max(1, math.ceil(math.sqrt(len(hits))))
-    return encode_grid(result_grid(replace(result, hits=hits), columns=columns))
+    columns = max(1, math.ceil(math.sqrt(len(result.hits))))
+    return encode_grid(result_grid(result, columns=columns, first=1))
 
 
 def _report(result: SearchResult) -> None:

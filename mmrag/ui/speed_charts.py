@@ -1,0 +1,121 @@
+"""The charts of the Speed page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from mmrag.ui.tables import guarded
+
+NO_RESULT = "no result yet"
+# Two beside each other fit on a phone too.
+_LEGEND = alt.Legend(orient="top", symbolOpacity=1, labelLimit=400, columns=2)
+# Pixels of a chart's height that axis, title and a row of the legend take.
+_AXIS, _ROW = 70, 22
+
+
+def how(row: pd.Series) -> str:
+    """How something was encoded, in words: "bf16, in batches"."""
+    if row["group"] == "tutorial":
+        return f"{row['precision']}, the tutorials' loop"
+    batch = "one by one" if row.get("batch_size") == 1 else "in batches"
+    compiled = ", compiled" if row.get("compiled") == "yes" else ""
+    return f"{row['precision']}{compiled}, {batch}"
+
+
+def percent(value: object) -> str:
+    """ "85%", or nothing where it is not known."""
+    return f"{value:.0%}" if isinstance(value, float) and value == value else ""
+
+
+def times(value: object) -> str:
+    """ "2.60", or nothing where it is not known."""
+    return f"{value:.2f}" if isinstance(value, float) and value == value else ""
+
+
+def encoding(rows: pd.DataFrame, unit: str) -> alt.LayerChart:
+    """Rates by machine and device; devices without a result keep an empty place.
+
+    Args:
+        rows: with `place`, `how`, `value` and `said`.
+        unit: of the values.
+    """
+    shown = guarded(rows)
+    order = list(dict.fromkeys(shown["place"]))
+    base = alt.Chart(shown).encode(
+        y=alt.Y(
+            "place:N",
+            title=None,
+            sort=order,
+            axis=alt.Axis(labelLimit=260, labelOverlap=False),
+            scale=alt.Scale(paddingInner=0.2),
+        ),
+        yOffset=alt.YOffset("how:N", sort=None),
+    )
+    bars = base.mark_bar(cornerRadiusEnd=3).encode(
+        x=alt.X("value:Q", title=unit),
+        color=alt.Color("how:N", title=None, sort=None, legend=_LEGEND),
+        tooltip=["place:N", "how:N", alt.Tooltip("value:Q", format=",.2f"), "said:N"],
+    )
+    words = base.mark_text(align="left", dx=4, fontSize=11, color="#808890").encode(
+        x="value:Q", text="said:N"
+    )
+    return (bars + words).properties(
+        height=22 * len(shown) + 16 * len(order) + _AXIS + _ROW * (shown["how"].nunique() // 2 + 1),
+        description=f"{unit} by machine, device and precision, a bar for each",
+    )
+
+
+def history(rows: pd.DataFrame, unit: str) -> alt.Chart:
+    """Rates over time, a line for each machine, device and way."""
+    return (
+        alt.Chart(guarded(rows))
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("datetime:T", title=None),
+            y=alt.Y("value:Q", title=unit),
+            color=alt.Color("line:N", title=None, legend=_LEGEND),
+            tooltip=["line:N", "commit:N", "datetime:T", alt.Tooltip("value:Q", format=",.2f")],
+        )
+        .properties(
+            height=260 + _ROW * (rows["line"].nunique() // 2 + 1),
+            description=f"{unit} by commit, a line for each way of encoding",
+        )
+    )
+
+
+def searching(rows: pd.DataFrame, size: str) -> alt.Chart:
+    """Milliseconds of a search over the number of images, a line for each index and place."""
+    return (
+        alt.Chart(guarded(rows))
+        .mark_line(point=True)
+        .encode(
+            x=alt.X(f"{size}:Q", title="images", scale=alt.Scale(type="log")),
+            y=alt.Y("value:Q", title="milliseconds", scale=alt.Scale(type="log")),
+            color=alt.Color("kind:N", title=None, legend=_LEGEND),
+            tooltip=["kind:N", f"{size}:Q", alt.Tooltip("value:Q", format=".1f")],
+        )
+        .properties(
+            height=300 + _ROW * (rows["kind"].nunique() // 2 + 1),
+            description="Milliseconds of a search over the number of images, a line for each index",
+        )
+    )
+
+
+def bars(rows: pd.DataFrame, unit: str, **encodings: Any) -> alt.Chart:
+    """A bar for each row's rate, beside its `how`."""
+    count = len(rows) if "yOffset" in encodings else rows["how"].nunique()
+    return (
+        alt.Chart(guarded(rows))
+        .mark_bar(cornerRadiusEnd=3)
+        .encode(
+            y=alt.Y(
+                "how:N", title=None, sort="-x", axis=alt.Axis(labelLimit=260, labelOverlap=False)
+            ),
+            x=alt.X("value:Q", title=unit),
+            **encodings,
+        )
+        .properties(height=24 * count + _AXIS + _ROW, description=f"{unit}, a bar for each way")
+    )

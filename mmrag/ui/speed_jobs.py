@@ -1,0 +1,105 @@
+"""Measuring in the background: one at a time for all visitors, kept when pages are left."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import streamlit as st
+
+from mmrag import config
+from mmrag.errors import Cancelled, MmragError
+from mmrag.system.durable import write_file
+from mmrag.system.jobs import JobQueue, Progress
+
+QUICK = ["--quick", "--encoder", "demo", "--only", "encode or query", "--json"]
+LIMIT_SECONDS = 1800
+_POLL_SECONDS = 0.5
+# As pytest says how far it is.
+_PERCENT = re.compile(r"\[\s*(\d+)%\]")
+
+
+@st.cache_resource
+def queue() -> JobQueue:
+    """The one queue of this process."""
+    return JobQueue()
+
+
+def is_busy() -> bool:
+    """Whether somebody measures now."""
+    return any(not job.is_over for job in queue().jobs())
+
+
+def submit() -> None:
+    """Measure, unless somebody does already."""
+    if not is_busy():
+        queue().submit("This machine, with the encoder demo", _measure)
+
+
+def last() -> dict[str, Any] | None:
+    """What was measured last from here: `{"when", "rows"}`; None when nothing was."""
+    try:
+        found: dict[str, Any] = json.loads(_kept().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found.get("rows"), list) else None
+
+
+def _kept() -> Path:
+    return config.home() / "bench" / "from-the-page" / "measured.json"
+
+
+def _measure(on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> str:
+    on_progress(Progress("starting", 0, 100))
+    command = [sys.executable, "-m", "mmrag", "bench", *QUICK]
+    with tempfile.TemporaryFile("w+") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        reader = threading.Thread(target=_follow, args=(process.stderr, on_progress), daemon=True)
+        reader.start()
+        try:
+            _wait(process, should_stop)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+            reader.join()
+        out.seek(0)
+        try:
+            rows = json.load(out)["rows"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise MmragError(
+                "The measurement did not finish; run `mmrag bench --quick` to see why."
+            ) from error
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    path = _kept()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, json.dumps({"when": when, "rows": rows}))
+    return when
+
+
+def _wait(process: subprocess.Popen[str], should_stop: Callable[[], bool]) -> None:
+    for _ in range(int(LIMIT_SECONDS / _POLL_SECONDS)):
+        try:
+            process.wait(_POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            if should_stop():
+                raise Cancelled("Stopped.") from None
+        else:
+            return
+    raise MmragError(f"The measurement was stopped after {LIMIT_SECONDS // 60} minutes.")
+
+
+def _follow(messages: IO[str], on_progress: Callable[[Progress], None]) -> None:
+    for line in messages:
+        found = _PERCENT.search(line)
+        if found:
+            on_progress(Progress("measuring, per cent", int(found[1]), 100))
