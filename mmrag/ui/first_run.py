@@ -12,7 +12,7 @@ import streamlit as st
 
 from mmrag.errors import MmragError
 from mmrag.system.jobs import Progress
-from mmrag.ui import evaluation_jobs, resources
+from mmrag.ui import resources
 
 if TYPE_CHECKING:
     from mmrag.index.collections import CollectionInfo
@@ -72,6 +72,9 @@ def _prepare() -> None:
     work = None if usable_collections() else _begin()
     while work is not None and not work.is_over:
         threading.Event().wait(0.5)
+    # Brings in torch; the first page is drawn meanwhile.
+    from mmrag.ui import evaluation_jobs
+
     evaluation_jobs.queue().submit("The catalogue, for the Runs page", _score)
 
 

@@ -69,10 +69,8 @@ def run() -> None:
             first = name == "search"
             pages.append(st.Page(file, title=title, icon=icon, url_path=name, default=first))
     from mmrag.errors import MmragError
-    from mmrag.ui.first_run import prepare
 
     page = st.navigation(pages, position="top")
-    prepare()
     st.set_page_config(page_title=f"{page.title} · mmrag")
     st.html(_HERE / "page.css")
     st.title(page.title, anchor=False)

@@ -13,9 +13,9 @@ from mmrag.ui.picture_grid import picture_grid
 from mmrag.ui.tiles import hit_tiles
 
 if TYPE_CHECKING:
+    from mmrag.index.collections import CollectionInfo
     from mmrag.types import SearchResult
     from mmrag.ui.panels.query_input import ChosenQuery
-    from mmrag.ui.panels.search_side import Configuration
 
 # How far a missed picture is looked for.
 DEEPEST = 1000
@@ -24,7 +24,8 @@ MISSED = 12
 
 def query_numbers(
     side: str,
-    configuration: Configuration,
+    collection: CollectionInfo,
+    k: int,
     result: SearchResult,
     chosen: ChosenQuery,
     right: set[str],
@@ -33,7 +34,6 @@ def query_numbers(
     eval_set, query = chosen.eval_set, chosen.eval_query
     if eval_set is None or query is None or not right:
         return
-    k = configuration.k
     shown = [hit.image_id for hit in result.hits[:k]]
     names = [f"mAP@{k}", f"nDCG@{k}", f"R@{k}"]
     scores = score_rankings({query.query_id: shown}, eval_set, names, query_ids=[query.query_id])
@@ -56,14 +56,13 @@ def query_numbers(
     )
     if box.open:
         with box:
-            _missed(side, configuration, chosen, missed)
+            _missed(side, collection, chosen, missed)
 
 
-def _missed(side: str, configuration: Configuration, chosen: ChosenQuery, missed: set[str]) -> None:
+def _missed(side: str, info: CollectionInfo, chosen: ChosenQuery, missed: set[str]) -> None:
     """Where retrieval has them."""
     from mmrag.search.searcher import Searcher
 
-    info = configuration.collection
     index = resources.index(resources.uri(), info.name)
     searcher = Searcher(index, resources.encoder(info.encoder))
     query = chosen.query()

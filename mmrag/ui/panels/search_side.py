@@ -199,7 +199,7 @@ def show(
         st.caption("The scores are those of retrieval; the model gives an order alone.")
     _report(result)
     if right is not None and chosen.eval_set is not None and query_id is not None:
-        query_numbers(side, configuration, result, chosen, right)
+        query_numbers(side, configuration.collection, configuration.k, result, chosen, right)
     return clicked
 
 
