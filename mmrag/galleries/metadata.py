@@ -88,8 +88,7 @@ def read_records(path: Path, reading: Reading | None = None) -> Records:
     separator, lines = _separator(path, text, reading.separator, usual, said)
     if separator != usual and reading.delimiter is None:
         said.append(f"with {_DELIMITERS[separator]} between the cells")
-    records = list(_table_records(path, lines, separator))
-    return Records(records, _note(path, said))
+    return Records(_table_records(path, lines, separator), _note(path, said))
 
 
 def _note(path: Path, said: list[str]) -> tuple[str, ...]:
