@@ -40,7 +40,7 @@ def test_from_the_best_match_and_its_description(
     assert done.texts == ("item 0 in rgb(20, 160, 40)",)
     assert len(server.seen[0].pictures) == 1
     assert done.usage.requests == 1
-    assert [done.usage.prompt_tokens, done.usage.completion_tokens] == server.tokens
+    assert [done.usage.prompt_tokens, done.usage.completion_tokens] == server.tokens[:2]
     cost = (server.tokens[0] * 2.5 + server.tokens[1] * 10) / 1e6
     assert done.usage.cost_usd == pytest.approx(cost)
 
@@ -87,7 +87,7 @@ def test_answers_are_cached(server: VisionServer, result: SearchResult) -> None:
     [
         (Scene(refusal="Not this one."), "The model refused: Not this one."),
         (Scene(text=""), "The answer is empty."),
-        (Scene(text="It is a", finish="length"), "The answer was cut off after 1 tokens."),
+        (Scene(text="It is a", finish="length"), "The answer was cut off after 1 token."),
     ],
 )
 def test_what_is_wrong_is_said(
@@ -196,7 +196,7 @@ def test_search_shows_what_reranking_did(server: VisionServer, shop: tuple[str, 
     assert "\x1b" not in shown.stdout
     assert server.requests == 3
     again = mmrag(*command)
-    assert "complete; 1 answers from the cache, no request" in again.stdout
+    assert "complete; 1 answer from the cache, no request" in again.stdout
     assert again.stdout.splitlines()[:3] == shown.stdout.splitlines()[:3]
     server.always = Scene(status=500)
     kept = mmrag(*command, "--no-cache", "--json")

@@ -165,5 +165,6 @@ def _problem(reply: Reply) -> str | None:
     if reply.problem is not None:
         return f"{reply.problem[0].upper()}{reply.problem[1:].rstrip('.')}."
     if reply.cut:
-        return f"The answer was cut off after {reply.completion_tokens or MAX_TOKENS:,} tokens."
+        tokens = reply.completion_tokens or MAX_TOKENS
+        return f"The answer was cut off after {tokens:,} token{'' if tokens == 1 else 's'}."
     return None

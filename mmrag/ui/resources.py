@@ -233,7 +233,7 @@ def vision_choices(description: float = 0.0) -> dict[str, RerankerChoice]:
         endpoint = find_endpoint()
         listed = list_models(endpoint)
         best = resolve(VISION, endpoint)
-        names = [best, *seeing_models(listed)] if listed else [best]
+        names = [best, *seeing_models(listed)] if listed else [best, *names]
     except MmragError:
         # Chosen all the same, it says what is missing.
         pass

@@ -122,7 +122,7 @@ def read_reply(body: str) -> Reply:
     Raises:
         ValueError: it is no chat completion.
     """
-    answer = _document(body)
+    answer = _document(body, "no chat completion")
     try:
         choice = answer["choices"][0]
         message = choice["message"]
@@ -147,7 +147,7 @@ def read_response(body: str) -> Reply:
     Raises:
         ValueError: it is none.
     """
-    answer = _document(body)
+    answer = _document(body, "no response")
     output = answer.get("output")
     if not isinstance(output, list):
         raise ValueError("no response")
@@ -183,22 +183,24 @@ def json_documents(text: str, fits: Callable[[dict[str, Any]], bool]) -> list[di
         end = start + 1
         try:
             document, end = decoder.raw_decode(text, start)
-        # Deep nesting and endless digits are refused with errors of their own.
-        except (ValueError, RecursionError):
+        # Endless digits are refused with an error of their own.
+        except ValueError:
             document = None
+        except RecursionError:
+            return found
         if isinstance(document, dict) and fits(document):
             found.append(document)
         start = text.find("{", end)
     return found
 
 
-def _document(body: str) -> dict[str, Any]:
+def _document(body: str, otherwise: str) -> dict[str, Any]:
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
-        raise ValueError("no JSON") from None
+        raise ValueError(otherwise) from None
     if not isinstance(answer, dict):
-        raise ValueError("no JSON object")
+        raise ValueError(otherwise)
     return answer
 
 

@@ -169,8 +169,8 @@ def test_gpt_4o_waits_for_a_click_then_reorders_and_explains(
 ) -> None:  # type: ignore[no-untyped-def]
     open_page(page, dashboard)
     asked = vision_server.requests
-    choose(page, "Right: reranking", "GPT-4o, panorama")
-    expect(page.get_by_text("GPT-4o costs money: press Search to ask it.")).to_be_visible()
+    choose(page, "Right: reranking", "vision model (gpt-4o), panorama")
+    expect(page.get_by_text("A vision model costs money: press Search to ask it.")).to_be_visible()
     assert vision_server.requests == asked
     expect(tiles(page, "left")).to_have_count(9)
     page.get_by_role("button", name="Search", exact=True).click()
@@ -217,7 +217,7 @@ def test_without_milvus_and_without_a_key_there_is_a_sentence(
     process, keyless = start_dashboard(dashboard.home)
     try:
         open_page(page, keyless)
-        choose(page, "Right: reranking", "GPT-4o, panorama")
+        choose(page, "Right: reranking", "vision model (gpt-4o), panorama")
         page.get_by_role("button", name="Search", exact=True).click()
         expect(page.get_by_text("OPENAI_API_KEY")).to_be_visible()
         # The side that needs no key still shows its results.

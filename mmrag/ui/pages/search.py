@@ -108,7 +108,10 @@ def _results(
         with column:
             if name not in approved:
                 side.title(name, configurations[name])
-                st.info("GPT-4o costs money: press Search to ask it.", icon=":material/payments:")
+                st.info(
+                    "A vision model costs money: press Search to ask it.",
+                    icon=":material/payments:",
+                )
                 continue
             if view == "parts":
                 side.title(name, configurations[name])
