@@ -217,7 +217,7 @@ def test_without_milvus_and_without_a_key_there_is_a_sentence(
     process, keyless = start_dashboard(dashboard.home)
     try:
         open_page(page, keyless)
-        choose(page, "Right: reranking", "vision model (gpt-4o), panorama")
+        choose(page, "Right: reranking", "vision model, panorama")
         page.get_by_role("button", name="Search", exact=True).click()
         expect(page.get_by_text("OPENAI_API_KEY")).to_be_visible()
         # The side that needs no key still shows its results.
