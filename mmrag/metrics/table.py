@@ -229,11 +229,6 @@ METRICS = {
             needs=HARD_NEGATIVES,
             diagnostic=True,
         ),
-        Metric(
-            "Bpref",
-            "Bpref",
-            "How often right images stand before images judged wrong; ignores what nobody judged.",
-        ),
     )
 }
 
