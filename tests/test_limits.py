@@ -83,15 +83,38 @@ def test_what_is_something_else() -> None:
     assert out_of_memory(ImportError("x.so: failed to map segment from shared object"))
 
 
-def _train_with_little_memory(folder: str, out: str) -> None:
+# 300 million weights of text, 1.2 GB.
+LARGE_MODEL = {
+    "class": "visualized-bge",
+    "vocab_size": 200,
+    "vision": {
+        "timm": "eva02_base_patch16_clip_224",
+        "img_size": 16,
+        "patch_size": 8,
+        "embed_dim": 32,
+        "depth": 1,
+        "num_heads": 2,
+        "ref_feat_shape": [2, 2],
+    },
+    "text": {
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "intermediate_size": 4096,
+        "max_position_embeddings": 64,
+    },
+}
+
+
+def _train_with_little_memory(folder: str, model: str, out: str) -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + (200 << 20), resource.RLIM_INFINITY))
-    arguments = ["train", folder, "--encoder", "new:visualized-bge-base", "--out", out]
+    resource.setrlimit(resource.RLIMIT_AS, (used + (700 << 20), resource.RLIM_INFINITY))
+    arguments = ["train", folder, "--encoder", f"new:{model}", "--out", out]
     raise SystemExit(40 + run([*arguments, "--steps", "1", "--device", "cpu"]))
 
 
 def test_a_command_that_is_short_of_memory(forks, folder, tmp_path, capfd) -> None:
-    """The address space is limited for real; a base model does not fit into it."""
+    """The address space is limited for real; a large model does not fit into it."""
     from mmrag import EvalSet
     from mmrag.eval_sets.eval_set import EvalQuery
 
@@ -100,8 +123,11 @@ def test_a_command_that_is_short_of_memory(forks, folder, tmp_path, capfd) -> No
     qrels = {"q": {images[1].image_id: 1}}
     labelled = EvalSet("few", tmp_path / "few", folder, images, [query], qrels)
     labelled.save()
+    model = tmp_path / "large.json"
+    model.write_text(json.dumps(LARGE_MODEL))
     process = forks.Process(
-        target=_train_with_little_memory, args=(str(labelled.folder), str(tmp_path / "out"))
+        target=_train_with_little_memory,
+        args=(str(labelled.folder), str(model), str(tmp_path / "out")),
     )
     process.start()
     process.join()
