@@ -218,6 +218,7 @@ def test_a_cross_encoder_that_is_not_there(tmp_path: Path, monkeypatch: pytest.M
 
 def test_names() -> None:
     assert [d.name for d in list_rerankers()] == [
+        "vision",
         "gpt-4o",
         "openai:MODEL",
         "encoder:NAME",

@@ -230,6 +230,7 @@ QUICK_COMMANDS = {
     "eval-set": "eval-set validate {set}",
     "encoders": "encoders",
     "metrics": "metrics",
+    "batches": "batches",
     "doctor": "doctor",
 }
 
