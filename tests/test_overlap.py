@@ -42,9 +42,9 @@ def test_runs_of_a_set_without_labels(tmp_path: Path, monkeypatch: pytest.Monkey
     write(tmp_path / "source" / "topics.tsv", "q\tx\nr\ty\n")
     write(tmp_path / "source" / "qrels.txt", "")
     import_eval_set("trec", tmp_path / "source", tmp_path / "set")
-    for name, first, second in (("one", "0.png", "1.png"), ("two", "1.png", "0.png")):
+    for name, first, second in (("one", "0", "1"), ("two", "1", "0")):
         lines = [f"q Q0 {first} 1 2 {name}\n", f"q Q0 {second} 2 1 {name}\n"]
-        lines.append(f"r Q0 2.png 1 1 {name}\n")
+        lines.append(f"r Q0 2 1 1 {name}\n")
         file = write(tmp_path / f"{name}.trec", "".join(lines))
         command = ["import-run", str(file), "--eval-set", str(tmp_path / "set"), "--name", name]
         assert CliRunner().invoke(main, command).exit_code == 0
@@ -52,7 +52,7 @@ def test_runs_of_a_set_without_labels(tmp_path: Path, monkeypatch: pytest.Monkey
     (found,) = json.loads(done.stdout)
     assert found["tau"]["mean"] == -1
     assert found["same_first"]["mean"] == 0.5
-    assert found["other_first"] == [["q", "0.png", "1.png"]]
+    assert found["other_first"] == [["q", "0", "1"]]
     text = CliRunner().invoke(main, ["compare", "one", "two", "--overlap"]).output
     assert "same first hit: 0.500" in text
 
