@@ -22,7 +22,7 @@ from mmrag.ui import resources
 
 _SECONDS = 60
 THRESHOLDS = (0.98, 0.985, 0.99, 0.995, 1.0)
-MOST_PAIRS = 0.05
+FEW_PAIRS, MOST_PAIRS = 12, 0.05
 _TEXT = 120
 Where = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -122,7 +122,7 @@ def fitting_threshold(uri: str, name: str, state: str) -> float:
     """Where few enough images seem alike for somebody to look at: encoders differ in this."""
     for threshold in THRESHOLDS[:-1]:
         close = duplicates(uri, name, state, threshold)
-        if close.found <= MOST_PAIRS * close.compared:
+        if close.found <= max(FEW_PAIRS, MOST_PAIRS * close.compared):
             return threshold
     return THRESHOLDS[-1]
 

@@ -109,7 +109,7 @@ def test_a_cancelled_evaluation_is_resumed(mugs: EvalSet) -> None:
     go_on = threading.Event()
     queue().submit("before it", lambda on_progress, should_stop: str(go_on.wait(60)))
     page = click(open_page("evaluate"), "Start")
-    click(run(page), "Cancel")
+    queue().cancel(queue().jobs()[0].job_id)
     assert "Resume" in labels(run(page))
     go_on.set()
     click(page, "Resume")
@@ -171,11 +171,12 @@ def test_a_waiting_and_a_running_one_are_cancelled(mugs: EvalSet) -> None:
         return "run"
 
     queue().submit("endless", endless)
-    queue().submit("never", endless)
+    waiting = queue().submit("never", endless)
     assert started.wait(20)
     page = open_page("evaluate")
     assert labels(page).count("Cancel") == 2
-    click(page, "Cancel")
+    page.button(key=f"cancel_{waiting}").click()
+    run(page)
     assert queue().jobs()[0].state == "cancelled"
     click(page, "Cancel")
     wait_for_jobs()
