@@ -159,7 +159,6 @@ def test_what_a_number_of_queries_can_tell() -> None:
 
 def test_the_power_is_what_simulated_comparisons_reach() -> None:
     seed = np.random.default_rng(1)
-    # Queries where one system alone is right: 20 % and 10 % of 200.
-    draws = seed.choice([1.0, -1.0, 0.0], (300, 200), p=[0.2, 0.1, 0.7])
+    draws = seed.normal(0.1, 0.54, (300, 200))
     found = np.mean([randomisation_test(one, generator(0), 400) < 0.05 for one in draws])
     assert power(0.1, float(draws.std()), 200) == pytest.approx(found, abs=0.07)

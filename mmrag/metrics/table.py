@@ -113,6 +113,13 @@ def hard_negative_rate(scored: Scored, k: int) -> Floats:
     return np.where(has_some, (scored.grades[:, :k] == 0).sum(axis=1) / k, np.nan)
 
 
+def judged_share(scored: Scored, k: int) -> Floats:
+    """Share of the first k results that are judged at all; NaN for a query that found nothing."""
+    found = np.array([min(k, len(ranking)) for ranking in scored.rankings], np.float64)
+    judged = (scored.grades[:, :k] != _UNJUDGED).sum(axis=1)
+    return np.divide(judged, found, out=np.full(len(found), np.nan), where=found > 0)
+
+
 def subset_recall(scored: Scored, k: int) -> Floats:
     """CIRR's R_subset@k: a relevant image is among the first k of the query's own subset.
 
@@ -225,6 +232,7 @@ METRICS = {
             "Judged",
             "Judged",
             "Share of the first k that anybody judged; what nobody judged counts as wrong.",
+            judged_share,
             cutoffs=(10,),
             needs=HARD_NEGATIVES,
             diagnostic=True,

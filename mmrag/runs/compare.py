@@ -395,7 +395,7 @@ def _judged_notes(a: Entry, b: Entry) -> list[str]:
     """Warns where more of one side's hits were judged than of the other's."""
     notes = []
     names = [name for name in a.scores.values if find_metric(name) is METRICS["Judged"]]
-    for name, one in compare_scores(a.scores, b.scores, names).items():
+    for name, one in compare_scores(a.scores, b.scores, names).items() if names else ():
         if one.p < _CHANCE and one.delta:
             fewer, low, high = (a, one.a, one.b) if one.delta > 0 else (b, one.b, one.a)
             notes.append(
