@@ -143,6 +143,7 @@ def test_a_baseline_travels_as_one_file(
         (gzip.compress(b'{"kind": "mmrag run", "version": 1}'), "KeyError"),
         (gzip.compress(b'{"kind": "mmrag run", "version": 9}'), "newer mmrag"),
     ],
+    ids=["not packed", "a list", "nothing in it", "of a later version"],
 )
 def test_what_is_no_baseline_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     file = tmp_path / "x.gz"

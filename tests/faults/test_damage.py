@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mmrag import ImageIndex, IndexStoreError, RunStore, list_collections, open_gallery
+from mmrag import ImageIndex, RunStore, list_collections, open_gallery
 from mmrag.cli.doctor import doctor
 from mmrag.doctor import examine
+from mmrag.errors import IndexStoreError
 from mmrag.index import collections
 
 from ..conftest import wait_until
