@@ -5,7 +5,8 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MILVUS_VENV ?= $(VENV)/milvus-server
 
-.PHONY: help setup setup-dev setup-milvus dashboard demo test test-lowest attack lint docs format clean
+.PHONY: help setup setup-dev setup-milvus dashboard demo test test-lowest attack lint mutants docs \
+	format clean
 
 help:
 	@echo "make dashboard  the dashboard in a browser, with something to show"
@@ -15,6 +16,7 @@ help:
 	@echo "make test-lowest  quick tests with the oldest versions that are allowed"
 	@echo "make lint       style, types and the order of the rooms"
 	@echo "make docs       the documentation as a site, in site/"
+	@echo "make mutants    which changes to the code no test notices"
 	@echo "make clean      remove the environment"
 
 # The stamps hold the time of the last installation: nothing is done while they are newer.
@@ -81,6 +83,11 @@ lint: setup-dev
 
 docs: setup-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+# Slow: hours for all rooms; ARGS="metrics" takes one, ARGS="--sample 200" some mutants of all.
+mutants: setup-dev
+	$(BIN)/python -m tests.mutants
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 format: setup-dev
 	$(BIN)/python -m ruff check --fix .

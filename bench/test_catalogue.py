@@ -166,19 +166,20 @@ def _stages(timings: list[dict[str, float]]) -> dict[str, float]:
     return figures
 
 
+@pytest.mark.parametrize(("n", "k"), [(1000, 50), (10_000, 100)])
 @pytest.mark.benchmark(group="evaluate")
-def test_scoring(benchmark: Any) -> None:
-    """1,000 queries with 50 results each."""
+def test_scoring(benchmark: Any, n: int, k: int) -> None:
+    """Many queries with many results each, all default metrics."""
     from mmrag.eval_sets.eval_set import EvalQuery
     from mmrag.metrics.metrics import score_rankings
 
     rng = np.random.default_rng(0)
-    queries = [EvalQuery(f"q{i}", None, "text") for i in range(1000)]
+    queries = [EvalQuery(f"q{i}", None, "text") for i in range(n)]
     ids = [f"image-{i}" for i in range(5000)]
-    rankings = {q.query_id: [ids[i] for i in rng.permutation(5000)[:50]] for q in queries}
+    rankings = {q.query_id: [ids[i] for i in rng.permutation(5000)[:k]] for q in queries}
     qrels = {q.query_id: {ids[i]: 1 for i in rng.integers(0, 5000, 5)} for q in queries}
     eval_set = EvalSet("bench", Path(), Path(), [], queries, qrels)
-    benchmark.extra_info.update(params={"queries": 1000, "k": 50}, unit="ms")
+    benchmark.extra_info.update(params={"queries": n, "k": k}, unit="ms")
     benchmark.pedantic(score_rankings, (rankings, eval_set), rounds=5, warmup_rounds=1)
 
 

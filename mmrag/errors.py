@@ -1,6 +1,12 @@
 """Errors that a person can act on: one sentence on what is wrong and what to do next."""
 
 
+def one_line(error: object, most: int = 500) -> str:
+    """What an error says, in one line; a long one is cut between words, not inside an address."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= most else text[:most].rpartition(" ")[0] + " …"
+
+
 class MmragError(Exception):
     """Base of all errors that this package raises; the command line prints them as one line."""
 

@@ -69,7 +69,8 @@ class Usage:
     `cached` answers came from the disk and cost nothing now; their tokens are not counted.
     `completion_tokens` has the `reasoning_tokens`, the model's thought, in it. `expected_tokens`
     is what the prompts that `prompt_tokens` counts were estimated at before they were sent.
-    `cost_usd` is None when the model has no price.
+    `cost_usd` is None when the model has no price. `unanswered` requests timed out, or their answer
+    could not be read: they may have been charged, and `cost_usd` has the most that they can cost.
     """
 
     requests: int = 0
@@ -79,6 +80,7 @@ class Usage:
     cost_usd: float | None = 0.0
     reasoning_tokens: int = 0
     expected_tokens: int = 0
+    unanswered: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         counts = {

@@ -192,6 +192,8 @@ def test_search_shows_what_reranking_did(server: VisionServer, shop: tuple[str, 
     assert shown.stdout.count("(was ") == 3
     assert "Why the first: Its colour is the nearest" in shown.stdout
     assert "Reranked by openai:gpt-4o: complete; 1 request, " in shown.stdout
+    assert "All requests together: 3 requests, " in shown.stdout
+    assert f"{server.tokens[0]:,} + {server.tokens[1]:,} tokens" in shown.stdout
     assert "2 shuffles: Kendall's tau 1.000" in shown.stdout
     assert "\x1b" not in shown.stdout
     assert server.requests == 3
@@ -206,7 +208,7 @@ def test_search_shows_what_reranking_did(server: VisionServer, shop: tuple[str, 
     assert [hit["retrieval_rank"] for hit in report["hits"]] == [1, 2, 3]
 
 
-def test_ask(server: VisionServer, shop: tuple[str, ...]) -> None:
+def test_ask(server: VisionServer, shop: tuple[str, ...], tmp_path: Path) -> None:
     command = ("ask", "What is it?", *shop, "--rerank", "gpt-4o", "--rerank-k", "25")
     command += ("--window", "25")
     done = mmrag(*command, "--compare", "--json")
@@ -225,6 +227,11 @@ def test_ask(server: VisionServer, shop: tuple[str, ...]) -> None:
     assert "Without retrieval:\nin another shade" in shown.stdout
     assert "\x1b" not in shown.stdout
     assert server.requests == 3, "all of it was cached"
+    unreadable = tmp_path / "shop" / BEST[0]
+    unreadable.write_bytes(b"no picture")
+    other = mmrag("ask", "What is it?", *shop, "--rerank", "gpt-4o", "-k", "25", "--window", "25")
+    said = other.stdout.partition("From ")[2].partition(":")[0]
+    assert said == BEST[1], "the picture that the answer is from"
     server.always = Scene(refusal="Not this one.")
     refused = mmrag(*command, "--no-cache")
     assert refused.returncode == 1

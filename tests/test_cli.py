@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -246,3 +247,20 @@ def test_doctor_and_encoders() -> None:
     assert "does not answer" in done.stdout
     listed = json.loads(mmrag("encoders", "--json").stdout)
     assert {"name", "dim", "available"} <= set(listed[0])
+
+
+def test_the_readme_compares_runs_that_its_commands_made() -> None:
+    from mmrag.evaluation.run_header import run_label
+
+    readme = (ROOT / "README.md").read_text()
+    section = readme.partition("## Evaluate and compare")[2].partition("\n## ")[0]
+    lines = [line.split("mmrag ", 1)[1] for line in section.splitlines() if line.startswith("    ")]
+    commands = [shlex.split(line) for line in lines]
+    made = set()
+    for command in commands:
+        if command[0] == "evaluate":
+            chosen = dict(zip(command[2::2], command[3::2], strict=False))
+            made.add(run_label(chosen["--encoder"], chosen.get("--rerank")))
+    compared = [one for command in commands if command[0] == "compare" for one in command[1:]]
+    assert compared
+    assert set(compared) <= made

@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -247,7 +248,9 @@ def test_incomplete_and_wrong_checkpoints(base_checkpoint: Path, tmp_path: Path)
     state = torch.load(base_checkpoint, weights_only=True)
     part = {k: v for k, v in state.items() if ".layer.3." not in k}
     torch.save(part, tmp_path / "part.pth")
-    with pytest.raises(CheckpointError, match=r"16 of \d+ keys are missing.*layer\.3\."):
+    with pytest.raises(
+        CheckpointError, match=r"16 of \d+ keys are missing: bge_encoder\.layer\.3\."
+    ):
         load_base(tmp_path / "part.pth")
     torch.save({**state, "visual_proj.bias": torch.zeros(3)}, tmp_path / "shape.pth")
     with pytest.raises(CheckpointError, match=r"visual_proj\.bias is \(3,\) instead of \(768,\)"):
@@ -258,6 +261,16 @@ def test_incomplete_and_wrong_checkpoints(base_checkpoint: Path, tmp_path: Path)
     (tmp_path / "cut.pth").write_bytes(base_checkpoint.read_bytes()[:100_000])
     with pytest.raises(CheckpointError, match="damaged"):
         load_base(tmp_path / "cut.pth")
+    gone = "model_visual.visual.blocks.2.mlp.w1.weight"
+    torch.save({k: v for k, v in state.items() if k != gone}, tmp_path / "vision.pth")
+    with pytest.raises(CheckpointError, match=f"are missing: {gone}\\."):
+        load_base(tmp_path / "vision.pth")
+    (tmp_path / "junk.pth").write_bytes(b"\x80\x02just junk" * 9)
+    (tmp_path / "text.pth").write_text("jmmmm, just a text")
+    for junk in ("junk", "text"):
+        with pytest.raises(CheckpointError) as caught:
+            load_base(tmp_path / f"{junk}.pth")
+        assert not re.search(r": \d+$", str(caught.value)), "no bare number"
     with pytest.raises(CheckpointError, match="No checkpoint at"):
         load_base(tmp_path / "absent.pth")
 
@@ -293,7 +306,12 @@ def test_a_saved_clip_is_the_same_clip(tmp_path: Path) -> None:
     assert np.allclose(loaded.encode([image, None], ["a red mug", "a mug"]), expected, atol=1e-6)
     assert loaded.model.image_weight == 0.3  # type: ignore[attr-defined]
     other = load_encoder(str(tmp_path), precision="fp32", image_weight=0.9)
-    assert other.info.fingerprint != loaded.info.fingerprint
+    assert other.info.fingerprint == loaded.info.fingerprint, "pictures alone are the same"
+    former = other.info.fingerprint_of("both")
+    assert former != loaded.info.fingerprint_of("both")
+    assert other.info.can_search(former, "image"), "as earlier versions noted it"
+    assert not loaded.info.can_search(former, "image")
+    assert not other.info.can_search(loaded.info.fingerprint_of("both"), "both")
 
 
 def test_clip_from_a_configuration_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from mmrag import (
@@ -29,6 +31,8 @@ from mmrag import (
     load_reranker,
     run_table,
 )
+from mmrag.cli import main
+from mmrag.cli.tables import run_lines
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import ModelServerError
 from mmrag.eval_sets.eval_set import EvalQuery
@@ -42,7 +46,6 @@ from mmrag.runs.run import Run
 from mmrag.system.jobs import Progress
 from mmrag.types import GalleryImage
 from mmrag.vision.budget import Budget
-from mmrag.vision.model import VisionModel
 
 from .conftest import ROOT, mmrag, wait_until
 from .test_importers import FORMATS, imported
@@ -133,6 +136,16 @@ def test_it_measures_what_exact_search_in_memory_does(
     assert "hard_negative_rate@10" in run.metrics
     assert set(run.timings_ms) == {"encode", "search", "total"}
     assert run.timings_ms["total"]["p95"] >= run.timings_ms["total"]["p50"] > 0
+    assert set(run.latency_ms) == {"encode", "search", "total"}
+    alone = run.latency_ms["total"]
+    assert 2 <= alone["queries"] <= 20
+    assert alone["p95"] > alone["p50"] > 0, "each query has its own time"
+    assert run_table([run]).rows[0].p50_ms == alone["p50"]
+    said = "\n".join(run_lines(run))
+    assert re.search(
+        r"Throughput: [\d,.]+ queries/s; milliseconds a query, in batches: encode", said
+    )
+    assert " queries asked one by one" in said
     assert run.config["encoder"]["fingerprint"] == tiny.info.fingerprint
     assert run.config["seed"] == 3
     assert run.environment["device"] == "cpu"
@@ -169,6 +182,31 @@ def test_stopped_and_resumed_equals_uninterrupted(colours: EvalSet, searcher: Se
     assert outcome(resumed) == outcome(whole) == outcome(anew)
     other = evaluate(colours, searcher, 10, seed=1, **options)
     assert other.run_id not in {whole.run_id, resumed.run_id}
+
+
+def test_only_the_same_evaluation_is_continued(
+    colours: EvalSet, searcher: Searcher, tiny: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one with another setting, encoder, or other software."""
+    from mmrag.evaluation import run_header
+
+    def stopped() -> str:
+        stops = iter([False, True])
+        run = evaluate(colours, searcher, 10, batch_size=8, should_stop=lambda: next(stops))
+        assert run.state == "stopped"
+        return run.run_id
+
+    first = stopped()
+    assert evaluate(colours, searcher, 10, batch_size=9).run_id != first
+    info = replace(tiny.info, precision="bf16")
+    other = Searcher(searcher.index, Encoder(tiny.model, info))
+    assert evaluate(colours, other, 10, batch_size=8).run_id != first
+    environment = run_header.environment
+    with monkeypatch.context() as changed:
+        changed.setattr(run_header, "environment", lambda device: {**environment(device), "x": 1})
+        assert evaluate(colours, searcher, 10, batch_size=8).run_id != first
+    searcher.index.encoder = tiny
+    assert evaluate(colours, searcher, 10, batch_size=8).run_id == first
 
 
 def test_a_failure_keeps_what_is_done(colours: EvalSet, searcher: Searcher) -> None:
@@ -241,6 +279,13 @@ def test_a_budget_stops_it_and_a_higher_one_goes_on(
     assert "is reached" in stopped.notes[0]
     assert f"all metrics are over the {stopped.finished_queries}" in stopped.notes[1]
     asked = server.requests
+    searcher.reranker = load_reranker("gpt-4o", max_cost=8 * price, concurrency=1, cache=False)
+    again = evaluate(colours, searcher, 5, rerank_k=5)
+    assert (again.run_id, again.state) == (stopped.run_id, "stopped: budget")
+    assert server.requests == asked, "the limit is the run's, however often it goes on"
+    spent = f"${stopped.usage.cost_usd:.4f} are spent"
+    assert spent in again.notes[0]
+    assert "a higher --max-cost" in again.notes[0]
     searcher.reranker = load_reranker("gpt-4o", max_cost=100, concurrency=1, cache=False)
     resumed = evaluate(colours, searcher, 5, rerank_k=5)
     assert (resumed.run_id, resumed.state) == (stopped.run_id, "complete")
@@ -387,6 +432,19 @@ def test_paraphrases_by_hand(colours: EvalSet, searcher: Searcher, tiny: Encoder
     assert one["difference"]["delta"] == pytest.approx(rr[1:].mean() - rr[0].mean())
 
 
+def test_the_original_wording_counts_in_the_spread(colours: EvalSet, searcher: Searcher) -> None:
+    queries = [
+        replace(q, image=None, paraphrases=("black 0",)) if q.paraphrases else q
+        for q in colours.queries
+    ]
+    run = evaluate(
+        colours.with_queries(queries), searcher, 20, ablations=Ablations(paraphrases=True)
+    )
+    one = run.ablations["paraphrases"]["metrics"]["RR"]
+    assert one["worst"] == one["paraphrases"] != one["original"]
+    assert one["spread"] >= abs(one["original"] - one["paraphrases"]) > 0
+
+
 def test_precision_check(colours: EvalSet, searcher: Searcher, tiny: Encoder) -> None:
     found = evaluate(colours, searcher, 10, ablations=Ablations(precision="bf16"))
     one = found.ablations["precision"]
@@ -397,26 +455,6 @@ def test_precision_check(colours: EvalSet, searcher: Searcher, tiny: Encoder) ->
     assert next(tiny.model.parameters()).dtype.itemsize == 4, "the encoder stays as it was"
     with pytest.raises(MmragError, match="is bf16 or fp16, not 'int8'"):
         evaluate(colours, searcher, 10, ablations=Ablations(precision="int8"))
-
-
-def test_answers_with_and_without_retrieval(
-    colours: EvalSet, searcher: Searcher, server: VisionServer
-) -> None:
-    server.script.extend([Scene(text=text) for text in ("I cannot know", "0", "No. 1", "The 1.")])
-    model = VisionModel("gpt-4o")
-    run = evaluate(colours, searcher, 5, ablations=Ablations(answers=True), answer_model=model)
-    found = run.ablations["answers"]
-    assert found["queries"] == 2
-    assert (found["metrics"]["exact_match"]["a"], found["metrics"]["exact_match"]["b"]) == (0, 1)
-    assert found["metrics"]["token_f1"]["a"] == pytest.approx((0 + 2 / 3) / 2)
-    assert run.usage.requests == 4
-    assert (run.usage.cost_usd or 0) > 0
-    descriptions = [seen.descriptions for seen in server.seen]
-    best = run.ranking()["q00"][0]
-    assert descriptions[0] == ["something red"], "the query's own text"
-    assert descriptions[1] == [best.replace("-", " ")]
-    with pytest.raises(MmragError, match="needs `answer_model`"):
-        evaluate(colours, searcher, 5, ablations=Ablations(answers=True))
 
 
 def test_the_query_picture_is_left_out_of_every_ablation(
@@ -458,6 +496,37 @@ def test_a_sample_of_the_queries(colours: EvalSet, searcher: Searcher) -> None:
     other = evaluate(colours, searcher, 5, limit=10, seed=2)
     assert first.total_queries == first.finished_queries == 10
     assert first.ranking().keys() == again.ranking().keys() != other.ranking().keys()
+    larger = evaluate(colours, searcher, 5, limit=20, seed=1)
+    notes = compare_runs([first, larger]).notes
+    assert not any("pictures" in note or "galler" in note for note in notes), "none has changed"
+    both = set(first.ranking()) & set(larger.ranking())
+    changed = next(q for q in colours.queries if q.query_id in both and q.image)
+    draw(Path(changed.image or ""), 99, "white")
+    later = evaluate(colours, searcher, 5, limit=20, seed=1)
+    assert "different pictures of 1 query" in compare_runs([first, later]).notes[0]
+    assert "different pictures of 1 query" in compare_runs([larger, later]).notes[0]
+
+
+def test_image_weights_share_one_index(colours: EvalSet) -> None:
+    command = ["evaluate", str(colours.folder), "--encoder", "demo-clip", "--precision", "fp32"]
+    command += ["-k", "5", "--image-weight", "0.1,0.9"]
+    done = CliRunner().invoke(main, [*command, "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    names = [run["name"] for run in found["runs"]]
+    assert names == [f"demo-clip, image weight {weight}" for weight in ("0.1", "0.9")]
+    assert len({run["config"]["index"]["collection"] for run in found["runs"]}) == 1
+    texts = [run["stages"]["retrieval"]["categories"]["text"] for run in found["runs"]]
+    assert texts[0] == texts[1], "a text alone has no weight"
+    with RunStore() as store:
+        first, second = (store.load(run["run_id"]).ranking() for run in found["runs"])
+    composed = [q.query_id for q in colours.queries if q.image and q.text]
+    assert any(first[one] != second[one] for one in composed)
+    (compared,) = found["comparisons"]
+    assert [run["name"] for run in compared["runs"]] == names
+    assert 0 < compared["metrics"]["hit_rate@1"]["p_holm"] <= 1
+    wrong = CliRunner().invoke(main, [*command[:-1], "0.1,much"])
+    assert (wrong.exit_code, "numbers with commas" in wrong.output) == (2, True)
 
 
 def test_wrong_options_and_wrong_indexes(

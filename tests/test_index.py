@@ -6,6 +6,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,15 @@ def test_another_encoder_is_refused(index: ImageIndex, folder: Path, tiny: Encod
         ImageIndex.open(index.store.uri, index.collection, other)
     with pytest.raises(IndexStoreError, match="built with encoder"):
         Searcher(index, other)
+    for said, fields in (
+        ("other weights", {"weights": "w"}),
+        ("other preprocessing", {"weights": tiny.info.weights}),
+        (f"dimension {tiny.info.dim} instead of 3 and other weights", {"weights": "w", "dim": 3}),
+        ("precision fp32 instead of int8", {"precision": "int8"}),
+    ):
+        different = Encoder(tiny.model, replace(info, **fields))  # type: ignore[arg-type]
+        with pytest.raises(IndexStoreError, match=f"It has {said}\\. Search it with"):
+            Searcher(index, different)
 
 
 def test_collections_are_listed_and_dropped(index: ImageIndex, folder: Path, tiny: Encoder) -> None:

@@ -111,6 +111,7 @@ def test_the_order_given_is_the_order_scored() -> None:
         ([], {"a": 1}, "mAP@5", 0),
         (["n", "a", "m"], {"a": 1, "n": 0, "m": 0}, "hard_negative_rate@2", 1 / 2),
         (["n", "a", "m"], {"a": 1, "n": 0, "m": 0}, "hard_negative_rate@10", 2 / 10),
+        (["x", "n", "y", "a"], {"a": 1, "n": 0}, "hard_negative_rate@4", 1 / 4),
         (["x", "a"], {"a": 2, "x": 1}, "nDCG@2", (1 + 2 / np.log2(3)) / (2 + 1 / np.log2(3))),
         (["x", "a"], {"a": 2, "x": 1}, "P(rel=2)@1", 0),
     ],

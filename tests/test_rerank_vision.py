@@ -121,6 +121,22 @@ def test_the_best_rise_through_sliding_windows(
     assert done.rerank.usage.requests == 4
 
 
+def test_windows_overlap_by_half_unless_told(server: VisionServer, tmp_path: Path) -> None:
+    shown = colours(25)
+    done = load_reranker("gpt-4o", window=10).rerank(result_of(tmp_path, shown))
+    assert server.requests == 4
+    assert ids(done)[:5] == nearest_first(shown)[:5], "what comes last in one is in the next too"
+
+
+def test_candidates_are_sent_as_large_as_one_tile(server: VisionServer, tmp_path: Path) -> None:
+    result = result_of(tmp_path, colours(2))
+    for hit in result.hits:
+        paint(Path(hit.path), (10, 20, 30), (1200, 900))
+    load_reranker("gpt-4o", presentation="images").rerank(result)
+    shapes = [picture.shape[:2] for picture in server.seen[0].pictures]
+    assert shapes.count((384, 512)) == 2
+
+
 def test_depth_leaves_the_rest_in_place(server: VisionServer, tmp_path: Path) -> None:
     shown = colours(12)
     done = load_reranker("gpt-4o", depth=9).rerank(result_of(tmp_path, shown))
@@ -161,7 +177,9 @@ def test_it_works_inside_a_running_event_loop(server: VisionServer, tmp_path: Pa
     assert ids(asyncio.run(notebook())) == nearest_first(shown)
 
 
-def test_a_warm_cache_sends_no_request(server: VisionServer, tmp_path: Path) -> None:
+def test_a_warm_cache_sends_no_request(
+    server: VisionServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     results = many(tmp_path, 5)
     first = load_reranker("gpt-4o").rerank_many(results)
     assert server.requests == 5
@@ -175,6 +193,10 @@ def test_a_warm_cache_sends_no_request(server: VisionServer, tmp_path: Path) -> 
     assert server.requests == 10, "another model is another answer"
     load_reranker("gpt-4o", cache=False).rerank_many(results)
     assert server.requests == 15
+    with VisionServer(key=KEY) as elsewhere:
+        monkeypatch.setenv("OPENAI_BASE_URL", elsewhere.url)
+        load_reranker("gpt-4o").rerank_many(results)
+        assert elsewhere.requests == 5, "another server is another answer"
 
 
 def test_the_same_request_at_the_same_time_is_sent_once(

@@ -20,9 +20,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import pytrec_eval
+from click.testing import CliRunner
 from PIL import Image
 
 from mmrag import EvalSet, MmragError, RunStore, compare_runs, import_run, run_table
+from mmrag.cli import main
 from mmrag.eval_sets.eval_set import EvalQuery
 from mmrag.metrics.metrics import Scores
 from mmrag.metrics.summary import summarise
@@ -288,7 +290,14 @@ def test_compare_by_hand(store: RunStore) -> None:
     assert [(c.query_id, c.delta) for c in pair.losses] == [("q2", -1.0)]
     both = compare_runs([a, b, a], all_pairs=True)
     assert [(p.a, p.b) for p in both.pairs] == [(0, 1), (0, 2), (1, 2)]
-    assert both.pairs[0].metrics["hit_rate@10"].p_holm == pytest.approx(6 * hit.p, rel=0.9)
+    rr = pair.metrics["RR"].p
+    # Six comparisons: the same two twice, and twice that nothing differs.
+    small, large = sorted([hit.p, rr])
+    corrected = {small: min(1, 6 * small), large: min(1, max(6 * small, 4 * large))}
+    for place in (0, 2):
+        for name, p in (("hit_rate@10", hit.p), ("RR", rr)):
+            found_p = both.pairs[place].metrics[name].p_holm
+            assert found_p == pytest.approx(corrected[p]), "over all pairs together"
     assert both.pairs[1].metrics["RR"].p_holm == 1
     table = run_table([a, b])
     assert table.rows[0].differences == {}
@@ -305,6 +314,43 @@ def test_compare_by_hand(store: RunStore) -> None:
     with pytest.raises(MmragError, match="no stage 'reranked'"):
         open_entry(store, "b:reranked")
     assert [entry.stage for entry in stage_entries(b)] == [RETRIEVAL]
+
+
+def test_the_largest_changes_come_first(store: RunStore) -> None:
+    before = [0.5] * 30
+    after = [0.5 + ((7 * i) % 30 - 15) / 40 for i in range(30)]
+    a = scored(a_run("a"), store, {"hit_rate@10": before})
+    b = scored(a_run("b"), store, {"hit_rate@10": after})
+    pair = compare_runs([a, b]).pairs[0]
+    ordered = sorted((y - x for x, y in zip(before, after, strict=True)), reverse=True)
+    assert [change.delta for change in pair.gains] == pytest.approx(ordered[:10])
+    assert [change.delta for change in pair.losses] == pytest.approx(ordered[::-1][:10])
+
+
+def test_percentiles_of_the_timings() -> None:
+    ranked = {
+        str(i): Ranked(str(i), [], [], {"encode": float(i), "search": 1.0}) for i in range(101)
+    }
+    found = percentiles(ranked)
+    assert found["encode"] == pytest.approx({"p50": 50, "p95": 95, "mean": 50})
+    assert found["total"] == pytest.approx({"p50": 51, "p95": 96, "mean": 51})
+    more = {"100": Ranked("100", [], [], {"rerank": 7.0})}
+    assert percentiles(ranked, more)["total"]["p95"] == 108, "of what was reranked"
+
+
+def test_a_stage_is_exported_by_name() -> None:
+    ids = ["a", "b", "c"]
+    run = a_run()
+    run.config["reranker"] = {"name": "x"}
+    with RunStore() as own:
+        own.start(run)
+        own.write(run.run_id, RETRIEVAL, [Ranked("q3", ids, [3.0, 2, 1])])
+        own.write(run.run_id, RERANKED, [Ranked("q3", ids[::-1], [3.0, 2, 1])])
+    command = ["export", run.run_id, "--format", "trec"]
+    for stage, first in (([], "c"), (["--stage", RETRIEVAL], "a"), (["--stage", RERANKED], "c")):
+        done = CliRunner().invoke(main, [*command, *stage])
+        assert done.exit_code == 0, done.output
+        assert done.stdout.split()[2] == first, stage
 
 
 @pytest.fixture
@@ -467,3 +513,13 @@ def test_importing_the_store_needs_no_torch() -> None:
     code = "import sys, mmrag; mmrag.RunStore; mmrag.compare_runs; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_the_named_mutants_are_of_this_code() -> None:
+    """`python -m tests.mutants` tries them; here only that each still changes something."""
+    from .mutants import NAMED
+
+    for mutant in NAMED:
+        compile(mutant.source(), mutant.file, "exec")
+        file, _, name = mutant.test.partition("::")
+        assert f"def {name}(" in (Path(__file__).parent / file).read_text(), mutant.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import uuid
 from collections.abc import Iterator
@@ -123,6 +124,52 @@ def test_kinds_of_a_server(
     milvus_server: str, name: str, kind: str, params: dict[str, int]
 ) -> None:
     assert recall(milvus_server, name, IndexKind(kind, params)) > 0.6
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "said"),
+    [
+        (
+            "HNSW",
+            {"nonsense": 64},
+            "no search parameter 'nonsense'. It takes: ef, a whole",
+        ),
+        ("HNSW", {"nprobe": 8}, "HNSW has no search parameter 'nprobe'"),
+        ("HNSW", {"ef": "abc"}, "ef of HNSW is a whole number from 1 to 32,768, not 'abc'"),
+        ("HNSW", {"ef": 0}, "not 0"),
+        ("HNSW", {"ef": 5}, "ef=5 is less than the 10 results"),
+        ("IVF_FLAT", {"nprobe": 1.5}, "nprobe of IVF_FLAT is a whole number from 1 to 65,536"),
+        ("FLAT", {"ef": 64}, "FLAT has no search parameter 'ef'. It takes: none"),
+    ],
+)
+def test_wrong_search_parameters(
+    milvus_uri: str, name: str, kind: str, params: dict[str, object], said: str
+) -> None:
+    with ImageIndex.open(milvus_uri, name, made_up(16), options=SearchOptions(params)) as index:
+        index.create("image", BuildOptions(IndexKind(kind)))
+        index.write(rows(unit(20, 16)))
+        index.finish()
+        with pytest.raises(MmragError, match=re.escape(said)):
+            index.search(unit(1, 16), 10)
+        index.drop()
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "said"),
+    [
+        ("HNSW", {"M": 999_999}, "build parameter M of HNSW is a whole number from 2 to 2,048"),
+        ("HNSW", {"ef": 64}, "HNSW has no build parameter 'ef'"),
+        ("IVF_SQ8", {"nlist": True}, "not True"),
+        ("HNSW_SQ", {"sq_type": "SQ9"}, "one of SQ6, SQ8, BF16, FP16, not 'SQ9'"),
+    ],
+)
+def test_wrong_build_parameters(
+    milvus_uri: str, name: str, kind: str, params: dict[str, object], said: str
+) -> None:
+    with ImageIndex.open(milvus_uri, name, made_up(16)) as index:
+        with pytest.raises(MmragError, match=re.escape(said)):
+            index.create("image", BuildOptions(IndexKind(kind, params)))
+        assert not index.exists()
 
 
 def recall(

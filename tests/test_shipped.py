@@ -107,6 +107,7 @@ def test_the_demo_command_ends_with_a_table_and_knows_the_way_on(tmp_path) -> No
     assert done.returncode == 0, done.stderr
     assert "demo-clip + encoder:demo" in done.stdout
     assert "against the first" in done.stdout
+    assert "Note: demo-clip is the weaker one on purpose" in done.stdout
     again = mmrag("demo", "--json", env={"MMRAG_HOME": str(tmp_path)})
     document = json.loads(again.stdout)
     assert [row["label"] for row in document["table"]["rows"]] == [

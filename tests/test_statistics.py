@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mmrag.metrics.answer_metrics import exact_match, token_f1
+from mmrag.metrics.answer_metrics import contains, exact_match, same_numbers, token_f1
 from mmrag.metrics.metrics import Scores
 from mmrag.metrics.paired import compare_scores, paired_difference
 from mmrag.metrics.resolution import power, resolution, smallest_p
@@ -117,6 +117,19 @@ def test_paired_difference_counts_what_got_better() -> None:
     assert paired_difference("RR", np.array([np.nan]), np.array([1.0])) is None
 
 
+def test_the_seed_draws_resamples_and_permutations() -> None:
+    rng = np.random.default_rng(3)
+    a = rng.random(40)
+    b = a + rng.normal(0.03, 0.2, 40)
+    found = [paired_difference("RR", a, b, seed) for seed in (0, 0, 1)]
+    assert all(one is not None and 0.01 < one.p < 0.99 for one in found)
+    assert found[0] == found[1]
+    p = [one.p for one in found if one is not None]
+    intervals = [one.ci95 for one in found if one is not None]
+    assert p[0] != p[2], "other permutations"
+    assert intervals[0] != intervals[2], "other resamples"
+
+
 def test_scores_are_compared_on_common_queries() -> None:
     a = Scores(["1", "2", "3"], [""] * 3, [()] * 3, {"RR": np.array([1.0, 0, 1])})
     b = Scores(["3", "2"], [""] * 2, [()] * 2, {"RR": np.array([1.0, 1]), "x": np.zeros(2)})
@@ -162,3 +175,24 @@ def test_the_power_is_what_simulated_comparisons_reach() -> None:
     draws = seed.normal(0.1, 0.54, (300, 200))
     found = np.mean([randomisation_test(one, generator(0), 400) < 0.05 for one in draws])
     assert power(0.1, float(draws.std()), 200) == pytest.approx(found, abs=0.07)
+
+
+@pytest.mark.parametrize(
+    ("answer", "accepted", "inside", "numbers"),
+    [
+        ("It is 250 cm long", ["250 cm", "250cm"], 1, 1),
+        ("about 252 cm", ["250 cm"], 0, 1),
+        ("2500 cm", ["250 cm"], 0, 0),
+        ("1,000 pieces", ["1000"], 1, 1),
+        ("48.5", ["$48.50", "48.50"], 0, 1),
+        ("40 by 45 cm", ["40 x 40 cm"], 0, 0),
+        ("300 ml, and $14.00", ["300 ml"], 1, 0),
+        ("fine bone china", ["bone china", "china"], 1, np.nan),
+        ("", ["12"], 0, 0),
+    ],
+)
+def test_answers_that_hold_the_value(
+    answer: str, accepted: list[str], inside: float, numbers: float
+) -> None:
+    assert contains(answer, accepted) == inside
+    assert same_numbers(answer, accepted) == pytest.approx(numbers, nan_ok=True)

@@ -24,6 +24,9 @@ BLUE, GREY = (30, 80, 220), (235, 235, 235)
 # Upper ends of hues in degrees.
 HUES = [(15, "red"), (45, "orange"), (70, "yellow"), (165, "green"), (195, "cyan"), (255, "blue")]
 HUES += [(300, "purple"), (345, "pink"), (361, "red")]
+# Where a description says what a question is about.
+VALUES = [("cost", r"\$\d+\.\d\d"), ("made of", r"(?:[Mm]ade of|Material:) ([a-z ]+)")]
+VALUES += [("size is", r"[Ss]ize (?:EU )?\w+"), ("", r"\d[\d x]* (?:cm|ml|litres|inch|pages)")]
 
 
 class CannotSee(ValueError):
@@ -105,7 +108,13 @@ def answer(seen: Seen) -> str:
     assert seen.question is not None
     if "colour" in seen.question.lower() and seen.pictures:
         return name(colour(seen.pictures[0]))
-    return " ".join(seen.descriptions) or "I cannot tell."
+    described = " ".join(seen.descriptions)
+    if "nothing but the value" in seen.texts[0]:
+        asked = seen.question.lower()
+        wanted = next(pattern for words, pattern in VALUES if words in asked)
+        found = re.search(wanted, described)
+        return found.group(found.lastindex or 0).strip() if found else "unknown"
+    return described or "I cannot tell."
 
 
 def colour(pixels: Pixels) -> Colour:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from eval_sets.make_catalogue.attributes import Combo
+from eval_sets.make_catalogue.wording import with_article
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ _LABELS = {"S": "small", "M": "medium", "L": "large", "XL": "extra large"}
 _DESCRIPTIONS = (
     "{Look} {product} in {colour}. Made of {material}, {size}. Price: ${price}.",
     "{Look} {product}, {colour}, made of {material}; {size}. It costs ${price}.",
-    "A {product} with {noun} in {colour}. Material: {material}. It {is}{size} and costs ${price}.",
+    "{A_product} with {noun} in {colour}. Material: {material}. It {is}{size} and costs ${price}.",
     "{Colour} {product} with {noun}. {Size}, made of {material}. ${price}.",
 )
 
@@ -134,13 +135,14 @@ def facts(combo: Combo, rng: np.random.Generator) -> dict[str, Any]:
 
 def describe(combo: Combo, noun: str, known: dict[str, Any], rng: np.random.Generator) -> str:
     """A sentence or three that name the item and its facts; `noun` names the pattern."""
-    size = _SIZE_PHRASE[combo.product].format(known["size"])
+    size, named = _SIZE_PHRASE[combo.product].format(known["size"]), with_article(combo.product)
     is_verb = size.startswith(("holds", "fits"))
     return _DESCRIPTIONS[int(rng.integers(len(_DESCRIPTIONS)))].format(
         Look=combo.pattern[0].upper() + combo.pattern[1:],
         Colour=combo.colour.capitalize(),
         Size=size[0].upper() + size[1:],
         product=combo.product,
+        A_product=named[0].upper() + named[1:],
         colour=combo.colour,
         noun=noun,
         material=known["material"],

@@ -18,7 +18,7 @@ from eval_sets.make_catalogue.queries import COMPOSED, Asked, Item, make_gallery
 from eval_sets.make_catalogue.scene import encoded, render
 from mmrag.encoders.device import keep_freed_memory
 
-VERSION = "1.0"
+VERSION = "1.1"
 FOLDERS = ("images", "query_images", "qrels")
 # File, combination, seed, key within the seed, theme.
 Job = tuple[str, Combo, int, tuple[int, int], str | None]

@@ -109,14 +109,12 @@ def ask(
     warn_drawings_only(loaded.info.name, (hit.path for hit in result.hits))
     if not result.hits:
         raise MmragError("No hits to answer from: the collection is empty, or the filter is.")
+    stream = stream_answer(question, answering, hits=result.hits, images=images)
     if not as_json:
         if result.rerank is not None:
             click.echo(printable(rerank_line(result.rerank)))
-        best = ", ".join(printable(hit.image_id) for hit in result.hits[:images])
-        click.echo(f"From {best}:")
-    answer = _follow(
-        stream_answer(question, answering, hits=result.hits, images=images), show=not as_json
-    )
+        click.echo(f"From {', '.join(map(printable, stream.image_ids))}:")
+    answer = _follow(stream, show=not as_json)
     unaided = None
     if compare:
         if not as_json:

@@ -106,3 +106,5 @@ def _show_table(table: Any) -> None:
             words = [f"{d.delta:+.3f}, {p_value(d.p_holm)}" for d in changes]
             click.echo(f"{'  against the first':40}" + "".join(f"{w:>24}" for w in words))
     click.echo("Mean [95 % bootstrap interval]; p: paired randomisation test, Holm-corrected.")
+    for note in table.notes:
+        click.echo(f"Note: {printable(note)}")

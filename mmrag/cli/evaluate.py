@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import chain
+from functools import partial
+from itertools import chain, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import click
 from mmrag.cli.distributed_options import check_engine, encoder_spec, engine_options
 from mmrag.cli.evaluate_many import choices, run_name, show_expected, show_many
 from mmrag.cli.options import (
+    Numbers,
     encoder_options,
     json_option,
     open_encoder,
@@ -87,6 +89,12 @@ if TYPE_CHECKING:
     help="Also in memory in that precision, against float32.",
 )
 @click.option("--check-index", is_flag=True, help="The index's results against exact search.")
+@click.option(
+    "--shuffles",
+    type=click.IntRange(2, 1000),
+    metavar="N",
+    help="Also rerank N random orders of the candidates: do rankings agree, do metrics move?",
+)
 @click.option("--answers", is_flag=True, help="Answer the set's questions with a vision model.")
 @click.option(
     "--answer-model",
@@ -94,6 +102,9 @@ if TYPE_CHECKING:
     default="vision",
     show_default=True,
     help="Vision model that answers.",
+)
+@click.option(
+    "--answer-judge", metavar="M", help="Also let this model say which answers are right."
 )
 @click.option(
     "--protocol",
@@ -123,7 +134,7 @@ if TYPE_CHECKING:
     "--dry-run", is_flag=True, help="Say what it would take and cost, without asking any model."
 )
 @rerank_options
-@encoder_options
+@partial(encoder_options, weights=Numbers())
 @engine_options
 @json_option
 def evaluate(
@@ -141,6 +152,7 @@ def evaluate(
     paraphrases: bool,
     check_precision: str | None,
     check_index: bool,
+    shuffles: int | None,
     answers: bool,
     answer_model: str,
     protocol: str | None,
@@ -148,21 +160,24 @@ def evaluate(
     repeat: int | None,
     batch: bool,
     dry_run: bool,
+    answer_judge: str | None,
     reranking: RerankChoice,
     engine: str,
     address: str | None,
     workers: int | None,
     as_json: bool,
+    image_weight: list[float] | None,
     **encoder: Any,
 ) -> int:
     """Score a configuration on the labelled queries of EVAL_SET and keep the run.
 
     The gallery is indexed first, into a collection of its own; what is there already is not
     embedded again. An interrupted evaluation goes on when the command is run again. With --rerank
-    the first --rerank-k results (10 unless you say otherwise) are reordered, and both rankings are
-    scored. Several rerankers, such as none,vision,encoder:demo, are compared in one table, each
-    against no reranking. A folder of several eval sets, as FashionIQ's import makes it, is
-    evaluated set by set, with the mean over the sets at the end.
+    the first --rerank-k results are reordered, and both rankings are scored. Several rerankers,
+    such as none,vision,encoder:demo, are compared in one table, each against no reranking. Several
+    image weights (--image-weight 0.1,0.3,0.5) share one index; each is a run, compared with the
+    first. A folder of several eval sets, as FashionIQ's import makes it, is evaluated set by set,
+    with the mean over the sets at the end.
 
     \b
     Example:
@@ -175,18 +190,28 @@ def evaluate(
     from mmrag.evaluation.ablations import Ablations
     from mmrag.evaluation.evaluate import evaluate as run_evaluation
     from mmrag.evaluation.gallery_index import index_eval_set
-    from mmrag.runs.run import RETRIEVAL
+    from mmrag.evaluation.run_header import run_label
+    from mmrag.runs.run import RETRIEVAL, STOPPED_BY_BUDGET
     from mmrag.runs.store import RunStore
     from mmrag.search.searcher import Searcher
     from mmrag.vision.budget import Budget
 
+    if shuffles and not reranking.rerank:
+        raise click.UsageError("--shuffles needs --rerank.")
     check_engine(engine, address=address, workers=workers)
     if check_precision:
         if encoder["precision"] not in ("auto", "fp32"):
             raise click.UsageError("--check-precision compares with --precision fp32.")
         encoder["precision"] = "fp32"
     budget = Budget(reranking.max_cost)
-    answering = open_answering_model(answer_model, reranking, budget) if answers else None
+    answering = None
+    if answers:
+        from mmrag.evaluation.question_answering import Answering
+
+        asked = (answer_model, answer_judge)
+        model, judge = (open_answering_model(m, reranking, budget) if m else None for m in asked)
+        assert model is not None
+        answering = Answering(model, judge, reranking.concurrency)
     labelled_sets = [
         with_protocol(EvalSet.load(folder), protocol) for folder in set_folders(Path(eval_set))
     ]
@@ -213,13 +238,24 @@ def evaluate(
         return _rerank_given(
             from_run, labelled_sets[0], reranker, reranking.rerank_k, name, resume, as_json
         )
-    loaded = open_encoder(**encoder)
+    weights: Sequence[float | None] = image_weight or [None]
+    if len(weights) > 1 and len(rerankers) > 1:
+        raise click.UsageError("Give several image weights or several rerankers, not both.")
+    loaded = open_encoder(image_weight=weights[0], **encoder)
     images = chain.from_iterable(one.images for one in labelled_sets)
     warn_drawings_only(loaded.info.name, (image.path for image in images))
     bars = _Bars()
     runs: list[Run] = []
     with RunStore() as store, bars:
-        for labelled in labelled_sets:
+        for weight, labelled in product(weights, labelled_sets):
+            if weight != weights[0] and labelled is labelled_sets[0]:
+                loaded = open_encoder(image_weight=weight, **encoder)
+            shown = ""
+            if len(weights) > 1:
+                only = rerankers[0]
+                label = run_label(loaded.info.name, only.name if only else None)
+                shown = f"{name or label}, image weight {weight:g}"
+            options = {**encoder, "image_weight": weight}
             index, _ = index_eval_set(
                 labelled,
                 loaded,
@@ -232,7 +268,7 @@ def evaluate(
                 retrieved = None
                 for reranker in rerankers:
                     searcher = Searcher(index, loaded, reranker)
-                    with _ranker(engine, encoder, searcher, address, workers) as ranker:
+                    with _ranker(engine, options, searcher, address, workers) as ranker:
                         run = run_evaluation(
                             labelled,
                             searcher,
@@ -246,9 +282,10 @@ def evaluate(
                                 index=check_index,
                                 answers=answers,
                                 repeat=(repeat or 0) if reranker else 0,
+                                shuffles=shuffles if reranker else None,
                             ),
                             store=store,
-                            name=run_name(name, reranker, len(rerankers)),
+                            name=shown or run_name(name, reranker, len(rerankers)),
                             seed=seed,
                             limit=limit,
                             batch_size=batch_size,
@@ -264,14 +301,17 @@ def evaluate(
                         break
             if runs[-1].state != "complete":
                 break
-    if len(rerankers) > 1:
+    if len(weights) > 1:
+        _show_sweep([runs[i :: len(labelled_sets)] for i in range(len(labelled_sets))], as_json)
+    elif len(rerankers) > 1:
         show_many(runs, as_json)
     elif len(labelled_sets) == 1:
         show_run(runs[0], as_json)
     else:
         _show_several(runs, as_json)
     if runs[-1].state != "complete":
-        print(f"Not complete: {runs[-1].state}. The same command goes on.", file=sys.stderr)
+        how = "with a higher --max-cost " if runs[-1].state == STOPPED_BY_BUDGET else ""
+        print(f"Not complete: {runs[-1].state}. The same command {how}goes on.", file=sys.stderr)
         return 1
     warnings = [run.warning for run in runs if run.warning]
     for warning in warnings:
@@ -360,6 +400,23 @@ def _show_several(runs: Sequence[Run], as_json: bool) -> None:
         click.echo(f"  {metric:24} {value:.4f}")
     for one in beside(runs):
         click.echo(printable(one.sentence + "."))
+
+
+def _show_sweep(by_set: Sequence[Sequence[Run]], as_json: bool) -> None:
+    """Runs that differ in one setting, compared with the first, set by set."""
+    from mmrag.cli.run_output import comparison_json
+    from mmrag.cli.tables import comparison_lines
+    from mmrag.runs.compare import compare_runs
+
+    found = [compare_runs(runs) for runs in by_set if len(runs) > 1]
+    if as_json:
+        runs = [summary_json(run) for some in by_set for run in some]
+        print_json({"runs": runs, "comparisons": [comparison_json(one) for one in found]})
+        return
+    for one in found:
+        click.echo(f"{one.entries[0].run.eval_set.name}:")
+        for line in comparison_lines(one):
+            click.echo(line)
 
 
 class _Bars:

@@ -193,7 +193,8 @@ def index(
         f"{f'Collection {collection}' if store else parquet}: {report.added} added, "
         f"{report.updated} updated, "
         f"{report.unchanged} unchanged, {report.removed} removed, {len(report.skipped)} skipped, "
-        f"in {report.seconds:.1f} s ({report.images_per_second:.1f} images/s)."
+        f"in {report.seconds:.1f} s"
+        + (f" ({report.images_per_second:.1f} images/s)." if report.embedded else ".")
     )
     stale = set(report.stale)
     for skipped in report.skipped[:_SHOWN]:

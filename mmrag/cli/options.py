@@ -22,8 +22,21 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
-def encoder_options(command: Command) -> Command:
-    """--encoder and what belongs to it."""
+class Numbers(click.ParamType[list[float]]):
+    """Numbers with commas between them, as a list."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> list[float]:
+        """What the command gets."""
+        try:
+            return list(dict.fromkeys(float(one) for one in str(value).split(",")))
+        except ValueError:
+            self.fail(f"{value!r} is not a number, or numbers with commas between them", param, ctx)
+
+
+def encoder_options(command: Command, weights: click.ParamType[Any] = click.FLOAT) -> Command:
+    """--encoder and what belongs to it; `weights` is the type of --image-weight."""
     for option in reversed(
         [
             click.option(
@@ -37,7 +50,13 @@ def encoder_options(command: Command) -> Command:
             click.option(
                 "--text-model", metavar="DIR", help="Configuration and tokenizer, or hub name."
             ),
-            click.option("--image-weight", type=float, help="CLIP: the image's share, 0 to 1."),
+            click.option(
+                "--image-weight",
+                type=weights,
+                metavar=None if weights is click.FLOAT else "W[,W...]",
+                help="CLIP: the image's share in a composed query, 0 to 1."
+                + ("" if weights is click.FLOAT else " Several: one run each, compared."),
+            ),
             click.option(
                 "--preprocess",
                 metavar="KEYS",

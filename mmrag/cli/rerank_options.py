@@ -53,7 +53,8 @@ _OPTIONS = [
         "--rerank-k",
         type=click.IntRange(1, 10_000),
         metavar="N",
-        help="How many of the first hits are reranked. Default: all that are asked for.",
+        help="How many of the first hits are reranked. Default: 10 in an evaluation, else all "
+        "that are asked for.",
     ),
     click.option(
         "--presentation",
@@ -81,7 +82,7 @@ _OPTIONS = [
         "--max-cost",
         type=click.FloatRange(0),
         metavar="USD",
-        help="Stop before the requests of this command cost more.",
+        help="Stop before the requests cost more; an evaluation that goes on counts what it spent.",
     ),
     click.option(
         "--concurrency",
@@ -221,17 +222,23 @@ def open_answering_model(
 
 def usage_line(usage: Usage) -> str:
     """Requests, tokens and cost in words."""
-    answers = f"{usage.cached} answer{'' if usage.cached == 1 else 's'} from the cache"
+    answers = f"{_count(usage.cached, 'answer')} from the cache"
     if usage.requests == 0 and usage.cached:
         return f"{answers}, no request"
-    requests = f"{usage.requests} request{'' if usage.requests == 1 else 's'}"
     cached = f" and {answers}" if usage.cached else ""
     thought = f" ({usage.reasoning_tokens:,} of them thought)" if usage.reasoning_tokens else ""
     cost = "no price known" if usage.cost_usd is None else f"${usage.cost_usd:.4f}"
-    return (
-        f"{requests}{cached}, {usage.prompt_tokens:,} + "
+    line = (
+        f"{_count(usage.requests, 'request')}{cached}, {usage.prompt_tokens:,} + "
         f"{usage.completion_tokens:,} tokens{thought}, {cost}"
     )
+    if usage.unanswered:
+        line += f" at most; {_count(usage.unanswered, 'unanswered request')} may have been charged"
+    return line
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def rerank_line(report: RerankReport) -> str:

@@ -10,6 +10,7 @@ import click
 from mmrag.cli.options import print_json
 
 if TYPE_CHECKING:
+    from mmrag.runs.compare import Comparison
     from mmrag.runs.run import Run
 
 
@@ -54,11 +55,34 @@ def summary_json(run: Run) -> dict[str, Any]:
         },
         "missing_images": run.missing_images,
         "timings_ms": run.timings_ms,
+        "latency_ms": run.latency_ms,
         "usage": run.usage,
+        "spent_usd": run.spent_usd,
         "ceiling": run.ceiling,
         "reranks": run.reranks,
         "ablations": run.ablations,
         "notes": run.notes,
         "config": run.config,
         "environment": run.environment,
+    }
+
+
+def comparison_json(found: Comparison) -> dict[str, Any]:
+    """What `--json` prints of a comparison."""
+    pairs: list[dict[str, Any]] = [asdict(pair) for pair in found.pairs]
+    return {
+        "runs": [
+            {
+                "run_id": entry.run.run_id,
+                "name": entry.run.name,
+                "stage": entry.stage,
+                "label": entry.label,
+                "protocol": entry.run.protocol.title if entry.run.protocol else None,
+            }
+            for entry in found.entries
+        ],
+        "primary_metric": found.primary_metric,
+        "metrics": pairs[0]["metrics"],
+        "pairs": pairs,
+        "notes": found.notes,
     }

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from mmrag.cli.options import json_option, print_json, printable
-from mmrag.cli.run_output import show_run
+from mmrag.cli.run_output import comparison_json, show_run
 from mmrag.errors import MmragError
 from mmrag.runs.labels import LABELS
 from mmrag.system.durable import write_file
@@ -241,26 +241,8 @@ def compare(
         for verdict in failed:
             click.echo(printable(verdict.sentence), err=True)
         return GATE_FAILED if failed else 0
-    pairs: list[dict[str, Any]] = [asdict(pair) for pair in found.pairs]
-    print_json(
-        {
-            "runs": [
-                {
-                    "run_id": entry.run.run_id,
-                    "name": entry.run.name,
-                    "stage": entry.stage,
-                    "label": entry.label,
-                    "protocol": entry.run.protocol.title if entry.run.protocol else None,
-                }
-                for entry in found.entries
-            ],
-            "primary_metric": found.primary_metric,
-            "metrics": pairs[0]["metrics"],
-            "pairs": pairs,
-            "notes": found.notes,
-            "gate": [asdict(verdict) for verdict in verdicts],
-        }
-    )
+    gate_json = [asdict(verdict) for verdict in verdicts]
+    print_json({**comparison_json(found), "gate": gate_json})
     return GATE_FAILED if failed else 0
 
 

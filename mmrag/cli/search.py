@@ -18,12 +18,18 @@ from mmrag.cli.options import (
     store_options,
     warn_drawings_only,
 )
-from mmrag.cli.rerank_options import RerankChoice, open_reranker, rerank_line, rerank_options
+from mmrag.cli.rerank_options import (
+    RerankChoice,
+    open_reranker,
+    rerank_line,
+    rerank_options,
+    usage_line,
+)
 
 if TYPE_CHECKING:
     from mmrag.index.kinds import SearchOptions
     from mmrag.rerank.shuffles import ShuffleReport
-    from mmrag.types import SearchResult
+    from mmrag.types import SearchResult, Usage
 
 
 @click.command()
@@ -79,7 +85,7 @@ def search(
     from mmrag.index.image_index import ImageIndex
     from mmrag.rerank.shuffles import shuffle_agreement
     from mmrag.search.searcher import Searcher
-    from mmrag.types import Query
+    from mmrag.types import Query, Usage
 
     reranker = open_reranker(reranking, device=encoder["device"], precision=encoder["precision"])
     # A local store's server starts while the encoder is loaded: a second less from a cold start.
@@ -100,6 +106,7 @@ def search(
         reranked = sorted(reranked, key=lambda hit: hit.retrieval_rank)
         agreement = shuffle_agreement(reranker, [replace(result, hits=reranked)], shuffles)
     result = replace(result, hits=result.hits[:k])
+    usage = sum((one.usage for one in (result.rerank, agreement) if one is not None), Usage())
     if grid:
         from mmrag.images.grid import result_grid, save_grid
 
@@ -111,17 +118,18 @@ def search(
                 "explanation": result.explanation,
                 "rerank": asdict(result.rerank) if result.rerank else {},
                 "shuffles": _shuffles_json(agreement) if agreement else None,
+                "usage": asdict(usage),
                 "timings_ms": result.timings_ms,
                 "grid": grid,
             }
         )
         return
-    _show(result, agreement)
+    _show(result, agreement, usage)
     if grid:
         click.echo(f"Grid: {grid}")
 
 
-def _show(result: SearchResult, agreement: ShuffleReport | None) -> None:
+def _show(result: SearchResult, agreement: ShuffleReport | None, usage: Usage) -> None:
     for hit in result.hits:
         line = f"{hit.rank:3}  {hit.score:.4f}  {printable(hit.image_id)}"
         if result.rerank is not None:
@@ -138,6 +146,8 @@ def _show(result: SearchResult, agreement: ShuffleReport | None) -> None:
             f"{agreement.shuffles} shuffles: Kendall's tau {agreement.tau:.3f} between rankings, "
             f"{agreement.same_best:.0%} of the pairs agree on the first hit"
         )
+    if agreement is not None:
+        click.echo(f"All requests together: {usage_line(usage)}")
     click.echo("  ".join(f"{stage} {ms:.0f} ms" for stage, ms in result.timings_ms.items()))
 
 

@@ -29,7 +29,10 @@ def run_lines(run: Run) -> Iterator[str]:
     """A run: metrics, categories, latency, cost, ablations and notes."""
     if run.warning:
         yield f"Warning: {run.warning}"
-    yield printable(f"{run.name} on {run.eval_set.name}: {run.summary.queries} queries")
+    counted = f"{run.summary.queries} queries"
+    if not run.summary.queries:
+        counted = f"{run.finished_queries} queries ranked, none judged"
+    yield printable(f"{run.name} on {run.eval_set.name}: {counted}")
     if run.protocol is not None:
         yield printable(f"Protocol: {run.protocol.title}")
     entries = stage_entries(run)
@@ -41,8 +44,7 @@ def run_lines(run: Run) -> Iterator[str]:
         yield from _category_lines(run)
     for one in beside(run):
         yield printable(one.sentence + ".")
-    for name, times in run.timings_ms.items():
-        yield f"{name:8} {times['p50']:8.1f} ms a query (median), {times['p95']:.1f} ms (95 %)"
+    yield from _time_lines(run)
     if run.usage.requests or run.usage.cached:
         yield f"Usage: {usage_line(run.usage)}"
     for name, result in run.ablations.items():
@@ -50,6 +52,20 @@ def run_lines(run: Run) -> Iterator[str]:
         yield from ablation_lines(name, result)
     for note in run.notes:
         yield printable(f"Note: {note}")
+
+
+def _time_lines(run: Run) -> Iterator[str]:
+    """How many queries a second in batches, and how long one takes by itself."""
+    if run.timings_ms:
+        each = ", ".join(f"{name} {times['mean']:.1f}" for name, times in run.timings_ms.items())
+        mean = run.timings_ms["total"]["mean"] if "total" in run.timings_ms else 0.0
+        rate = f": {1000 / mean:,.1f} queries/s" if mean else ""
+        yield f"Throughput{rate}; milliseconds a query, in batches: {each}"
+    for name, times in run.latency_ms.items():
+        yield (
+            f"{name:8} {times['p50']:8.1f} ms (median), {times['p95']:.1f} ms (95 %), "
+            f"{times['queries']:.0f} queries asked one by one"
+        )
 
 
 def comparison_lines(comparison: Comparison) -> Iterator[str]:
@@ -104,6 +120,18 @@ def ablation_lines(name: str, result: Mapping[str, Any]) -> Iterator[str]:
         for metric, one in metrics.items():
             found = [one[part] for part in ("mean", "min", "max", "spread", "sd")]
             rows.append([metric, *(f"{value:.3f}" for value in found)])
+    elif name == "shuffles":
+        yield f"{result['shuffles']} random orders of the candidates ({result['queries']} queries):"
+        for key, what in (("kendall_tau", "Kendall's tau"), ("same_best", "the same first image")):
+            if key in result:
+                one = result[key]
+                low, high = one["ci95"]
+                yield f"  {what} {one['mean']:.3f} ({low:.3f}-{high:.3f}) between rankings"
+        rows.append(["", "mean", "lowest", "highest", "spread", "95 % interval"])
+        for metric, one in metrics.items():
+            cells = [f"{one[part]:.3f}" for part in ("mean", "min", "max", "spread")]
+            low, high = one["ci95"]
+            rows.append([metric, *cells, f"{low:.3f} to {high:.3f}"])
     elif name == "index":
         yield f"The index against exact search over {result['vectors']} vectors:"
         rows.append(["", "mean", "worst query"])
@@ -120,7 +148,8 @@ def ablation_lines(name: str, result: Mapping[str, Any]) -> Iterator[str]:
         elif name == "answers":
             yield (
                 f"Answers to {result['queries']} questions; the first result was right for "
-                f"{result['right_image']:.1%}:"
+                f"{result['right_image']:.1%}"
+                + (f"; {result['unanswered']} had no answer:" if result.get("unanswered") else ":")
             )
             first, second = "without", "with retrieval"
         rows.append(["", first, second, "change", "95 % interval", "p"])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmrag.errors import MmragError
+from mmrag.errors import MmragError, one_line
 
 # Blocks hold paths and vectors, never pixels, so little is on its way at any time.
 _OBJECT_STORE = 512 << 20
@@ -118,7 +118,7 @@ def _start(ray: Any, address: str, workers: int | None) -> None:
         with _quiet():
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise MmragError(
             f"No Ray cluster answers at {address!r} ({reason}); `ray start --head` starts one."
         ) from error

@@ -52,7 +52,8 @@ class Manifest:
     @classmethod
     def of(cls, info: EncoderInfo, embed: str) -> Manifest:
         """For a folder that is about to be written."""
-        shown = (info.name, info.fingerprint, info.dim, info.image_size, info.precision)
+        fingerprint = info.fingerprint_of(embed)
+        shown = (info.name, fingerprint, info.dim, info.image_size, info.precision)
         return cls(*shown, embed)
 
     def info(self) -> EncoderInfo:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mmrag.distributed.tars import TarMember, is_inside, list_tar
-from mmrag.errors import ImageError, MmragError
+from mmrag.errors import ImageError, MmragError, one_line
 from mmrag.galleries.gallery import Gallery, join_metadata, open_gallery
 from mmrag.galleries.metadata import Reading
 from mmrag.images.decode import read_bytes
@@ -237,7 +237,7 @@ def file_system_errors(where: str) -> Iterator[None]:
         raise MmragError(f"{where} cannot be read: {error}") from error
     # Each file system has errors of its own, for credentials and the network among others.
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         raise MmragError(
             f"{where} cannot be read: {reason}. Check its name, and that every node has access."
         ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mmrag import config
-from mmrag.encoders.checkpoints import fingerprint
+from mmrag.encoders.checkpoints import combine, weight_hashes
 from mmrag.encoders.device import (
     keep_freed_memory,
     resolve_device,
@@ -37,17 +37,24 @@ def build_encoder(loaded: LoadedModel, name: str, device: str, precision: str) -
         raise MmragError(f"The encoder {name!r} does not run in int8; use --precision auto.")
     if precision == "int8":
         preprocessing = {**preprocessing, "precision": "int8"}
+    hashes = weight_hashes(module)
+    any_way = {key: value for key, value in loaded.defaults.items() if value is not None}
+    others = {key: one for key, one in preprocessing.items() if key not in loaded.defaults}
+    alone = combine(hashes, {**others, **any_way})
+    composed = combine(hashes, preprocessing)
     info = EncoderInfo(
         name=name,
         dim=model.dim,
         image_size=model.image_size,
-        fingerprint=fingerprint(module, preprocessing),
+        fingerprint=alone,
         licence=loaded.licence,
         source=loaded.source,
         device=str(torch_device),
         precision=precision,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         settings=loaded.settings,
+        weights=combine(hashes, {}),
+        composed=composed if composed != alone else "",
     )
     module.eval().requires_grad_(False)
     on_cpu = torch_device.type == "cpu"

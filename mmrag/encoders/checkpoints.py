@@ -7,12 +7,12 @@ import json
 import os
 import pickle
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmrag.errors import CheckpointError
+from mmrag.errors import CheckpointError, one_line
 from mmrag.system.durable import replacing, write_file
 
 if TYPE_CHECKING:
@@ -48,8 +48,9 @@ def read_state_dict(path: str | os.PathLike[str]) -> StateDict:
         raise
     # torch and safetensors raise many kinds of error on a damaged file.
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path} is damaged or not a checkpoint: {reason}") from error
+        # For a file that is none torch names a number, the type that it takes its bytes for.
+        reason = "" if isinstance(error, KeyError) else f" ({one_line(error).rstrip('.')})"
+        raise CheckpointError(f"{path} is damaged, or not a checkpoint{reason}.") from error
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, Mapping) or not all(
@@ -60,7 +61,11 @@ def read_state_dict(path: str | os.PathLike[str]) -> StateDict:
 
 
 def load_into(
-    module: torch.nn.Module, state: StateDict, what: str, spare: Collection[str] | None = None
+    module: torch.nn.Module,
+    state: StateDict,
+    what: str,
+    spare: Collection[str] | None = None,
+    name_of: Callable[[str], str] = str,
 ) -> None:
     """Copy `state` into `module`; every parameter must be there in the right shape.
 
@@ -69,6 +74,7 @@ def load_into(
         state: the weights.
         what: begins the messages.
         spare: keys of `state` that need not be in the module; None ignores all such.
+        name_of: what a key of the module is called in the file, for messages.
 
     Raises:
         CheckpointError: names the keys that are missing or too many, or whose shapes or kinds
@@ -81,7 +87,7 @@ def load_into(
     if missing:
         raise CheckpointError(
             f"{what} is not complete: {len(missing)} of {len(own)} keys are missing: "
-            f"{_some(missing)}. Is it the checkpoint of another model?"
+            f"{_some(map(name_of, missing))}. Is it the checkpoint of another model?"
         )
     unknown = [] if spare is None else list(state.keys() - own.keys() - {*spare})
     if unknown:
@@ -90,14 +96,14 @@ def load_into(
             f"{_some(sorted(unknown))}. Is it the checkpoint of another model?"
         )
     wrong = [
-        f"{key} is {tuple(state[key].shape)} instead of {tuple(value.shape)}"
+        f"{name_of(key)} is {tuple(state[key].shape)} instead of {tuple(value.shape)}"
         for key, value in own.items()
         if state[key].shape != value.shape
     ]
     if wrong:
         raise CheckpointError(f"{what} has {len(wrong)} keys of the wrong shape: {_some(wrong)}.")
     odd = [
-        key
+        name_of(key)
         for key, value in own.items()
         if state[key].layout != torch.strided
         or state[key].is_quantized
@@ -117,6 +123,11 @@ def fingerprint(module: torch.nn.Module, preprocessing: Mapping[str, Any]) -> st
 
     Call it before the weights are cast to a lower precision.
     """
+    return combine(weight_hashes(module), preprocessing)
+
+
+def weight_hashes(module: torch.nn.Module) -> list[str]:
+    """SHA-256 of each of a module's tensors, with its name, shape and kind."""
     import torch
 
     def digest(item: tuple[str, torch.Tensor]) -> str:
@@ -128,8 +139,12 @@ def fingerprint(module: torch.nn.Module, preprocessing: Mapping[str, Any]) -> st
         return hashlib.sha256(header + hashlib.sha256(raw.data).digest()).hexdigest()
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = list(pool.map(digest, sorted(module.state_dict().items())))
-    parts.append(json.dumps(preprocessing, sort_keys=True))
+        return list(pool.map(digest, sorted(module.state_dict().items())))
+
+
+def combine(hashes: Sequence[str], preprocessing: Mapping[str, Any]) -> str:
+    """The fingerprint of weights with these hashes and of `preprocessing`."""
+    parts = [*hashes, json.dumps(preprocessing, sort_keys=True)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

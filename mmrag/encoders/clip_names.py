@@ -11,6 +11,7 @@ from mmrag.encoders.weights import local_or_hub
 
 USAGE = "clip:ARCH/PRETRAINED"
 OPTIONS = frozenset({"checkpoint", "image_weight", "preprocess", "fusion"})
+DEFAULT_IMAGE_WEIGHT = 0.5
 
 
 def takes(name: str) -> bool:
@@ -33,11 +34,18 @@ def load(name: str, options: LoadOptions) -> LoadedModel:
     from mmrag.encoders import clip, clip_files, clip_sources
 
     source = clip_sources.resolve(name, path, options.preprocess)
-    weight = 0.5 if options.image_weight is None else options.image_weight
+    weight = DEFAULT_IMAGE_WEIGHT if options.image_weight is None else options.image_weight
     files = clip_files.fetch(source)
     model = clip.load_source(source, files, weight, options.fusion or "sum-unit")
     what = f"open_clip {source.what}" + (f", {path}" if path else "")
-    return LoadedModel(model, source.licence, what, clip.preprocessing(model), clip.settings(model))
+    return LoadedModel(
+        model,
+        source.licence,
+        what,
+        clip.preprocessing(model),
+        clip.settings(model),
+        {"image_weight": DEFAULT_IMAGE_WEIGHT, "fusion": None},
+    )
 
 
 def download(name: str, progress: Callable[..., Any] | None = None) -> list[Path]:

@@ -40,6 +40,10 @@ class EncoderInfo:
     gallery embedded on a GPU in bf16 can be searched on a CPU in fp32.
 
     `settings` says in plain JSON values how it sees pictures and composes, where there is a choice.
+
+    What concerns composed inputs only, such as CLIP's image weight, counts in `composed`, the
+    fingerprint of their vectors ("" where it is the same): pictures embedded alone can be searched
+    with any. `weights` identifies the weights by themselves, "" where they are not known.
     """
 
     name: str
@@ -52,6 +56,19 @@ class EncoderInfo:
     precision: str
     parameters: int
     settings: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = ""
+    composed: str = ""
+
+    def fingerprint_of(self, embed: str) -> str:
+        """The fingerprint of a gallery's vectors: of "image", "text", or "both" composed."""
+        return self.composed or self.fingerprint if embed == "both" else self.fingerprint
+
+    def can_search(self, fingerprint: str, embed: str) -> bool:
+        """Whether a gallery with that fingerprint holds vectors of this encoder.
+
+        Earlier versions had the image weight in the fingerprint of every gallery.
+        """
+        return fingerprint in {self.fingerprint_of(embed), self.composed or self.fingerprint}
 
     def _repr_html_(self) -> str:
         from mmrag import notebook

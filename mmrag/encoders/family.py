@@ -84,7 +84,8 @@ class LoadedModel:
 
     `preprocessing` is what decides its vectors beside the weights, as plain JSON values: it becomes
     part of the fingerprint. `settings` is what of it people want to read, and what collections and
-    runs keep.
+    runs keep. `defaults` holds, of what in `preprocessing` concerns composed inputs only, the
+    values that stand for any in the fingerprint of pictures and texts alone; None leaves one out.
     """
 
     model: EmbeddingModel
@@ -92,6 +93,7 @@ class LoadedModel:
     source: str
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Family(Protocol):

@@ -52,7 +52,14 @@ def load(name: str, options: LoadOptions) -> LoadedModel:
         )
     model = files.load_folder(folder, **more)
     licence, source = str(card.get("licence", "unknown")), str(card.get("source", folder))
-    return LoadedModel(model, licence, source, files.preprocessing(model))
+    # How a CLIP composes, as it was saved: pictures alone do not depend on it.
+    fusion = card.get("fusion", "sum-unit")
+    saved = {
+        "image_weight": card.get("image_weight"),
+        "fusion": None if fusion == "sum-unit" else fusion,
+    }
+    defaults = saved if kind == "clip" else {}
+    return LoadedModel(model, licence, source, files.preprocessing(model), defaults=defaults)
 
 
 def download(name: str, progress: Callable[..., Any] | None = None) -> list[Path]:

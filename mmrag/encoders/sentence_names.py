@@ -73,6 +73,7 @@ def load_as(name: str, options: LoadOptions, fusion: str | None) -> LoadedModel:
         f"sentence-transformers {repository}",
         sentence.preprocessing(model, folder),
         sentence.settings(model),
+        dict.fromkeys(("composition", "image_weight", "query_instruction")),
     )
 
 

@@ -75,7 +75,7 @@ def load_official(name: str, checkpoint: str, text_model: str) -> VisualizedBGE:
         ) from error
     state = read_state_dict(checkpoint)
     model = _build({"timm": OFFICIAL_VISION[name]}, config, tokenizer)
-    load_into(model, _rename_official(state), str(checkpoint))
+    load_into(model, _rename_official(state), str(checkpoint), name_of=_official_name)
     return model
 
 
@@ -202,6 +202,18 @@ def _rename_official(state: StateDict) -> StateDict:
         elif key.startswith("visual_proj."):
             renamed[key] = value
     return renamed
+
+
+def _official_name(key: str) -> str:
+    """What an official file calls a key of ours."""
+    tower, _, rest = key.partition(".")
+    if tower == "text":
+        return f"bge_{rest}"
+    if tower != "vision":
+        return key
+    for theirs, ours in _RENAMED.items():
+        rest = rest.replace(ours, theirs)
+    return f"model_visual.visual.{rest}"
 
 
 def make_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:

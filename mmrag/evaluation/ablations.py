@@ -40,6 +40,7 @@ class Ablations:
         index: the index's results against exact search over the vectors it holds.
         answers: queries with a question are answered with and without retrieval.
         repeat: how often the reranker is asked the same, at least 2; 0 for no such measurement.
+        shuffles: so many random orders of the candidates are reranked too; see `shuffled`.
     """
 
     modality: bool = False
@@ -48,6 +49,7 @@ class Ablations:
     index: bool = False
     answers: bool = False
     repeat: int = 0
+    shuffles: int | None = None
 
     def __post_init__(self) -> None:
         if self.repeat == 1 or self.repeat < 0:
@@ -55,7 +57,8 @@ class Ablations:
 
     def settings(self) -> dict[str, Any]:
         """What a run notes about them."""
-        return {name: value for name, value in asdict(self).items() if name != "repeat" or value}
+        later = ("repeat", "shuffles")
+        return {name: value for name, value in asdict(self).items() if name not in later or value}
 
 
 @dataclass(frozen=True)

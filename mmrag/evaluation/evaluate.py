@@ -11,8 +11,9 @@ from mmrag.errors import BudgetReached, Cancelled, MmragError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.evaluation import ablations as measure
 from mmrag.evaluation.ablations import Ablations, Setting
+from mmrag.evaluation.latency import measure_latency
 from mmrag.evaluation.notes import notes_on
-from mmrag.evaluation.question_answering import ANSWERED, answer_questions
+from mmrag.evaluation.question_answering import ANSWERED, Answering, answer_questions
 from mmrag.evaluation.repetitions import repetitions, stage_name
 from mmrag.evaluation.run_header import (
     check_ids,
@@ -21,16 +22,20 @@ from mmrag.evaluation.run_header import (
     resume_key,
     sample,
 )
+from mmrag.evaluation.shuffled import SHUFFLE, shuffled
 from mmrag.evaluation.stages import Ranker, Stages, Variant
 from mmrag.metrics.metrics import canonical, cutoff, default_metrics, score_rankings
 from mmrag.metrics.summary import summarise
 from mmrag.rerank.reranker import GaveUp
-from mmrag.runs.run import RERANKED, RETRIEVAL, Ranked, Run, percentiles
+from mmrag.runs.provenance import query_picture_hashes
+from mmrag.runs.run import RERANKED, RETRIEVAL, STOPPED_BY_BUDGET, Ranked, Run, percentiles
 from mmrag.runs.store import RunStore, now
 from mmrag.search.searcher import Searcher
 from mmrag.system.jobs import Progress
+from mmrag.types import Usage
 
 if TYPE_CHECKING:
+    from mmrag.vision.budget import Budget
     from mmrag.vision.model import VisionModel
 
 DEFAULT_RERANK_K = 10
@@ -50,7 +55,7 @@ def evaluate(
     limit: int | None = None,
     batch_size: int = 32,
     resume: bool = True,
-    answer_model: VisionModel | None = None,
+    answer_model: VisionModel | Answering | None = None,
     on_progress: Callable[[Progress], Any] | None = None,
     should_stop: Callable[[], bool] | None = None,
     ranker: Ranker | None = None,
@@ -75,7 +80,8 @@ def evaluate(
         limit: evaluate a random sample of so many queries.
         batch_size: queries that are encoded and searched together; `timings_ms` are shares.
         resume: False starts anew even if an interrupted run could go on.
-        answer_model: who answers the questions, for `Ablations.answers`.
+        answer_model: who answers the questions, for `Ablations.answers`: a model, or an
+            `Answering` that also says who judges the answers and how many are asked at once.
         on_progress: called with a `Progress` as stages go on, in this thread.
         should_stop: asked between batches and reranked queries; when true, the run is kept with
             state "stopped" and its metrics are over the queries that were finished.
@@ -127,7 +133,7 @@ class _Evaluation:
         seed: int,
         limit: int | None,
         batch_size: int,
-        answer_model: VisionModel | None,
+        answer_model: VisionModel | Answering | None,
         ranker: Ranker | None,
         retrieved: Mapping[str, Ranked],
     ) -> None:
@@ -137,7 +143,10 @@ class _Evaluation:
         self.searcher, self.k, self.retrieved = searcher, k, retrieved
         self.reranker = searcher.reranker
         self.rerank_k = self._rerank_k(rerank_k)
-        self.ablations, self.store, self.answer_model = ablations, store, answer_model
+        self.ablations, self.store = ablations, store
+        if answer_model is not None and not isinstance(answer_model, Answering):
+            answer_model = Answering(answer_model)
+        self.answering = answer_model
         self.seed, self.batch_size, self.ranker = seed, batch_size, ranker
         self.metrics = [canonical(one) for one in metrics or default_metrics(eval_set, k)]
         for one in self.metrics:
@@ -145,6 +154,8 @@ class _Evaluation:
                 raise MmragError(f"{one} needs more than the k = {k} results asked for.")
         if ablations.precision:
             measure.check_can_lower(searcher.encoder, ablations.precision)
+        if ablations.shuffles is not None and (self.reranker is None or ablations.shuffles < 2):
+            raise MmragError("Shuffles need a reranker, and there must be 2 or more.")
         if ablations.answers and answer_model is None:
             raise MmragError("Answering questions needs `answer_model`, the model that answers.")
         self.eval_set = eval_set.with_queries(sample(eval_set.queries, limit, seed))
@@ -160,11 +171,12 @@ class _Evaluation:
             "queries": len(self.eval_set.queries),
             "exclude_query_image": eval_set.exclude_query_image,
             "ablations": ablations.settings(),
-            "answer_model": answer_model.name if answer_model else None,
+            **(self.answering.settings if self.answering else {"answer_model": None}),
             **(ranker.settings if ranker else {}),
             **({"protocol": eval_set.protocol.as_json()} if eval_set.protocol else {}),
         }
-        self.fresh = new_run(eval_set, self.eval_set.queries, searcher, hashes, name, settings)
+        self.pictures = query_picture_hashes(self.eval_set)
+        self.fresh = new_run(eval_set, searcher, hashes, self.pictures, name, settings)
 
     def run(
         self,
@@ -178,8 +190,16 @@ class _Evaluation:
         if run is None:
             run = self.fresh
             self.store.start(run, key)
+        carried = self._carry_over(run)
+        before = sum(one.spent for one in self._budgets())
         stages = Stages(
-            self.store, run.run_id, self.batch_size, on_progress, should_stop, self.ranker
+            self.store,
+            run.run_id,
+            self.batch_size,
+            on_progress,
+            should_stop,
+            self.ranker,
+            self.pictures,
         )
         state = "interrupted"
         try:
@@ -188,15 +208,39 @@ class _Evaluation:
         except Cancelled:
             state = "stopped"
         except BudgetReached as reached:
-            state = "stopped: budget"
+            state = STOPPED_BY_BUDGET
             run.notes = [str(reached)]
         except GaveUp as gave:
             run.lost += gave.usage
             raise
         finally:
             run.state = state
+            run.spent_usd = carried + sum(one.spent for one in self._budgets()) - before
             self._conclude(run)
         return run
+
+    def _budgets(self) -> list[Budget]:
+        """What limits the cost of reranking and answering: mostly one budget for both."""
+        found = [
+            self.reranker.budget if self.reranker else None,
+            self.answering.model.budget if self.answering else None,
+        ]
+        return list({id(one): one for one in found if one is not None}.values())
+
+    def _carry_over(self, run: Run) -> float:
+        """A cost limit is the run's: what earlier commands spent on it, in US dollars, counts."""
+        spent = max(run.spent_usd, self._usage(run).cost_usd or 0.0)
+        for budget in self._budgets():
+            budget.carry_over(run.run_id, spent)
+        return spent
+
+    def _usage(self, run: Run) -> Usage:
+        """Of all requests whose outcome is known."""
+        shuffles = range(1, 1 + (self.ablations.shuffles or 0))
+        stages = [RERANKED, ANSWERED, *(SHUFFLE.format(number) for number in shuffles)]
+        stages += [stage_name(number) for number in range(1, self.ablations.repeat)]
+        stored = [one for stage in stages for one in self.store.read(run.run_id, stage).values()]
+        return sum((one.usage for one in stored if one.usage), run.lost)
 
     def _make(self, run: Run, stages: Stages) -> None:
         """All stages, in order; each goes on where it was."""
@@ -211,6 +255,14 @@ class _Evaluation:
             self.k,
             exclude_query_image=self.eval_set.exclude_query_image,
         )
+        if not run.latency_ms:
+            run.latency_ms = measure_latency(
+                self.searcher,
+                variants,
+                self.k,
+                exclude_query_image=self.eval_set.exclude_query_image,
+                seed=self.seed,
+            )
         readable = [q for q in self.eval_set.queries if "reason" not in first[q.query_id].details]
         last = first
         if self.reranker is not None:
@@ -220,6 +272,10 @@ class _Evaluation:
         present = replace(self.eval_set, images=list(self.images.values()), queries=readable)
         setting = Setting(present, self.searcher, stages, first, self.k, self.metrics, self.seed)
         wanted = self.ablations
+        if wanted.shuffles and self.reranker is not None:
+            run.ablations["shuffles"] = shuffled(
+                setting, self.reranker, self.images, self.rerank_k or 0, wanted.shuffles
+            )
         if wanted.modality:
             run.ablations["modality"] = measure.modality(setting)
         if wanted.paraphrases:
@@ -238,10 +294,8 @@ class _Evaluation:
                 self.rerank_k or 0,
                 wanted.repeat,
             )
-        if wanted.answers and self.answer_model is not None:
-            run.ablations["answers"] = answer_questions(
-                setting, last, self.images, self.answer_model
-            )
+        if wanted.answers and self.answering is not None:
+            run.ablations["answers"] = answer_questions(setting, last, self.images, self.answering)
 
     def _conclude(self, run: Run) -> None:
         """Score what is finished, and store it."""
@@ -269,15 +323,11 @@ class _Evaluation:
         if self.reranker is not None:
             run.ceiling = self._ceiling(first, done)
         run.timings_ms = percentiles({i: one for i, one in first.items() if i in done}, last)
-        answers = self.store.read(run.run_id, ANSWERED)
-        paid = [*(last or {}).values(), *answers.values()]
-        for number in range(1, self.ablations.repeat):
-            paid += self.store.read(run.run_id, stage_name(number)).values()
-        run.usage = sum((one.usage for one in paid if one.usage), run.lost)
+        run.usage = self._usage(run)
         run.reranks = dict(
             Counter(str(one.details["status"]) for one in (last or {}).values() if one.details)
         )
-        run.notes = [note for note in run.notes if run.state == "stopped: budget"]
+        run.notes = [note for note in run.notes if run.state == STOPPED_BY_BUDGET]
         run.notes += notes_on(run, len(self.eval_set.queries))
         run.finished = now()
         self.store.save(run)

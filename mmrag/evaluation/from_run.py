@@ -18,7 +18,7 @@ from mmrag.metrics.metrics import score_rankings
 from mmrag.metrics.summary import summarise
 from mmrag.rerank.reranker import GaveUp, Reranker
 from mmrag.runs.provenance import environment, labels_sha256
-from mmrag.runs.run import RERANKED, RETRIEVAL, Run, percentiles
+from mmrag.runs.run import RERANKED, RETRIEVAL, STOPPED_BY_BUDGET, Run, percentiles
 from mmrag.runs.store import RunStore, new_run_id, now
 from mmrag.system.jobs import Progress
 from mmrag.types import Usage
@@ -93,6 +93,11 @@ def rerank_run(
         run = fresh
         store.start(run, key)
         store.write(run.run_id, RETRIEVAL, list(given.values()))
+    if reranker.budget is not None:
+        kept = store.read(run.run_id, RERANKED).values()
+        reranker.budget.carry_over(
+            run.run_id, sum(one.usage.cost_usd or 0.0 for one in kept if one.usage)
+        )
     stages = Stages(store, run.run_id, 32, on_progress, should_stop)
     state = "interrupted"
     notes = list(first.notes)
@@ -102,7 +107,7 @@ def rerank_run(
     except Cancelled:
         state = "stopped"
     except BudgetReached as reached:
-        state = "stopped: budget"
+        state = STOPPED_BY_BUDGET
         notes.append(str(reached))
     except GaveUp as gave:
         run.lost += gave.usage

@@ -18,7 +18,7 @@ def collection_name(eval_set: EvalSet, encoder: Encoder, embed: str = "image") -
     """The collection for an eval set and an encoder: both decide the vectors, so both name it."""
     name = re.sub(r"[^A-Za-z0-9]+", "_", eval_set.name).strip("_")[:60] or "set"
     kind = "" if embed == "image" else f"_{embed}"
-    return f"eval_{name}_{encoder.info.fingerprint[:12]}{kind}"
+    return f"eval_{name}_{encoder.info.fingerprint_of(embed)[:12]}{kind}"
 
 
 def index_eval_set(

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,13 +18,14 @@ from mmrag.rerank.reranker import Reranker
 from mmrag.runs.provenance import (
     environment,
     eval_set_ref,
+    gallery_sha256,
     pictures_sha256,
-    query_picture_hashes,
 )
 from mmrag.runs.run import Run
 from mmrag.runs.store import new_run_id, now
 from mmrag.search.searcher import Searcher
 
+T = TypeVar("T")
 _ENCODER = ("name", "dim", "image_size", "fingerprint", "device", "precision", "settings")
 
 
@@ -50,9 +51,9 @@ def indexed_pictures(index: ImageIndex, eval_set: EvalSet) -> dict[str, str]:
 
 def new_run(
     eval_set: EvalSet,
-    queries: Sequence[EvalQuery],
     searcher: Searcher,
     hashes: Mapping[str, str],
+    pictures: Mapping[str, str],
     name: str,
     settings: Mapping[str, Any],
 ) -> Run:
@@ -60,24 +61,29 @@ def new_run(
 
     Args:
         eval_set: the whole set.
-        queries: those that will be asked.
         searcher: encoder, index and reranker.
         hashes: from `indexed_pictures`.
+        pictures: from `query_picture_hashes`.
         name: of the run; empty for encoder and reranker.
         settings: everything else that shapes the outcome.
     """
     encoder, index, reranker = searcher.encoder.info, searcher.index, searcher.reranker
     made = index.info()
-    pictures = query_picture_hashes(eval_set.with_queries(queries))
-    label = " + ".join(_short(one) for one in (encoder.name, reranker and reranker.name) if one)
     return Run(
         run_id=new_run_id(),
-        name=name or label,
-        eval_set=eval_set_ref(eval_set, pictures_sha256(hashes, pictures, eval_set.image_root)),
+        name=name or run_label(encoder.name, reranker.name if reranker else None),
+        eval_set=eval_set_ref(
+            eval_set,
+            pictures_sha256(hashes, pictures, eval_set.image_root),
+            gallery_sha256(hashes),
+        ),
         state="running",
         created=now(),
         config={
-            "encoder": {key: getattr(encoder, key) for key in _ENCODER},
+            "encoder": {
+                **{key: getattr(encoder, key) for key in _ENCODER},
+                "composed": encoder.fingerprint_of("both"),
+            },
             "index": {
                 "collection": index.collection,
                 "rows": made.rows,
@@ -95,6 +101,11 @@ def new_run(
             if image.image_id not in hashes
         ],
     )
+
+
+def run_label(encoder: str, reranker: str | None) -> str:
+    """The name of a run that was not given one."""
+    return " + ".join(_short(one) for one in (encoder, reranker) if one)
 
 
 def _short(name: str) -> str:
@@ -117,12 +128,17 @@ def resume_key(run: Run) -> str:
 
 def sample(queries: Sequence[EvalQuery], limit: int | None, seed: int) -> list[EvalQuery]:
     """All queries, or a random sample of `limit` of them in the order of the set."""
-    if limit is None or limit >= len(queries):
-        return list(queries)
-    if limit < 1:
+    if limit is not None and limit < 1:
         raise MmragError(f"limit must be at least 1, not {limit}.")
-    chosen = np.random.default_rng(seed).choice(len(queries), limit, replace=False)
-    return [queries[i] for i in sorted(chosen)]
+    return list(queries) if limit is None else sample_of(queries, limit, seed)
+
+
+def sample_of(items: Sequence[T], most: int, seed: int) -> list[T]:
+    """A random sample in the order of `items`; all where they are no more than `most`."""
+    if most >= len(items):
+        return list(items)
+    chosen = np.random.default_rng(seed).choice(len(items), most, replace=False)
+    return [items[i] for i in sorted(chosen)]
 
 
 def check_ids(eval_set: EvalSet) -> None:

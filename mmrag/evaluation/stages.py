@@ -57,6 +57,7 @@ class Stages:
         on_progress: told after each batch or reranked query.
         should_stop: asked between them; when it says so, `Cancelled` is raised.
         ranker: ranks in this process's place.
+        pictures: path to SHA-256 of the queries' pictures, which is kept with what they found.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Stages:
         on_progress: Callable[[Progress], Any] | None,
         should_stop: Callable[[], bool] | None,
         ranker: Ranker | None = None,
+        pictures: Mapping[str, str] | None = None,
     ) -> None:
         self.store = store
         self.run_id = run_id
@@ -74,6 +76,7 @@ class Stages:
         self._on_progress = on_progress or (lambda _: None)
         self._should_stop = should_stop or (lambda: False)
         self._ranker = ranker
+        self._pictures = pictures or {}
 
     def retrieve(
         self,
@@ -101,7 +104,13 @@ class Stages:
             rankings = self._ranker(batches, k, exclude_query_image)
         else:
             rankings = (rank_batch(searcher, one, k, exclude_query_image) for one in batches)
-        for left, ranked in enumerate(rankings, start=1):
+        pictures = {
+            one.labelled.query_id: self._pictures[one.labelled.image]
+            for one in variants
+            if one.labelled.image and one.labelled.image in self._pictures
+        }
+        for left, found in enumerate(rankings, start=1):
+            ranked = [_with_picture(one, pictures) for one in found]
             self.store.write(self.run_id, stage, ranked)
             done.update((one.query_id, one) for one in ranked)
             self.report(stage, len(done), len(variants))
@@ -178,6 +187,12 @@ def rank_batch(
         if reason is not None
     ]
     return _rank(searcher, readable, k, exclude_query_image) + unreadable
+
+
+def _with_picture(ranked: Ranked, pictures: Mapping[str, str]) -> Ranked:
+    if ranked.query_id not in pictures:
+        return ranked
+    return replace(ranked, details={**ranked.details, "picture": pictures[ranked.query_id]})
 
 
 def _rank(

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmrag import config
-from mmrag.errors import ImageError
+from mmrag.errors import ImageError, one_line
 from mmrag.images.depth import Range, is_deep, named_range, to_8_bits
 from mmrag.images.formats import DECODERS, HEAD, WEIGHTS, UnreadFormat, recognise_bytes
 from mmrag.images.quiet import silence_libtiff
@@ -230,4 +230,4 @@ def _onto_white(strip: Image.Image) -> Image.Image:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return one_line(error) or type(error).__name__

@@ -7,7 +7,7 @@ import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mmrag.errors import IndexStoreError, MmragError
+from mmrag.errors import IndexStoreError, MmragError, one_line
 from mmrag.index.rows import metadata_json
 from mmrag.index.store import MilvusStore
 
@@ -116,7 +116,7 @@ class BulkLoad:
             if now.state == now.ImportCompleted:
                 return
             if now.state in (now.ImportFailed, now.ImportFailedAndCleaned):
-                reason = " ".join(now.infos.get("failed_reason", "").split())[:300]
+                reason = one_line(now.infos.get("failed_reason", ""))
                 raise IndexStoreError(
                     f"Milvus cannot read the files for bulk loading ({reason}); "
                     "--bulk-storage has to be the storage that this Milvus uses itself."

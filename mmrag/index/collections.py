@@ -55,7 +55,8 @@ def notes(encoder: EncoderInfo, embed: str, build: BuildOptions) -> dict[str, An
         raise MmragError(f"embed must be one of {', '.join(EMBED_CHOICES)}, not {embed!r}.")
     return {
         "name": encoder.name,
-        "fingerprint": encoder.fingerprint,
+        "fingerprint": encoder.fingerprint_of(embed),
+        "weights": encoder.weights,
         "dim": encoder.dim,
         "precision": encoder.precision,
         "settings": dict(encoder.settings),
@@ -84,6 +85,37 @@ def check_settings(name: str, held: dict[str, Any], wanted: dict[str, Any]) -> N
                 f"Collection {name!r} was made with another {what}; "
                 "replace it (--replace) to change that."
             )
+
+
+def check_encoder(name: str, held: dict[str, Any], ours: EncoderInfo) -> None:
+    """IndexStoreError, which says what differs, if a collection's vectors are another encoder's."""
+    if ours.can_search(held["fingerprint"], held["embed"]):
+        return
+    weights = held.get("weights")
+    is_int8 = "int8" in (held["precision"], ours.precision)
+    differs = [
+        text
+        for text, applies in (
+            (f"dimension {held['dim']} instead of {ours.dim}", held["dim"] != ours.dim),
+            (
+                f"precision {held['precision']} instead of {ours.precision}",
+                is_int8 and held["precision"] != ours.precision,
+            ),
+            ("other weights", weights and ours.weights and weights != ours.weights),
+        )
+        if applies
+    ]
+    if not differs:
+        same = weights and weights == ours.weights
+        differs = ["other preprocessing" if same else "other weights or preprocessing"]
+        if held["embed"] == "both":
+            differs[0] += ", or another image weight"
+    raise IndexStoreError(
+        f"Collection {name!r} was built with encoder {held['name']!r} "
+        f"(fingerprint {held['fingerprint']}), not with {ours.name!r} "
+        f"({ours.fingerprint_of(held['embed'])}). It has {' and '.join(differs)}. "
+        "Search it with that encoder, or index into another collection."
+    )
 
 
 def exists(store: MilvusStore, name: str) -> bool:

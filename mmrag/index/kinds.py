@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mmrag.errors import MmragError
+from mmrag.index.parameters import check_build
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -125,7 +126,11 @@ def default_kind(is_local: bool, rows: int) -> IndexKind:
 
 
 def check_kind(kind: IndexKind, is_local: bool) -> None:
-    """MmragError if a local store lacks the kind; a server says so itself when it builds."""
+    """MmragError if a local store lacks the kind, or the kind a parameter.
+
+    A server says itself which kinds it lacks, when it builds.
+    """
+    check_build(kind.name, kind.params)
     if is_local and kind.name not in LITE_KINDS:
         raise MmragError(
             f"Milvus Lite has no index of kind {kind.name}, only {', '.join(LITE_KINDS)}; "

@@ -20,6 +20,7 @@ from mmrag.index.kinds import (
     default_kind,
     search_params,
 )
+from mmrag.index.parameters import check_search
 from mmrag.index.schema import STORED_FIELDS, after_key, in_partition, partition_value, row_key
 from mmrag.index.store import MilvusStore, T
 
@@ -134,14 +135,8 @@ class Collection:
     def check_encoder(self) -> dict[str, Any]:
         """What `create` noted; IndexStoreError if it was with another encoder than ours."""
         made = self._made()
-        ours = self.encoder.info if self.encoder else None
-        if ours is not None and made["fingerprint"] != ours.fingerprint:
-            raise IndexStoreError(
-                f"Collection {self.collection!r} was built with encoder {made['name']!r} "
-                f"(fingerprint {made['fingerprint']}), not with {ours.name!r} "
-                f"({ours.fingerprint}). Search it with that encoder, or index into another "
-                "collection."
-            )
+        if self.encoder is not None:
+            collections.check_encoder(self.collection, made, self.encoder.info)
         return made
 
     def check_rows(self) -> None:
@@ -344,7 +339,7 @@ class Collection:
                 been replaced by one of another encoder.
         """
         what = _what(f"Searching collection {self.collection}", filter)
-        self._check_now_and_then()
+        self._check_now_and_then(k)
         if self.options.partition is not None:
             filter = in_partition(self.options.partition, filter)
         found = self._loaded(
@@ -371,7 +366,7 @@ class Collection:
             for hits in found
         ]
 
-    def _check_now_and_then(self) -> None:
+    def _check_now_and_then(self, k: int) -> None:
         """While this index is open, the collection may be replaced by one of another encoder."""
         if time.monotonic() - self._checked > _CHECK_SECONDS:
             made = self._again_if_switched(self.check_encoder)
@@ -380,7 +375,18 @@ class Collection:
                     f"Collection {self.collection!r} has no partitions; index it anew with "
                     "--partition-key KEY --replace."
                 )
+            if self.options.params:
+                check_search(self._kind(), self.options.params, k)
             self._checked = time.monotonic()
+
+    def _kind(self) -> str:
+        """Which kind of index there is now."""
+
+        def request(client: MilvusClient) -> str:
+            held = client.describe_index(self.collection, "vector")
+            return str(held["index_type"]) if held else ""
+
+        return self._loaded(f"Reading collection {self.collection}", request)
 
     def _loaded(self, what: str, request: Callable[[MilvusClient], T]) -> T:
         """A request that needs the collection in memory, where it usually is."""

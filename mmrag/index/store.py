@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from mmrag import config
-from mmrag.errors import IndexStoreError
+from mmrag.errors import IndexStoreError, one_line
 from mmrag.index.lite_server import LiteServerLease
 from mmrag.index.row_counts import RowCounts
 from mmrag.system.locks import try_to_take
@@ -98,7 +98,7 @@ class MilvusStore:
                     raise
             except (MilvusException, grpc.RpcError) as error:
                 if not _is_lost_connection(error):
-                    reason = " ".join(str(getattr(error, "message", error)).split())[:300]
+                    reason = one_line(getattr(error, "message", error))
                     raise IndexStoreError(f"{what}: {reason}") from error
                 if time.monotonic() > deadline:
                     raise IndexStoreError(

@@ -1,11 +1,15 @@
-"""Questions about what was found: exact match and token F1, with and without retrieval."""
+"""Whether an answer is one of those that are accepted; `ANSWER_METRICS` is the table."""
 
 from __future__ import annotations
 
+import math
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+# Numbers that differ by no more are the same: "48.5" and "48.50", "about 1,000".
+TOLERANCE = 0.01
 
 
 def normalise(answer: str) -> str:
@@ -28,6 +32,46 @@ def token_f1(answer: str, accepted: Sequence[str]) -> float:
     return max(
         (_f1(normalise(answer).split(), normalise(one).split()) for one in accepted), default=0
     )
+
+
+def contains(answer: str, accepted: Sequence[str]) -> float:
+    """1 when an accepted answer stands in the answer, word for word after `normalise`, else 0."""
+    words = f" {normalise(answer)} "
+    return float(any(f" {normalise(one)} " in words for one in accepted if normalise(one)))
+
+
+def same_numbers(answer: str, accepted: Sequence[str]) -> float:
+    """1 when the answer has the numbers of an accepted one, in their order, within 1 %; else 0.
+
+    NaN where no accepted answer has a number.
+    """
+    wanted = [numbers for one in accepted if (numbers := _numbers(one))]
+    given = _numbers(answer)
+    if not wanted:
+        return math.nan
+    return float(
+        any(
+            len(given) == len(numbers)
+            and all(
+                math.isclose(a, b, rel_tol=TOLERANCE) for a, b in zip(given, numbers, strict=True)
+            )
+            for numbers in wanted
+        )
+    )
+
+
+ANSWER_METRICS: dict[str, Callable[[str, Sequence[str]], float]] = {
+    "exact_match": exact_match,
+    "token_f1": token_f1,
+    "contains": contains,
+    "same_numbers": same_numbers,
+}
+
+
+def _numbers(text: str) -> list[float]:
+    """The numbers in a text; commas that separate thousands are left out."""
+    plain = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text)
+    return [float(found.replace(",", ".")) for found in re.findall(r"\d+(?:[.,]\d+)?", plain)]
 
 
 def _f1(answer: Sequence[str], accepted: Sequence[str]) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmrag.encoders.checkpoints import fingerprint
 from mmrag.encoders.device import resolve_device, resolve_precision
-from mmrag.errors import CheckpointError, MmragError
+from mmrag.errors import CheckpointError, MmragError, one_line
 from mmrag.rerank.reorder import by_score
 from mmrag.rerank.reranker import OnDone, Reranker, RerankerDescription, RerankOptions
 from mmrag.types import SearchResult
@@ -123,7 +123,7 @@ def _load(model: str, device: str, half: bool) -> Any:
         return FlagReranker(model, use_fp16=half, devices=[device], trust_remote_code=False)
     # Absent, incomplete and unfitting files, and pickled code, fail in many ways.
     except Exception as error:
-        first = " ".join(str(error).split())[:200]
+        first = one_line(error)
         raise CheckpointError(
             f"The reranker {model} cannot be loaded: name a folder that holds it, or a hub name "
             f"while there is a network (HF_ENDPOINT names another hub). {first}"

@@ -58,7 +58,7 @@ class EncoderReranker(Reranker):
         self.encoder = encoder
         self.name = name
         self.depth = depth
-        self.fingerprint = encoder.info.fingerprint
+        self.fingerprint = encoder.info.fingerprint_of("both")
         self.candidates = EmbeddingCache(encoder, disk=cache)
 
     def rerank_many(

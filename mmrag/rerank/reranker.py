@@ -36,6 +36,7 @@ class Reranker(ABC):
         costs_money: whether it asks a service that charges for it.
         together: how many results it would rather be given at once.
         on_wait: told while it waits for many answers: how many are there, and of how many.
+        budget: the limit on what that may cost, where it does.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Reranker(ABC):
     costs_money: bool = False
     together: int = 1
     on_wait: Callable[[int, int], object] | None = None
+    budget: Budget | None = None
 
     @property
     def configuration(self) -> dict[str, Any]:

@@ -25,7 +25,6 @@ class ShuffleReport:
             is full agreement, 0 is chance. None when no query has two hits.
         taus: the same for each query; None for one with fewer than two hits.
         same_best: share of the pairs that agree on the best hit; None as `tau`.
-        scores: `score` of each shuffle, when it was asked for.
         statuses: how often each status occurred.
         usage: of all requests together.
         best: the hit that came first most often, by query; the first such one.
@@ -35,20 +34,9 @@ class ShuffleReport:
     tau: float | None
     taus: tuple[float | None, ...]
     same_best: float | None
-    scores: tuple[float, ...]
     statuses: dict[str, int]
     usage: Usage
     best: tuple[str | None, ...]
-
-    @property
-    def score_spread(self) -> float | None:
-        """Largest minus smallest score."""
-        return max(self.scores) - min(self.scores) if self.scores else None
-
-    @property
-    def score_sd(self) -> float | None:
-        """Standard deviation of the scores (n - 1); needs two."""
-        return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else None
 
 
 def shuffle_agreement(
@@ -57,7 +45,6 @@ def shuffle_agreement(
     shuffles: int,
     *,
     seed: int = 0,
-    score: Callable[[Sequence[SearchResult]], float] | None = None,
     on_done: Callable[[int, SearchResult], None] | None = None,
 ) -> ShuffleReport:
     """Rerank random orders of the same hits and compare the rankings.
@@ -71,8 +58,6 @@ def shuffle_agreement(
         results: as retrieval gave them.
         shuffles: random orders of each result, at least 2.
         seed: for the orders; the same seed gives the same orders.
-        score: a measure over one reranked result for each of `results`, in their order, such as
-            the mean reciprocal rank by an eval set's judgments; taken once a shuffle.
         on_done: as `Reranker.rerank_many`, called `shuffles` times as often as there are results.
     """
     if shuffles < 2:
@@ -101,7 +86,6 @@ def shuffle_agreement(
         tau=float(np.mean(known)) if known else None,
         taus=tuple(taus),
         same_best=float(np.mean(same)) if same else None,
-        scores=tuple(score(run) for run in runs) if score is not None else (),
         statuses=dict(Counter(report.status for report in reports)),
         usage=sum((report.usage for report in reports), Usage()),
         best=tuple(best),

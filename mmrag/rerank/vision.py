@@ -139,6 +139,7 @@ class VisionReranker(Reranker):
         if concurrency < 1:
             raise MmragError(f"Concurrency must be 1 or more, not {concurrency}.")
         self.model = model
+        self.budget = model.budget
         self.name = f"openai:{model.name}"
         if picture_size is not None and not SMALLEST_CELL <= picture_size <= _LARGEST_PICTURE:
             raise MmragError(

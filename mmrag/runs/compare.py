@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,10 +20,13 @@ from mmrag.metrics.table import METRICS, find_metric, higher_is_better, is_diagn
 from mmrag.runs.labels import labels_of
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run
 from mmrag.runs.store import RunStore
+from mmrag.system.shipped import WEAK_ON_PURPOSE
 
 if TYPE_CHECKING:
     import pandas as pd
 
+# What decides which queries are asked.
+_SAMPLE = ("queries", "limit", "seed")
 # A p-value below it is called more than chance.
 _CHANCE = 0.05
 # What can tell runs of one name apart, and how it is said, the more telling first.
@@ -221,6 +225,8 @@ def compare_runs(
 class TableRow:
     """One run at one stage. Latencies are milliseconds per query; None where nothing was timed.
 
+    They are of queries asked one by one; of runs of earlier versions, shares of batches.
+
     `differences` is against the table's first row; empty in that row. `warning` says why the
     metrics of a row cannot be relied on, "" where they can.
     """
@@ -292,7 +298,7 @@ def _row(entry: Entry, differences: dict[str, Difference]) -> TableRow:
     if not reranked and "rerank" in times:
         # Without its last part: the stages' own percentiles cannot be subtracted.
         times = run.stage_timings(RETRIEVAL)
-    total = times.get("total")
+    total = _latency(run, reranked) or times.get("total")
     cost = (run.rerank_cost() if reranked else 0.0) if total else None
     finished = run.finished_queries
     return TableRow(
@@ -309,6 +315,20 @@ def _row(entry: Entry, differences: dict[str, Difference]) -> TableRow:
         differences,
         run.warning if reranked else "",
     )
+
+
+def _latency(run: Run, reranked: bool) -> dict[str, float] | None:
+    """Of queries asked one by one; what reranking took, which is timed by query, comes on top."""
+    alone = run.latency_ms.get("total")
+    if alone is None or not reranked:
+        return alone
+    times = [one.timings_ms.get("rerank", 0.0) for one in run.rankings.get(RERANKED, {}).values()]
+    if not times:
+        return alone
+    return {
+        "p50": alone["p50"] + float(np.percentile(times, 50)),
+        "p95": alone["p95"] + float(np.percentile(times, 95)),
+    }
 
 
 def _compare(
@@ -406,11 +426,35 @@ def _judged_notes(a: Entry, b: Entry) -> list[str]:
     return notes
 
 
-def _notes(entries: Sequence[Entry], pairs: Sequence[PairComparison]) -> list[str]:
+def _picture_notes(entries: Sequence[Entry]) -> list[str]:
+    """Whether pictures that several runs saw changed; their queries may be different samples."""
+    refs = [entry.run.eval_set for entry in entries]
+    if any(ref.gallery_sha256 is None and ref.pictures_sha256 for ref in refs):
+        # An earlier version's run: one hash for all pictures of all queries that were asked.
+        asked = {json.dumps([e.run.config.get(key) for key in _SAMPLE]) for e in entries}
+        seen = {ref.pictures_sha256 for ref in refs} - {None}
+        if len(asked) > 1 or len(seen) < 2:
+            return []
+        return ["The runs saw different pictures: the files changed between them."]
     notes = []
-    pictures = {e.run.eval_set.pictures_sha256 for e in entries} - {None}
-    if len(pictures) > 1:
-        notes.append("The runs saw different pictures: the files changed between them.")
+    if len({ref.gallery_sha256 for ref in refs} - {None}) > 1:
+        notes.append("The runs saw different galleries: files of it changed between them.")
+    pictures: dict[str, set[str]] = {}
+    for entry in entries:
+        for query_id, one in entry.run.rankings.get(RETRIEVAL, {}).items():
+            if "picture" in one.details:
+                pictures.setdefault(query_id, set()).add(str(one.details["picture"]))
+    changed = sum(len(hashes) > 1 for hashes in pictures.values())
+    if changed:
+        notes.append(
+            f"The runs saw different pictures of {changed} "
+            f"{'query' if changed == 1 else 'queries'}: the files changed between them."
+        )
+    return notes
+
+
+def _notes(entries: Sequence[Entry], pairs: Sequence[PairComparison]) -> list[str]:
+    notes = _picture_notes(entries)
     if len({entry.run.config.get("k") for entry in entries}) > 1:
         notes.append("The runs keep different numbers of results, which shows in RR and mAP.")
     mixed = [entry for entry in entries[1:] if _mixed(entries[0], entry)]
@@ -425,6 +469,9 @@ def _notes(entries: Sequence[Entry], pairs: Sequence[PairComparison]) -> list[st
             notes.append(f"{entry.label} is {entry.run.state}.")
         if entry.stage == RERANKED and entry.run.warning:
             notes.insert(0, f"{entry.label}: {entry.run.warning}")
+    encoders = {(entry.run.config.get("encoder") or {}).get("name") for entry in entries}
+    if {"demo", "demo-clip"} <= encoders:
+        notes.append(WEAK_ON_PURPOSE)
     for pair in pairs:
         notes += _judged_notes(entries[pair.a], entries[pair.b])
         most = max(len(entries[i].scores.query_ids) for i in (pair.a, pair.b))

@@ -21,7 +21,7 @@ from sqlalchemy.pool import StaticPool
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from mmrag import config
-from mmrag.errors import MmragError
+from mmrag.errors import MmragError, one_line
 from mmrag.runs import schema
 from mmrag.system.sqlite import use_wal
 
@@ -47,7 +47,7 @@ class Database:
             return
         # The drivers fail in their own ways on what a URL asks of them.
         except (ValueError, TypeError, OverflowError) as error:
-            reason = self._without_password(" ".join(str(error).split())[:300])
+            reason = self._without_password(one_line(error))
         raise MmragError(f"The run store {self.shown} cannot be opened: {reason.rstrip('.')}.")
 
     @property
@@ -69,7 +69,7 @@ class Database:
         # A name of bytes that are no UTF-8 is no name in a database.
         except (SQLAlchemyError, UnicodeEncodeError) as error:
             cause = getattr(error, "orig", None) or error
-            reason = self._without_password(" ".join(str(cause).split())[:300])
+            reason = self._without_password(one_line(cause))
             where = f"The run store {self.shown} {what}: {reason.rstrip('.')}."
         else:
             return

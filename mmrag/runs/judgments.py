@@ -116,7 +116,7 @@ def rescore(run: Run, eval_set: EvalSet, store: RunStore) -> Run:
     made = replace(
         run,
         run_id=new_run_id(),
-        eval_set=eval_set_ref(eval_set, run.eval_set.pictures_sha256),
+        eval_set=eval_set_ref(eval_set, run.eval_set.pictures_sha256, run.eval_set.gallery_sha256),
         created=now(),
         finished=now(),
         config={**run.config, "metrics": names, "rescored": run.run_id},

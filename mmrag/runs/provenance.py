@@ -86,6 +86,11 @@ def pictures_sha256(gallery: Mapping[str, str], queries: Mapping[str, str], root
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+def gallery_sha256(gallery: Mapping[str, str]) -> str:
+    """Hash over the content hashes of the gallery's pictures, by id."""
+    return hashlib.sha256(json.dumps(sorted(gallery.items())).encode()).hexdigest()
+
+
 def environment(device: str = "") -> dict[str, Any]:
     """Versions, device and git commit: what is needed to repeat a run, and nothing secret."""
     return {
@@ -153,7 +158,9 @@ def open_eval_set(run: Run) -> EvalSet:
     return eval_set
 
 
-def eval_set_ref(eval_set: EvalSet, pictures: str | None = None) -> EvalSetRef:
+def eval_set_ref(
+    eval_set: EvalSet, pictures: str | None = None, gallery: str | None = None
+) -> EvalSetRef:
     """What a run remembers of its eval set."""
     return EvalSetRef(
         name=eval_set.name,
@@ -161,6 +168,7 @@ def eval_set_ref(eval_set: EvalSet, pictures: str | None = None) -> EvalSetRef:
         version=eval_set.version,
         labels_sha256=labels_sha256(eval_set),
         pictures_sha256=pictures,
+        gallery_sha256=gallery,
         images=len(eval_set.images),
         queries=len(eval_set.queries),
         primary_metric=canonical(eval_set.primary_metric),

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 
 from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.metrics.statistics import bootstrap_interval, generator, smallest_p
 from mmrag.metrics.table import leading_metrics, metric_title
 from mmrag.runs import svg
-from mmrag.runs.compare import run_table, stage_entries
+from mmrag.runs.compare import Entry, run_table, stage_entries
 from mmrag.runs.examples import Example, changed_most, examples, sample
+from mmrag.runs.frames import hits_by_depth
 from mmrag.runs.provenance import open_eval_set
 from mmrag.runs.published import beside
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run
@@ -86,17 +86,9 @@ def _curve(run: Run, eval_set: EvalSet) -> Any:
     stages = [stage for stage in (RERANKED, RETRIEVAL) if stage in run.scores]
     lines = []
     for stage in stages:
-        ids = run.scores[stage].query_ids
         depth = min(_CURVE, int(run.config.get("k") or _CURVE))
-        hits = np.zeros((len(ids), depth))
-        for row, query_id in enumerate(ids):
-            relevant = eval_set.relevant(query_id)
-            one = run.rankings[stage].get(query_id)
-            for place, image_id in enumerate(one.image_ids[:depth] if one else ()):
-                if image_id in relevant:
-                    hits[row, place:] = 1
-                    break
-        if not len(ids) or depth < 2:
+        hits = hits_by_depth(Entry(run, stage), eval_set, depth)
+        if not len(hits) or depth < 2:
             return None
         low, high = bootstrap_interval(hits, generator(0, "curve"), 500)
         lines.append(svg.Line(stage, hits.mean(axis=0).tolist(), low.tolist(), high.tolist()))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 RETRIEVAL, RERANKED = "retrieval", "reranked"
 # A run in which more than one reranking in so many failed says nothing of its reranker.
 _MOST_FAILED = 10
+STOPPED_BY_BUDGET = "stopped: budget"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class EvalSetRef:
     """Which eval set a run was made on.
 
     `labels_sha256` covers ids, texts, judgments and settings: runs that share it can be compared.
-    `pictures_sha256` covers the pictures' bytes; None for a run that came from elsewhere.
+    `pictures_sha256` covers the bytes of the gallery's pictures and of those of the queries that
+    were asked, `gallery_sha256` the gallery's alone; None for a run that came from elsewhere.
     """
 
     name: str
@@ -38,6 +40,7 @@ class EvalSetRef:
     images: int = 0
     queries: int = 0
     primary_metric: str = "hit_rate@10"
+    gallery_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Ranked:
     """One query's ranking at one stage, best first.
 
     `details` holds, where there is such a thing, the `reason` a query was skipped for, the
-    reranker's `explanation`, `status` and `problems`, and the order of a query's `subset`.
+    reranker's `explanation`, `status` and `problems`, the order of a query's `subset`, and the
+    SHA-256 of its `picture`.
     """
 
     query_id: str
@@ -69,9 +73,15 @@ class Run:
         config: encoder, index, reranker, k, rerank_k, batch size, seed and so on, as plain values.
         environment: library versions, device, git commit.
         summaries: stage ("retrieval", "reranked") to metrics with intervals.
-        timings_ms: part ("encode", "search", "rerank", "total") to p50, p95 and mean per query.
+        timings_ms: part ("encode", "search", "rerank", "total") to p50, p95 and mean per query; of
+            encoding and searching a query's share of its batch, so they say how many queries are
+            got through in a time.
+        latency_ms: the same parts of a sample of queries that were asked one by one, and `queries`,
+            how many; see `mmrag.evaluation.latency`. Empty in runs of earlier versions.
         usage: requests, tokens and cost of reranking and answering together.
         lost: the part of `usage` that was paid for rerankings which will be asked for again.
+        spent_usd: what all commands that worked on the run spent at most, in US dollars: beyond
+            the cost in `usage` also requests whose outcome was lost.
         skipped: queries that were left out: `{"query_id", "reason"}`.
         missing_images: gallery images that are not in the index: `{"image_id", "reason"}`.
         ceiling: what reranking could reach at best: "hit_rate@N" and "R@N" of the first
@@ -93,8 +103,10 @@ class Run:
     environment: dict[str, Any] = field(default_factory=dict)
     summaries: dict[str, Summary] = field(default_factory=dict)
     timings_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+    latency_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
     lost: Usage = field(default_factory=Usage)
+    spent_usd: float = 0.0
     finished_queries: int = 0
     skipped: list[dict[str, str]] = field(default_factory=list)
     missing_images: list[dict[str, str]] = field(default_factory=list)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mmrag.errors import ImageError, MmragError
 from mmrag.types import Hit, Query, Usage
@@ -12,20 +14,25 @@ from mmrag.vision.prompt import DATA_RULE, Picture, Prompt, data
 from mmrag.vision.reply import Reply
 from mmrag.vision.stream import ReplyStream
 
+if TYPE_CHECKING:
+    import openai
+
 MAX_TOKENS = 1000
 _SIDE = 1024
 _LONGEST_DESCRIPTION = 4000
 _LONGEST_QUESTION = 4000
 
-_FROM_MATCHES = f"""A picture search has found what a person is asking about. Answer the person's \
+_FROM_MATCHES = """A picture search has found what a person is asking about. Answer the person's \
 question from the picture or pictures and their descriptions, in the language of the question, and \
-shortly. Where they do not tell, say so instead of guessing.
-
-{DATA_RULE}"""
-_FROM_QUERY = f"""Answer a person's question about the picture or the text that they give, in the \
-language of the question, and shortly. Where it does not tell, say so instead of guessing.
-
-{DATA_RULE}"""
+shortly. Where they do not tell, say so instead of guessing."""
+_FROM_QUERY = """Answer a person's question about the picture or the text that they give, in the \
+language of the question, and shortly. Where it does not tell, say so instead of guessing."""
+# What can be compared with an accepted answer.
+_VALUE_ALONE = """Say nothing but the value that is asked for: a number with its unit, a price, a \
+name, a material, a colour, yes or no. No sentence and no explanation; "unknown" where it is not \
+told."""
+_JUDGE = """Say whether the given answer to a question means the same as one of the accepted \
+answers: other words, units and roundings are fine, another fact is not. Say yes or no, no more."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +73,15 @@ class AnswerStream:
         yield from self._pieces
 
     @property
+    def image_ids(self) -> tuple[str, ...]:
+        """The matches that are sent, best first: those that can be read."""
+        return tuple(hit.image_id for hit in self._hits)
+
+    @property
     def answer(self) -> Answer:
         """What was said, and from what."""
-        reply = self._pieces.reply
-        return Answer(
-            question=self._question,
-            answer=reply.text.strip(),
-            model=self._model,
-            image_ids=tuple(hit.image_id for hit in self._hits),
-            texts=tuple(hit.text for hit in self._hits),
-            usage=self._pieces.usage,
-            problem=_problem(reply),
+        return _answer(
+            self._question, self._model, self._hits, self._pieces.reply, self._pieces.usage
         )
 
 
@@ -87,6 +92,7 @@ def stream_answer(
     hits: Sequence[Hit] = (),
     query: Query | None = None,
     images: int = 1,
+    value_alone: bool = False,
 ) -> AnswerStream:
     """Ask a vision model about the best matches, or about a query without any retrieval.
 
@@ -97,10 +103,39 @@ def stream_answer(
             descriptions.
         query: what is sent instead where `hits` is empty: its picture and its text.
         images: how many matches are sent.
+        value_alone: ask for the value alone, "48.50 dollars", instead of a sentence.
 
     Raises:
         MmragError: no question, nothing to send, or no picture that can be read.
     """
+    prompt, sent = _prompt(question, hits, query, images, value_alone)
+    return AnswerStream(model, prompt, question, sent)
+
+
+async def complete_answer(
+    question: str,
+    model: VisionModel,
+    client: openai.AsyncOpenAI,
+    *,
+    hits: Sequence[Hit] = (),
+    query: Query | None = None,
+    images: int = 1,
+    value_alone: bool = False,
+) -> Answer:
+    """As `stream_answer`, in one piece, beside other requests on one event loop.
+
+    Raises:
+        MmragError, ModelServerError, BudgetReached: as `stream_answer` and `VisionModel.complete`.
+    """
+    prompt, sent = await asyncio.to_thread(_prompt, question, hits, query, images, value_alone)
+    reply, usage = await model.complete(client, prompt)
+    return _answer(question, model.name, sent, reply, usage)
+
+
+def _prompt(
+    question: str, hits: Sequence[Hit], query: Query | None, images: int, value_alone: bool
+) -> tuple[Prompt, list[Hit]]:
+    """The request, and the hits that are in it."""
     if not question.strip():
         raise MmragError("Ask a question.")
     if images < 1:
@@ -126,8 +161,20 @@ def stream_answer(
             raise MmragError("There is nothing to answer from: no hits, and no query.")
         parts = _query_parts(query)
     parts.append(f"Question: {data(question, _LONGEST_QUESTION)}")
-    prompt = Prompt(_FROM_MATCHES if hits else _FROM_QUERY, tuple(parts), MAX_TOKENS)
-    return AnswerStream(model, prompt, question, sent)
+    rules = [_FROM_MATCHES if hits else _FROM_QUERY, *([_VALUE_ALONE] if value_alone else [])]
+    return Prompt("\n\n".join([*rules, DATA_RULE]), tuple(parts), MAX_TOKENS), sent
+
+
+def _answer(question: str, model: str, sent: Sequence[Hit], reply: Reply, usage: Usage) -> Answer:
+    return Answer(
+        question=question,
+        answer=reply.text.strip(),
+        model=model,
+        image_ids=tuple(hit.image_id for hit in sent),
+        texts=tuple(hit.text for hit in sent),
+        usage=usage,
+        problem=_problem(reply),
+    )
 
 
 def answer(
@@ -147,6 +194,26 @@ def answer(
     for _ in stream:
         pass
     return stream.answer
+
+
+async def judge_answer(
+    question: str,
+    given: str,
+    accepted: Sequence[str],
+    model: VisionModel,
+    client: openai.AsyncOpenAI,
+) -> tuple[bool, Usage]:
+    """Whether a model says that an answer means the same as an accepted one; text is all it sees.
+
+    Raises:
+        ModelServerError, BudgetReached: as `VisionModel.complete`.
+    """
+    told = [f"Question: {data(question, _LONGEST_QUESTION)}"]
+    told += [f"Accepted answer: {data(one)}" for one in accepted]
+    told.append(f"Given answer: {data(given, _LONGEST_DESCRIPTION)}")
+    prompt = Prompt(f"{_JUDGE}\n\n{DATA_RULE}", ("\n".join(told),), MAX_TOKENS)
+    reply, usage = await model.complete(client, prompt)
+    return reply.text.strip().lower().startswith("yes"), usage
 
 
 def _query_parts(query: Query) -> list[str | Picture]:

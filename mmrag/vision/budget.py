@@ -14,12 +14,13 @@ class Budget:
     """US dollars that may be spent; None is no limit.
 
     The most that a request can cost is reserved before it is sent, and replaced by what it did
-    cost.
+    cost. An evaluation's limit is the run's, over all commands that go on with it (`carry_over`).
     """
 
     limit: float | None = None
     spent: float = 0.0
     reserved: float = field(default=0.0, init=False)
+    _carried: set[str] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.limit is not None and not (math.isfinite(self.limit) and self.limit >= 0):
@@ -34,8 +35,8 @@ class Budget:
         if not self._fits(most + self.reserved):
             raise BudgetReached(
                 f"The limit of ${self.limit:g} is reached: ${self.spent:.4f} are spent, and the "
-                f"next request can cost up to ${most:.4f}. What is finished is kept; a higher "
-                "--max-cost goes on."
+                f"next request can cost up to ${most:.4f}. What is finished is kept; to go on, "
+                "give the same command a higher --max-cost."
             )
         self.reserved += most
 
@@ -44,6 +45,12 @@ class Budget:
         while self._fits(most) and not self._fits(most + self.reserved):
             await asyncio.sleep(0.01)
         self.reserve(most)
+
+    def carry_over(self, work: str, spent: float) -> None:
+        """Count what other commands spent on the same piece of work; once for each piece."""
+        if work not in self._carried:
+            self._carried.add(work)
+            self.spent += spent
 
     def settle(self, reserved: float, spent: float) -> None:
         """Give a reservation back and book what was spent."""

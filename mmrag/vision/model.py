@@ -285,7 +285,8 @@ class VisionModel:
         spent = most if charged else 0.0
         if isinstance(found, RequestFailed):
             unknown = charged and self.price is None
-            found.usage = Usage(requests=1, cost_usd=None if unknown else spent)
+            cost = None if unknown else spent
+            found.usage = Usage(requests=1, cost_usd=cost, unanswered=int(charged))
         return found, spent
 
     def most(self, prompt: Prompt, limit: int) -> float:
