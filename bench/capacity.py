@@ -27,7 +27,7 @@ SERVER_SHARE = 1.3
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a gallery needs: hours of one core, GB of memory by kind of index, GB of disk."""
+    """The needs of a gallery: hours of one core, GB of memory by kind of index, GB of disk."""
 
     images: float
     hours: float

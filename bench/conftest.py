@@ -1,4 +1,4 @@
-"""What to measure (options), and what a result says of its machine."""
+"""Options that choose the measurements, and the machine's description in a result."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def server_uri(request: pytest.FixtureRequest) -> Iterator[str]:
 def pytest_benchmark_update_machine_info(
     config: pytest.Config, machine_info: dict[str, Any]
 ) -> None:
-    """What matters for speed, instead of host name, build paths and CPU flags."""
+    """The facts that matter for speed, instead of host name, build paths and CPU flags."""
     machine_info.clear()
     machine_info.update(describe_machine(), quick=bool(config.getoption("quick")))
 

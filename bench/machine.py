@@ -1,4 +1,4 @@
-"""What a benchmark result says of its machine: enough to compare, nothing that identifies it."""
+"""The machine in a benchmark result: enough to compare, nothing that identifies it."""
 
 from __future__ import annotations
 

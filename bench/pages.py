@@ -1,4 +1,4 @@
-"""What a visitor with a browser waits for, timed inside the page."""
+"""Waiting times of a visitor with a browser, timed inside the page."""
 
 from __future__ import annotations
 

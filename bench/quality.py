@@ -1,4 +1,4 @@
-"""What a lower precision changes in the results on an eval set."""
+"""The effect of a lower precision on the results of an eval set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What encode rows are held against: the tutorials' loop, and the hardware's limit."""
+"""Baselines of encode rows: the tutorials' loop, and the hardware's limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user waits for: indexing the catalogue, a query from file to grid, an evaluation."""
+"""Waiting times of a user: indexing the catalogue, a query from file to grid, an evaluation."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_evaluate_catalogue(
 @pytest.mark.benchmark(group="quality")
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_quality(precision: str, small: str, catalogue: EvalSet, benchmark: Any) -> None:
-    """What a lower precision changes on the catalogue, by exact search in memory."""
+    """The effect of a lower precision on the catalogue, by exact search in memory."""
     from bench.quality import compare_precisions
 
     if small != "demo":

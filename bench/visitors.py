@@ -37,7 +37,7 @@ class Visit:
 
 @dataclass
 class Load:
-    """What some visitors saw who searched at once, each as soon as it had its last answer."""
+    """The measurements of visitors who search at once, each as soon as it has its last answer."""
 
     visitors: int
     seconds: float

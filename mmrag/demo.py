@@ -1,4 +1,4 @@
-"""What a fresh clone has to show: the catalogue, searched and scored with shipped encoders."""
+"""The demo of a fresh clone: the catalogue, searched and scored with shipped encoders."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def unseen(eval_set: EvalSet) -> list[EvalQuery]:
 
 @dataclass(frozen=True)
 class Numbers:
-    """What the shipped `demo` is held to; shares of queries."""
+    """The scores that the shipped `demo` must reach, as shares of queries."""
 
     composed_first: float
     composed_in_10: float

@@ -1,4 +1,4 @@
-"""What works on this machine and what is missing, for `doctor` and the Health page."""
+"""Checks of this machine for `doctor` and the Health page."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Report:
     model_notices: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """What `doctor --json` prints."""
+        """The report as `doctor --json` prints it."""
         available = [encoder.name for encoder in self.encoders if encoder.available]
         milvus = self.milvus
         return {
@@ -96,7 +96,7 @@ class Report:
         }
 
     def checks(self) -> list[Check]:
-        """What it means for a person."""
+        """The check's meaning in a sentence."""
         return [
             self._devices(),
             *self._encoders(),

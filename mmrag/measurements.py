@@ -59,7 +59,7 @@ class BenchRow:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What makes rows of two files the same benchmark."""
+        """The key by which rows of two files are the same benchmark."""
         return self.group, self.name
 
 
@@ -249,7 +249,7 @@ def results_frame(files: Iterable[BenchFile]) -> pd.DataFrame:
 
 
 def compare_results(new: BenchFile, *earlier: BenchFile, threshold: float = 0.1) -> list[Change]:
-    """What became slower or quicker, the slowest first.
+    """Benchmarks that became slower or quicker, the slowest first.
 
     A benchmark has regressed when its median grew by more than `threshold` (a share) and its
     quartiles lie wholly above the old ones, so that mere noise does not count. Where a row holds

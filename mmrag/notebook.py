@@ -44,7 +44,7 @@ def gallery_html(gallery: Gallery) -> str:
 
 
 def eval_set_html(eval_set: EvalSet) -> str:
-    """What it holds, and its first queries."""
+    """Its contents, and its first queries."""
     paths = {image.image_id: image.path for image in eval_set.images}
     some = [
         _tile(query.image, query.query_id, query.text or "") for query in eval_set.queries[:_FEW]
@@ -94,7 +94,7 @@ def comparison_html(comparison: Comparison) -> str:
 
 
 def encoder_html(info: EncoderInfo) -> str:
-    """What it is and where it runs."""
+    """Its size, device and licence."""
     return _table(
         [
             {

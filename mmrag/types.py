@@ -64,7 +64,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class Usage:
-    """What requests to a model server came to.
+    """The totals of requests to a model server.
 
     `cached` answers came from the disk and cost nothing now; their tokens are not counted.
     `completion_tokens` has the `reasoning_tokens`, the model's thought, in it. `expected_tokens`

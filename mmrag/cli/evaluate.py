@@ -362,7 +362,7 @@ def _ranker(
     address: str | None,
     workers: int | None,
 ) -> AbstractContextManager[Ranker | None]:
-    """Who ranks the queries: Ray workers, or nobody but this process."""
+    """The ranker: Ray workers, or None for this process alone."""
     if engine != "ray":
         return nullcontext()
     from mmrag.distributed.ray_ranker import ray_ranker

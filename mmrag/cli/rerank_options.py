@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RerankChoice:
-    """What the options say."""
+    """The values of the options."""
 
     rerank: str | None
     rerank_k: int | None

@@ -28,7 +28,7 @@ def show_run(run: Run, as_json: bool) -> None:
 
 
 def summary_json(run: Run) -> dict[str, Any]:
-    """What `--json` prints of a run: all but rankings and per-query metrics."""
+    """A run as `--json` prints it: everything but rankings and per-query metrics."""
     from mmrag.runs.published import beside
 
     overall = run.summary.overall

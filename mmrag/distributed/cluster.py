@@ -21,7 +21,7 @@ _MANY_CORES, _CORES_EACH = 8, 4
 
 @dataclass(frozen=True)
 class Cluster:
-    """What each worker gets: so many cores (also its threads) and GPUs; and how many nodes."""
+    """Resources of each worker: cores (also its threads) and GPUs; and the number of nodes."""
 
     workers: int
     cpus: int
@@ -81,7 +81,7 @@ def import_ray() -> Any:
 
 
 def own_error(error: BaseException) -> MmragError:
-    """What a worker raised, as it raised it; else one sentence on what Ray reports."""
+    """The error that a worker raised, unchanged; otherwise one sentence on what Ray reports."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, MmragError) and not hasattr(seen, "cause"):

@@ -1,4 +1,4 @@
-"""What `ImageIndex.add` needs, from elsewhere: from Ray workers, or from Parquet shards."""
+"""Input of `ImageIndex.add` from Ray workers or from Parquet shards."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ _OUTPUT = pa.schema(
 
 @dataclass(frozen=True)
 class EmbedTask:
-    """What every actor is told.
+    """The instructions that every actor gets.
 
     Attributes:
         spec: the encoder.

@@ -82,13 +82,13 @@ class RayRanker:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a run notes: its timings are of workers that share machines."""
+        """Notes of a run: its timings are of workers that share machines."""
         return {"engine": "ray", "workers": self.workers}
 
     def __call__(
         self, batches: Sequence[Sequence[Variant]], k: int, exclude_query_image: bool
     ) -> Iterator[list[Ranked]]:
-        """What `rank_batch` returns for each batch, in order."""
+        """The results of `rank_batch` for each batch, in order."""
         pool = import_ray().util.ActorPool(self._actors)
         with ray_errors():
             yield from pool.map(

@@ -36,7 +36,7 @@ TEXT_COLUMNS = ("image_id", "content_hash", "text", "metadata")
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `manifest.json` says: which vectors, whether all are there, and in which files."""
+    """The contents of `manifest.json`: which vectors, whether all are there, and in which files."""
 
     encoder: str
     fingerprint: str
@@ -75,7 +75,7 @@ class ShardFolder:
             self.fs, self.root = file_system(url)
 
     def manifest(self) -> Manifest | None:
-        """What the folder holds; None when nothing was written there yet.
+        """The folder's manifest; None when nothing was written there yet.
 
         Raises:
             MmragError: it was made by another version, or is no manifest of ours.

@@ -27,7 +27,7 @@ Map = Callable[[Callable[[Any], Any], Sequence[Any]], Sequence[Any]]
 
 @dataclass(frozen=True)
 class Root:
-    """What ids of images are relative to: a folder here (absolute, without links) or a URL.
+    """The root that image ids are relative to: a local folder (absolute, without links) or a URL.
 
     The path of an image is always `PATH/IMAGE_ID`.
     """

@@ -1,4 +1,4 @@
-"""What every worker needs: the encoder, loaded by name, on its share of the machine."""
+"""A worker's encoder, loaded by name, on the worker's share of the machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """Which encoder, as `load_encoder` takes it; made where the paths mean something."""
+    """An encoder as `load_encoder` takes it; made where the paths are valid."""
 
     name: str
     checkpoint: str | None = None

@@ -164,7 +164,7 @@ def write_card(folder: Path, card: Mapping[str, Any]) -> None:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """What `write_card` wrote; raises CheckpointError for anything else."""
+    """The card that `write_card` wrote; raises CheckpointError for anything else."""
     try:
         card = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

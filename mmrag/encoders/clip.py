@@ -263,7 +263,7 @@ def create(config: Mapping[str, Any], texts: Iterable[str], seed: int = 0) -> CL
 
 
 def preprocessing(model: CLIPModel) -> dict[str, Any]:
-    """What, beside the weights, decides the vectors; part of the fingerprint."""
+    """Everything beside the weights that decides the vectors; part of the fingerprint."""
     inner = getattr(model.tokenizer, "tokenizer", None)
     return {
         "class": "clip",

@@ -1,4 +1,4 @@
-"""Which device and which floating-point precision a model runs on."""
+"""The device and the floating-point precision that a model runs on."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _BATCH_TOKENS = 16_384
 
 @dataclass(frozen=True)
 class EncoderInfo:
-    """What an encoder is and where it comes from.
+    """An encoder's description and origin.
 
     `fingerprint` identifies the vectors: weights, preprocessing, composition and precision class.
     fp32, bf16 and fp16 are one class (their vectors agree to a cosine of 0.999 or better), so a

@@ -1,4 +1,4 @@
-"""What a family of encoders provides; `registry.FAMILIES` is the table of them."""
+"""The interface of a family of encoders; `registry.FAMILIES` is the table of them."""
 
 from __future__ import annotations
 

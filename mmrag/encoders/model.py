@@ -15,7 +15,7 @@ Ability = Literal["specialise", "int8", "compile", "train", "any-shape"]
 
 
 class EmbeddingModel(Protocol):
-    """What a family's model is: a `torch.nn.Module` with these members.
+    """The model of a family: a `torch.nn.Module` with these members.
 
     It is moved to its device and precision by `.to`, so `embed` converts its inputs to the dtype
     and device of its weights. `abilities` names what it can do beyond that:

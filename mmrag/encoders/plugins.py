@@ -33,7 +33,7 @@ def describe(search: str | None = None) -> list[EncoderDescription]:
 
 
 def load(name: str, options: LoadOptions) -> LoadedModel:
-    """What the package's function returns."""
+    """The result of the package's function."""
     point = entry_points.added(GROUP)[name]
     make = entry_points.load(GROUP, name)
     try:

@@ -201,7 +201,7 @@ def _quiet() -> Iterator[None]:
 
 
 def preprocessing(model: SentenceModel, folder: Path) -> dict[str, Any]:
-    """What, beside the weights, decides the vectors; part of the fingerprint."""
+    """Everything beside the weights that decides the vectors; part of the fingerprint."""
     return {"class": "sentence-transformers", "files": _digests(folder), **settings(model)}
 
 

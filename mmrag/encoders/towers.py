@@ -20,7 +20,7 @@ from mmrag.encoders.attention import EvaAttention, QuickEvaAttention, Rotation, 
 
 @dataclass(frozen=True)
 class EvaConfig:
-    """What may differ between EVA-02-CLIP towers, under timm's names."""
+    """The options in which EVA-02-CLIP towers differ, under timm's names."""
 
     img_size: int = 224
     patch_size: int = 16

@@ -123,7 +123,7 @@ def create(config: Mapping[str, Any], texts: Iterable[str], seed: int = 0) -> Vi
 
 
 def preprocessing(model: VisualizedBGE) -> dict[str, Any]:
-    """What, beside the weights, decides the vectors; part of the fingerprint."""
+    """Everything beside the weights that decides the vectors; part of the fingerprint."""
     return {
         "class": "visualized-bge",
         "image_size": model.image_size,
@@ -168,7 +168,7 @@ def _check_heads(width: int, heads: int, layers: int) -> None:
 
 
 def _changes(vision: Mapping[str, Any]) -> dict[str, Any]:
-    """What differs from timm's model of that name."""
+    """The differences from timm's model of that name."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in vision.items() if k != "timm"}
 
 

@@ -48,7 +48,7 @@ class EvalQuery:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def query(self) -> Query:
-        """What a searcher takes."""
+        """The query as a searcher takes it."""
         return Query(self.image, self.text)
 
 
@@ -224,7 +224,7 @@ class EvalSet:
 
 
 def read_head(folder: Path) -> dict[str, Any]:
-    """What `eval_set.json` says.
+    """The contents of `eval_set.json`.
 
     Raises:
         EvalSetError: there is none, or a value is of the wrong kind.

@@ -53,7 +53,7 @@ class Problem:
 
 @dataclass
 class Validation:
-    """What `validate` found, and how much it looked at."""
+    """The findings of `validate`, and how much it looked at."""
 
     images: int = 0
     queries: int = 0
@@ -133,7 +133,7 @@ class _Validator:
             return []
 
     def check(self, file: str, get: Callable[[], T]) -> T | None:
-        """What `get` returns; its error becomes a problem, and None is returned."""
+        """The result of `get`; its error becomes a problem, and None is returned."""
         try:
             return get()
         except RecordError as error:

@@ -30,7 +30,7 @@ from mmrag.types import Query
 
 @dataclass(frozen=True)
 class Ablations:
-    """Which extra measurements `evaluate` makes.
+    """The extra measurements that `evaluate` makes.
 
     Attributes:
         modality: composed queries also as image alone and as text alone.
@@ -63,7 +63,7 @@ class Ablations:
 
 @dataclass(frozen=True)
 class Setting:
-    """What the ablations share: the run's set of readable queries, its settings and its stages."""
+    """State that the ablations share: the run's readable queries, its settings and its stages."""
 
     eval_set: EvalSet
     searcher: Searcher

@@ -45,7 +45,7 @@ class Answering:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a run notes about it."""
+        """The notes that a run keeps about it."""
         judge = {"answer_judge": self.judge.name} if self.judge else {}
         return {"answer_model": self.model.name, "answer_form": "value alone", **judge}
 

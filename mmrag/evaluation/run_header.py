@@ -1,4 +1,4 @@
-"""What an evaluation is made on and with: the header of its run."""
+"""The header of a run: what it was evaluated on, and with what."""
 
 from __future__ import annotations
 

@@ -40,11 +40,11 @@ class Ranker(Protocol):
     def __call__(
         self, batches: Sequence[Sequence[Variant]], k: int, exclude_query_image: bool
     ) -> Iterator[list[Ranked]]:
-        """What `rank_batch` returns for each batch, in order."""
+        """The results of `rank_batch` for each batch, in order."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a run notes about it."""
+        """The notes that a run keeps about it."""
 
 
 class Stages:

@@ -209,7 +209,7 @@ def _strips(image: Image.Image) -> Iterator[Image.Image]:
 
 
 def _converter(image: Image.Image, named: Range | None) -> Callable[[Image.Image], Image.Image]:
-    """What makes RGB of any strip of `image`."""
+    """A function that converts any strip of `image` to RGB."""
     if is_deep(image):
         return to_8_bits(image, named, _strips)
     if image.has_transparency_data:

@@ -66,7 +66,7 @@ def _shrink(source: ImageSource, side: int) -> bytes:
 
 
 def _kept(path: Path) -> bytes | None:
-    """What `_keep` wrote, or None when it is not there or no longer whole."""
+    """The bytes that `_keep` wrote, or None when they are missing or damaged."""
     try:
         held = path.read_bytes()
     except OSError:

@@ -88,7 +88,7 @@ def overview(index: ImageIndex, max_values: int = MAX_VALUES) -> Overview:
 
 
 def labels(image_id: str, metadata: Mapping[str, Any]) -> dict[str, str]:
-    """What an image can be sorted by: the folders it is in, and its single metadata values."""
+    """The keys by which an image can be sorted: its folders, and its single metadata values."""
     found = {
         f"folder {level}": name
         for level, name in enumerate(image_id.split("/")[:-1][:_FOLDER_LEVELS], start=1)

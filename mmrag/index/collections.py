@@ -31,7 +31,7 @@ _PROPERTY = "mmrag.encoder"
 
 @dataclass(frozen=True)
 class CollectionInfo:
-    """What a collection remembers of how it was made."""
+    """A collection's notes on how it was made."""
 
     name: str
     rows: int
@@ -46,7 +46,7 @@ class CollectionInfo:
 
 
 def notes(encoder: EncoderInfo, embed: str, build: BuildOptions) -> dict[str, Any]:
-    """What a collection remembers of how it was made, in its properties.
+    """A collection's notes on how it was made, from its properties.
 
     Raises:
         MmragError: `embed` is none of `EMBED_CHOICES`.

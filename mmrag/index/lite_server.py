@@ -58,7 +58,7 @@ _SERVER_OPTIONS = [
 
 @dataclass(frozen=True)
 class ServerRecord:
-    """What `server.json` says."""
+    """The contents of `server.json`."""
 
     pid: int
     created: float

@@ -133,7 +133,7 @@ class Collection:
         )
 
     def check_encoder(self) -> dict[str, Any]:
-        """What `create` noted; IndexStoreError if it was with another encoder than ours."""
+        """The notes of `create`; IndexStoreError if they name another encoder than ours."""
         made = self._made()
         if self.encoder is not None:
             collections.check_encoder(self.collection, made, self.encoder.info)
@@ -166,7 +166,7 @@ class Collection:
         self._noted = True
 
     def _made(self) -> dict[str, Any]:
-        """What was noted when the collection was made."""
+        """The notes that were made with the collection."""
         _, made = collections.describe(self.store, self.collection)
         if made is None:
             raise IndexStoreError(
@@ -202,7 +202,7 @@ class Collection:
                 collections.switch(self.store, self.collection, made)
 
     def notes(self, embed: str, build: BuildOptions) -> dict[str, Any]:
-        """What a collection made for the encoder in this way remembers."""
+        """The notes of a collection that is made for the encoder in this way."""
         if self.encoder is None:
             raise MmragError("Indexing needs an encoder: ImageIndex.open(..., encoder=encoder).")
         return collections.notes(self.encoder.info, embed, build)

@@ -109,7 +109,7 @@ def metadata_json(metadata: dict[str, Any]) -> str:
 
 
 def make_row(candidate: Candidate, vector: list[float]) -> dict[str, Any]:
-    """What `ImageIndex.write` takes."""
+    """A row as `ImageIndex.write` takes it."""
     image = candidate.image
     return {
         "image_id": image.image_id,

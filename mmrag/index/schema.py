@@ -1,4 +1,4 @@
-"""What a collection's rows hold."""
+"""The fields of a collection's rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def row_key(image_id: str) -> str:
 
 
 def partition_value(metadata: Mapping[str, Any], key: str) -> str:
-    """What the field `partition` holds: a text as it is, a number or truth value as JSON.
+    """The value of the field `partition`: a text as it is, a number or truth value as JSON.
 
     Images without that key, or with a list or an object there, share the partition "".
     """

@@ -25,7 +25,7 @@ _WRITE_ROWS, _WRITE_SECONDS = 256, 5.0
 
 @dataclass
 class IndexReport:
-    """What `index_gallery` did: counts, and everything that was left out, with its reason.
+    """The outcome of `index_gallery`: counts, and everything that was left out, with its reason.
 
     `others` counts files that are no pictures, by their extensions; `notes` are sentences about how
     names and tables were understood. `flat` and `tiny` are ids of pictures that look odd (see

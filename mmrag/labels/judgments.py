@@ -148,7 +148,7 @@ class JudgmentLog:
 
 
 def current(rows: Iterable[Judgment]) -> Qrels:
-    """What rows come to: query id to image id to grade.
+    """The judgments that result from the rows: query id to image id to grade.
 
     A settled conflict overrules people, people overrule imported labels, these a model's. Within
     a kind the last word of each judge stands, and of several judges the latest.

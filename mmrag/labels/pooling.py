@@ -1,4 +1,4 @@
-"""What is to be judged: the first hits of several systems, most decisive first.
+"""Pooling: the first hits of several systems, in the order in which judging them decides most.
 
 Depth-k pooling: K. Spärck Jones and C. J. van Rijsbergen (1975), as TREC does it. The order of the
 queries and the bounds follow the idea of Minimal Test Collections (B. Carterette, J. Allan,

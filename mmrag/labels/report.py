@@ -1,4 +1,4 @@
-"""Who made the judgments of a set, and how far they can be trusted."""
+"""The judges of a set, and how far their judgments can be trusted."""
 
 from __future__ import annotations
 

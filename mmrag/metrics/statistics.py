@@ -1,4 +1,4 @@
-"""What chance can do: bootstrap intervals, paired randomisation tests, Holm's correction."""
+"""Bootstrap intervals, paired randomisation tests, Holm's correction."""
 
 from __future__ import annotations
 

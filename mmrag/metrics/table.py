@@ -46,7 +46,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Need:
-    """What an eval set must hold for a metric to mean something."""
+    """The content that an eval set must have for a metric to be meaningful."""
 
     what: str
     is_met: Callable[[EvalSet], bool]

@@ -27,7 +27,7 @@ def describe() -> list[RerankerDescription]:
 
 
 def load(name: str, options: RerankOptions) -> Reranker:
-    """What the package's function returns."""
+    """The result of the package's function."""
     make = entry_points.load(GROUP, name)
     try:
         loaded: Reranker = make(options.depth)

@@ -1,4 +1,4 @@
-"""What every reranker provides."""
+"""The interface of every reranker."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Reranker(ABC):
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """What is needed to make it again, as plain JSON values, without any key."""
+        """Everything needed to build it again, as plain JSON values, without any key."""
         return {"name": self.name, "depth": self.depth}
 
     def notices(self) -> list[str]:

@@ -279,7 +279,7 @@ def run_table(
 
 
 def comparison_table(comparison: Comparison) -> RunTable:
-    """What `run_table` gives, of a comparison that was made already."""
+    """The table of `run_table` for a comparison that was made already."""
     against = {pair.b: pair.metrics for pair in comparison.pairs if pair.a == 0}
     rows = [_row(entry, against.get(i, {})) for i, entry in enumerate(comparison.entries)]
     shared = list(comparison.pairs[0].metrics)

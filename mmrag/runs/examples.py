@@ -63,7 +63,7 @@ def changed_most(run: Run, metric: str, number: int) -> tuple[list[str], list[st
 
 
 def examples(run: Run, eval_set: EvalSet, query_ids: Sequence[str], metric: str) -> list[Example]:
-    """What to show of some queries at the run's last stage."""
+    """Examples from some queries at the run's last stage."""
     stage = run.stage
     queries = {query.query_id: query for query in eval_set.queries}
     paths = {image.image_id: image.path for image in eval_set.gallery().images}

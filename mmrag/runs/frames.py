@@ -23,7 +23,7 @@ _UNKNOWN = "not known"
 
 
 def facets(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """What runs can be narrowed to: each of `FACETS` with its values in alphabetical order."""
+    """Facets that narrow runs: each of `FACETS` with its values in alphabetical order."""
     values = [_facets(run) for run in runs]
     return {name: sorted({one[name] for one in values}, key=str.casefold) for name in FACETS}
 

@@ -1,4 +1,4 @@
-"""Which process makes a run, and whether it is still there."""
+"""The process that makes a run, and whether it is still there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What identifies an evaluation: the eval set's content, and the software it ran on."""
+"""Provenance of an evaluation: the eval set's content, and the software it ran on."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def open_eval_set(run: Run) -> EvalSet:
 def eval_set_ref(
     eval_set: EvalSet, pictures: str | None = None, gallery: str | None = None
 ) -> EvalSetRef:
-    """What a run remembers of its eval set."""
+    """A run's reference to its eval set."""
     return EvalSetRef(
         name=eval_set.name,
         folder=str(eval_set.folder.absolute()),

@@ -25,7 +25,7 @@ STOPPED_BY_BUDGET = "stopped: budget"
 
 @dataclass(frozen=True)
 class EvalSetRef:
-    """Which eval set a run was made on.
+    """The eval set that a run was made on.
 
     `labels_sha256` covers ids, texts, judgments and settings: runs that share it can be compared.
     `pictures_sha256` covers the bytes of the gallery's pictures and of those of the queries that

@@ -79,7 +79,7 @@ class AnswerStream:
 
     @property
     def answer(self) -> Answer:
-        """What was said, and from what."""
+        """The answer, and the pictures and texts it was made from."""
         return _answer(
             self._question, self._model, self._hits, self._pieces.reply, self._pieces.usage
         )

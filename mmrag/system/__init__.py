@@ -1,1 +1,1 @@
-"""What the operating system and its libraries need: files, processes, SQLite, threads, signals."""
+"""The operating system's side: files, processes, SQLite, threads, signals."""

@@ -1,4 +1,4 @@
-"""Which addresses a name to listen on really is, and by what names others may reach it."""
+"""The addresses behind a name to listen on, and the names by which others may reach it."""
 
 from __future__ import annotations
 

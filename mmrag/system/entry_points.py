@@ -20,7 +20,7 @@ def added(group: str) -> dict[str, EntryPoint]:
 
 
 def load(group: str, name: str) -> Any:
-    """What a package added under a name.
+    """The object that a package added under a name.
 
     Raises:
         MmragError: it cannot be imported; the message names the package.

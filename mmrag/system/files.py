@@ -1,4 +1,4 @@
-"""Which pictures of an eval set are there, without one look-up per picture."""
+"""Tells which pictures of an eval set exist, without one look-up per picture."""
 
 from __future__ import annotations
 

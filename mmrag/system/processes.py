@@ -1,4 +1,4 @@
-"""Which process is which, whatever is done to the clock."""
+"""Tells processes apart, whatever is done to the clock."""
 
 from __future__ import annotations
 

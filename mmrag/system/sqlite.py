@@ -1,4 +1,4 @@
-"""What every SQLite file of mmrag needs, which several processes may open at once."""
+"""SQLite files of mmrag, which several processes may open at once."""
 
 from __future__ import annotations
 

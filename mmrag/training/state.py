@@ -1,4 +1,4 @@
-"""What an interrupted training goes on from."""
+"""The state from which an interrupted training resumes."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """What `tqdm` has and is used here."""
+    """The part of `tqdm` that is used here."""
 
     def update(self, n: int) -> object:
         """n more steps are done."""

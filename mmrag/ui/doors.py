@@ -1,4 +1,4 @@
-"""Who may do what: open addresses need a password, and the owner's link or none may change things.
+"""Permissions: open addresses need a password, and only the owner's link may change things.
 
 `mmrag dashboard` says in the environment what holds: `MMRAG_DASHBOARD_OWNER` is the
 secret in the owner's link, where the dashboard listens to more than this machine, and

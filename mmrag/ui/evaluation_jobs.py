@@ -20,7 +20,7 @@ KIND = "evaluate"
 
 @dataclass(frozen=True)
 class Plan:
-    """What one evaluation will do."""
+    """The plan of one evaluation."""
 
     eval_set: str
     encoder: str
@@ -45,7 +45,7 @@ def queue() -> JobQueue:
 
 @st.cache_data(ttl=1, show_spinner=False)
 def under_way_elsewhere() -> list[UnderWay]:
-    """What other processes evaluate now; looked up once a second for all visitors."""
+    """Evaluations of other processes that are under way; looked up once a second for all."""
     return resources.runs().under_way_elsewhere()
 
 

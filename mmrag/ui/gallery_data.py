@@ -1,4 +1,4 @@
-"""What the Gallery page reads and computes, kept for all visitors for a short while.
+"""Data of the Gallery page, computed once for all visitors and kept for a short while.
 
 `state` stands for what a collection holds; when it changes, everything is read anew.
 """

@@ -39,7 +39,7 @@ class IndexingPlan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a plan; `note` is a warning about the encoder."""
+    """The outcome of a plan; `note` is a warning about the encoder."""
 
     plan: IndexingPlan
     report: IndexReport
@@ -58,7 +58,7 @@ def _outcomes() -> OrderedDict[str, Outcome]:
 
 
 def outcome(key: str | None) -> Outcome | None:
-    """What a finished job did, by the `run_id` of the job."""
+    """The outcome of a finished job, by the job's `run_id`."""
     return _outcomes().get(key) if key else None
 
 

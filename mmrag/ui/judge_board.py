@@ -39,7 +39,7 @@ class BoardQuery:
 
 @dataclass(frozen=True)
 class Word:
-    """What was said in the browser, numbered from 1; `grade` is None where it was taken back."""
+    """A judgment from the browser, numbered from 1; `grade` is None where it was taken back."""
 
     number: int
     query_id: str
@@ -82,7 +82,7 @@ def judge_board(
 
 
 def words_said(key: str) -> list[Word]:
-    """What the browser has sent; what is no word is left out."""
+    """The judgments that the browser has sent; anything malformed is left out."""
     state = st.session_state.get(key)
     sent = state.get("words") if state is not None else None
     words = []

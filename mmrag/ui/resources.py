@@ -1,4 +1,4 @@
-"""What all visitors of the dashboard share: models, connections, eval sets.
+"""Models, connections and eval sets that all visitors of the dashboard share.
 
 Everything here is made once per process and bounded in number. A visitor's own pictures and
 results live in their session only.
@@ -203,7 +203,7 @@ def show_notice(choice: RerankerChoice) -> None:
 
 
 def reranker_choices(description: float = 0.0) -> dict[str, RerankerChoice]:
-    """What can be chosen here, by a short key that may stand in a URL.
+    """The choices by a short key that may stand in a URL.
 
     Args:
         description: the mean length of an image's description, for estimates of cost.

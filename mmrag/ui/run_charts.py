@@ -98,7 +98,7 @@ def trade_off(frame: pd.DataFrame, metric: str) -> alt.LayerChart:
 
 
 def query_changes(frame: pd.DataFrame, metric: str) -> alt.Chart:
-    """What each query gained or lost; takes `frames.query_differences`, without the unchanged."""
+    """Each query's gain or loss; takes `frames.query_differences`, without the unchanged."""
     placed = frame.reset_index(drop=True).assign(place=lambda f: f.index)
     return (
         alt.Chart(guarded(placed))

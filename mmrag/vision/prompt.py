@@ -1,4 +1,4 @@
-"""What is sent to a vision model: text and pictures, and data marked as data."""
+"""Prompts for a vision model: text and pictures, with data marked as data."""
 
 from __future__ import annotations
 

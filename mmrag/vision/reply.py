@@ -1,4 +1,4 @@
-"""What a model said, read defensively: servers differ in what they send."""
+"""A model's reply, read defensively: servers differ in what they send."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class StreamReading:
         return fresh
 
     def reply(self) -> Reply:
-        """What the chunks so far amount to."""
+        """The reply so far."""
         dump = getattr(self.usage, "model_dump", None)
         usage = self.usage if dump is None else dump()
         text = without_thought(self.said)

@@ -71,7 +71,7 @@ def _choose(found: dict[str, CollectionInfo]) -> CollectionInfo:
 
 
 def _titles(found: dict[str, CollectionInfo]) -> dict[str, str]:
-    """What each collection is called in the field; no two the same."""
+    """Each collection's label in the field; no two are the same."""
     titles: dict[str, str] = {}
     for name, info in found.items():
         plain = readable(name)

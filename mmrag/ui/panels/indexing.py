@@ -198,7 +198,7 @@ def _check_same_folder(name: str, folder: str) -> None:
 
 
 def _watch() -> None:
-    """What is being indexed, by any visitor; looked at often only while something happens."""
+    """Indexing that is under way, by any visitor; looked at often only while something happens."""
     kept_jobs.offer_left(
         indexing_jobs.KIND, lambda plan: indexing_jobs.submit(IndexingPlan(**plan))
     )

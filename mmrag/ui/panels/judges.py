@@ -1,4 +1,4 @@
-"""Who judged how much, how far judges agree, and what they have to settle."""
+"""Judges: how much each judged, how far they agree, and the conflicts they have to settle."""
 
 from __future__ import annotations
 

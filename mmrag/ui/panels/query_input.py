@@ -43,7 +43,7 @@ class ChosenQuery:
     is_edited: bool = False
 
     def query(self) -> Query:
-        """What a searcher takes."""
+        """The query as a searcher takes it."""
         return Query(self.image, self.text or None)
 
     def digest(self) -> str:

@@ -1,4 +1,4 @@
-"""Which queries differ between two runs, and one query's stored rankings side by side."""
+"""Queries that differ between two runs, and one query's stored rankings side by side."""
 
 from __future__ import annotations
 

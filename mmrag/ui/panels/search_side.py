@@ -30,7 +30,7 @@ CANDIDATES = 20
 
 @dataclass(frozen=True)
 class Configuration:
-    """What one side searches and how."""
+    """The configuration of one side."""
 
     collection: CollectionInfo
     reranker: resources.RerankerChoice
@@ -91,7 +91,7 @@ def readable(collection: str) -> str:
 
 
 def suggestion(side: str, found: dict[str, CollectionInfo]) -> tuple[str, str]:
-    """What a first visitor sees: the same search without and with reranking, if possible."""
+    """The first visitor's view: the same search without and with reranking, if possible."""
     names = list(found)
     clip = [name for name, info in found.items() if info.encoder == "demo-clip"]
     best = [name for name, info in found.items() if info.encoder == "demo"]
