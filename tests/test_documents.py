@@ -81,7 +81,7 @@ def test_commands_are_found() -> None:
     found = [
         words for line in commands((ROOT / "README.md").read_text()) if (words := words_of(line))
     ]
-    assert len(found) > 5
+    assert len(found) > 3
     with pytest.raises(click.UsageError):
         parse(["search", "--no-such-option"])
 
