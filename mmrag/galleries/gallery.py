@@ -110,7 +110,7 @@ def open_gallery(
     images.sort(key=lambda image: image.image_id)
     if metadata is None:
         return Gallery(images, skipped, dict(others.most_common()))
-    if Path(metadata).resolve().is_relative_to(root):
+    if Path(metadata).absolute().is_relative_to(root):
         others -= Counter([Path(metadata).suffix.lower()])
     gallery = Gallery(images, skipped, dict(others.most_common()))
     return join_metadata(gallery, root, Path(metadata), reading)

@@ -79,8 +79,9 @@ def read_records(path: Path, reading: Reading | None = None) -> Records:
         text, assumed = _text(path, reading.encoding)
     except FileNotFoundError:
         raise MmragError(f"No metadata file at {path}.") from None
-    except OSError as error:
-        raise MmragError(f"{path} cannot be read: {error}") from error
+    # ValueError: a name that no file can have.
+    except (OSError, ValueError) as error:
+        raise MmragError(f"{str(path)!r} cannot be read: {error}") from error
     said = [f"as {assumed}"] if assumed else []
     if path.suffix.lower() not in (".csv", ".tsv"):
         return Records(_json_records(path, text), _note(path, said))
