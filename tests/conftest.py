@@ -55,6 +55,31 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Groups(config, log)
 
 
+# Files of which most tests take seconds: full-size models, fresh processes, measurements.
+SLOW = {
+    "test_bench.py",
+    "test_cli.py",
+    "test_distributed.py",
+    "test_encoders.py",
+    "test_plugins.py",
+    "test_shipped.py",
+    "test_training.py",
+    "test_wheel.py",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Markers by where a test is and what it needs, for `make test-quick` and `-m`."""
+    for item in items:
+        room = item.path.parent.name
+        if room in ("browser", "faults"):
+            item.add_marker(room)
+        if item.path.name in WITH_MILVUS or item.path.name == "test_parquet.py":
+            item.add_marker("server")
+        if room in ("fuzz", "security") or item.path.name in SLOW:
+            item.add_marker("slow")
+
+
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the state or the settings of whoever runs it."""
