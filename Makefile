@@ -5,14 +5,15 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 MILVUS_VENV ?= $(VENV)/milvus-server
 
-.PHONY: help setup setup-dev setup-milvus dashboard demo test test-lowest attack lint mutants docs \
-	format clean
+.PHONY: help setup setup-dev setup-milvus dashboard demo test test-quick test-lowest attack lint mutants \
+	docs format clean
 
 help:
 	@echo "make dashboard  the dashboard in a browser, with something to show"
 	@echo "make demo       the same in the terminal"
 	@echo "make setup      an environment in $(VENV) with what users need"
 	@echo "make test       the tests (also sets up what they need)"
+	@echo "make test-quick  those that take minutes rather than an hour"
 	@echo "make test-lowest  quick tests with the oldest versions that are allowed"
 	@echo "make lint       style, types and the order of the rooms"
 	@echo "make docs       the documentation as a site, in site/"
@@ -74,6 +75,9 @@ test-lowest: $(LOWEST)/.installed
 attack: setup-dev setup-milvus
 	MMRAG_TEST_MILVUS=$(abspath $(MILVUS_VENV))/bin/python \
 		$(BIN)/python -m tests.attack --out docs/attack.md $(ARGS)
+
+test-quick: setup-dev
+	$(BIN)/python -m pytest -n 2 -m "not browser and not server and not faults and not slow" $(ARGS)
 
 lint: setup-dev
 	$(BIN)/python -m ruff check .
