@@ -2,7 +2,7 @@
 
 
 def one_line(error: object, most: int = 500) -> str:
-    """What an error says, in one line; a long one is cut between words, not inside an address."""
+    """An error's message in one line; a long one is cut between words, not inside an address."""
     text = " ".join(str(error).split())
     return text if len(text) <= most else text[:most].rpartition(" ")[0] + " …"
 

@@ -1,4 +1,4 @@
-"""What `evaluate` prints before it asks anything, and of several rerankers together."""
+"""Output of `evaluate` before it asks anything, and of several rerankers together."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def show_many(runs: Sequence[Run], as_json: bool) -> None:
 
 
 def expected_lines(expected: Sequence[Expected]) -> Iterator[str]:
-    """What evaluations will take, as a table."""
+    """The expected effort of evaluations, as a table."""
     from mmrag.cli.tables import aligned
 
     head = ["", "queries", "requests", "prompt tokens", "answer tokens", "USD", "minutes"]

@@ -28,7 +28,7 @@ class Numbers(click.ParamType[list[float]]):
     name = "numbers"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> list[float]:
-        """What the command gets."""
+        """The value that the command gets."""
         try:
             return list(dict.fromkeys(float(one) for one in str(value).split(",")))
         except ValueError:

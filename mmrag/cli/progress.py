@@ -48,7 +48,7 @@ class Lines:
         self.update(0)
 
     def set_description_str(self, desc: str) -> None:
-        """What is being done."""
+        """The name of the work."""
         self.desc = desc
 
     def set_postfix_str(self, text: str) -> None:

@@ -68,7 +68,7 @@ def summary_json(run: Run) -> dict[str, Any]:
 
 
 def comparison_json(found: Comparison) -> dict[str, Any]:
-    """What `--json` prints of a comparison."""
+    """A comparison as `--json` prints it."""
     pairs: list[dict[str, Any]] = [asdict(pair) for pair in found.pairs]
     return {
         "runs": [

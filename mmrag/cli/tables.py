@@ -159,7 +159,7 @@ def ablation_lines(name: str, result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _composition_lines(found: Mapping[str, Any] | None) -> Iterator[str]:
-    """What queries need, and the gap; nothing for runs of before there were labels."""
+    """The labels of queries, and the gap; nothing for runs from before there were labels."""
     if found is None:
         return
     yield ""
@@ -251,7 +251,7 @@ def _difference_rows(differences: Mapping[str, Difference], a: str, b: str) -> l
 
 
 def _resolution_lines(pair: PairComparison, metric: str) -> Iterator[str]:
-    """What so many queries can tell, and how many the difference that was seen would take."""
+    """The resolution of so many queries, and how many the difference that was seen would take."""
     found = pair.resolution
     if found is None or not found.deviation:
         return

@@ -1,4 +1,4 @@
-"""What a `clip:` name stands for: configuration, preprocessing, weights and tokenizer."""
+"""Sources of a `clip:` name: configuration, preprocessing, weights and tokenizer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PREPROCESS_KEYS = ("mean", "std", "interpolation", "resize_mode")
 
 @dataclass(frozen=True)
 class ClipSource:
-    """What a name stands for, before anything large is fetched.
+    """The sources behind a name, before anything large is fetched.
 
     Args:
         what: for messages and as its source, such as `ViT-B-32, openai`.

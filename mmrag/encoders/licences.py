@@ -38,7 +38,7 @@ def licence_of(repository: str, folder: Path | None = None) -> str:
 
 
 def _of_card(file: Path) -> str | None:
-    """What a hub's model card says in its first lines."""
+    """The head of a hub's model card."""
     if not file.is_file():
         return None
     text = file.read_text(encoding="utf-8", errors="replace")[:10_000]

@@ -1,4 +1,4 @@
-"""What an encoder's model must have, whatever its family."""
+"""The interface of an encoder's model, whatever its family."""
 
 from __future__ import annotations
 

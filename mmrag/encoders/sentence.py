@@ -32,7 +32,7 @@ _SPARE = re.compile(r"(^|\.)(position_ids|inv_freq)$|^lm_head\.")
 
 @dataclass(frozen=True)
 class SentenceOptions:
-    """What shapes the vectors beside the weights.
+    """The settings that shape the vectors beside the weights.
 
     Args:
         fusion: one of `fusion.FUSIONS`, for models that take pictures and texts only apart.

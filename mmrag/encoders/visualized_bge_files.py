@@ -205,7 +205,7 @@ def _rename_official(state: StateDict) -> StateDict:
 
 
 def _official_name(key: str) -> str:
-    """What an official file calls a key of ours."""
+    """The name that an official file gives to one of our keys."""
     tower, _, rest = key.partition(".")
     if tower == "text":
         return f"bge_{rest}"

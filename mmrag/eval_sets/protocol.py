@@ -160,7 +160,7 @@ class Protocol:
         return STYLES[self.whole](_FIELD.sub(value, self.text)) or None
 
     def lines(self) -> list[str]:
-        """What it says, one sentence each."""
+        """Its rules, one sentence each."""
         return [
             f"Gallery: {GALLERIES[self.gallery]}.",
             f"The reference image {REFERENCES[self.reference]}.",

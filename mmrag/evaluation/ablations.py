@@ -56,7 +56,7 @@ class Ablations:
             raise MmragError(f"A spread needs 2 repetitions or more, not {self.repeat}.")
 
     def settings(self) -> dict[str, Any]:
-        """What a run notes about them."""
+        """The notes of a run about them."""
         later = ("repeat", "shuffles")
         return {name: value for name, value in asdict(self).items() if name not in later or value}
 

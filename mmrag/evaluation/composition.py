@@ -1,4 +1,4 @@
-"""Which queries need composition, and which the picture or the text finds alone."""
+"""Labels of queries: those that need composition, and those that one part finds alone."""
 
 from __future__ import annotations
 

@@ -220,7 +220,7 @@ class _Evaluation:
         return run
 
     def _budgets(self) -> list[Budget]:
-        """What limits the cost of reranking and answering: mostly one budget for both."""
+        """The limits of the cost of reranking and answering: mostly one budget for both."""
         found = [
             self.reranker.budget if self.reranker else None,
             self.answering.model.budget if self.answering else None,

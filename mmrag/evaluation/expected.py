@@ -1,4 +1,4 @@
-"""What reranking with a vision model will take, told before anything is asked."""
+"""The expected effort of reranking with a vision model, before anything is asked."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def grid_request(facts: ModelFacts, candidates: int, description: float = 0.0) -
 
 @dataclass(frozen=True)
 class Expected:
-    """What an evaluation will take; `cost_usd` and `seconds` are None where nobody knows.
+    """The expected effort of an evaluation; `cost_usd` and `seconds` are None where unknown.
 
     `timed_runs` is how many earlier runs the time is judged by, 0 where it is assumed.
     """

@@ -85,7 +85,7 @@ def estimate(
 
 
 def _seconds(run: Run, queries: int, rerank_k: int | None, again: int) -> float:
-    """What it would take at this run's pace, with what that one took besides its searches."""
+    """The time at this run's pace, with what that one took besides its searches."""
     mean = {part: times["mean"] / 1000 for part, times in run.timings_ms.items()}
     rerank = mean.get("rerank", 0.0)
     search = mean["total"] - rerank

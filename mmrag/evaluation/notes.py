@@ -1,4 +1,4 @@
-"""What a reader of a run's numbers has to know."""
+"""Notes that a reader of a run's numbers needs."""
 
 from __future__ import annotations
 

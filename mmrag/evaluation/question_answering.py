@@ -31,7 +31,7 @@ _GIVE_UP = 5
 
 @dataclass(frozen=True)
 class Answering:
-    """Who answers the questions of a set, and how.
+    """The answering of a set's questions: by which model, and how.
 
     Attributes:
         model: answers.

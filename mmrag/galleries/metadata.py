@@ -131,7 +131,7 @@ def _json_records(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 def _separator(
     path: Path, text: str, given: str | None, usual: str, said: list[str]
 ) -> tuple[str, str]:
-    """What stands between the cells: whatever makes a column of paths out of the first line."""
+    """The delimiter of the cells: whatever makes a column of paths out of the first line."""
     first, _, rest = text.partition("\n")
     if hint := re.fullmatch(r"sep=(.)\r?", first):
         return given or hint[1], rest

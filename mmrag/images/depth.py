@@ -55,7 +55,7 @@ def named_range(image: Image.Image) -> Range | None:
 
 
 def to_8_bits(image: Image.Image, named: Range | None, strips: Strips) -> Strip8:
-    """What makes 8-bit RGB of any strip of a picture for which `is_deep`."""
+    """A function that makes 8-bit RGB of any strip of a picture for which `is_deep`."""
     if named is not None and not (named.bits and _peak(image, strips) > named.high):
         low, scale = named.low, 255.0 / (named.high - named.low)
         return lambda strip: _from_array(

@@ -15,7 +15,7 @@ LOOKS = {
 
 
 def looks(image: Image.Image) -> tuple[str, ...]:
-    """Which of `LOOKS` an RGB picture has."""
+    """The ones of `LOOKS` that an RGB picture has."""
     flat = all(high - low < FLAT_LEVELS for low, high in image.getextrema())  # type: ignore[misc]
     tiny = min(image.size) < TINY_SIDE
     return tuple(name for name, found in (("flat", flat), ("tiny", tiny)) if found)

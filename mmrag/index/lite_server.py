@@ -225,7 +225,7 @@ def serve(store: Path, state: Path, port: int, linger: float) -> None:
 
 
 def read_record(state: Path) -> ServerRecord | None:
-    """What `server.json` says; None without one that can be read."""
+    """The contents of `server.json`; None without one that can be read."""
     try:
         fields = json.loads((state / "server.json").read_text())
         return ServerRecord(int(fields["pid"]), float(fields["created"]), int(fields["port"]))

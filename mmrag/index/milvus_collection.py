@@ -380,7 +380,7 @@ class Collection:
             self._checked = time.monotonic()
 
     def _kind(self) -> str:
-        """Which kind of index there is now."""
+        """The present kind of index."""
 
         def request(client: MilvusClient) -> str:
             held = client.describe_index(self.collection, "vector")

@@ -1,4 +1,4 @@
-"""What an indexing run may remove: what has vanished, and not too much of it unasked."""
+"""Rows that an indexing run may remove: vanished ones, and not too many of them unasked."""
 
 from __future__ import annotations
 

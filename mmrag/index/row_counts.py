@@ -42,7 +42,7 @@ class RowCounts:
             write_file(self._file(collection), json.dumps(asdict(noted)))
 
     def noted(self, collection: str) -> Noted:
-        """What was noted; no rows and version 0 when nothing was, or it cannot be read."""
+        """The notes; no rows and version 0 when there are none, or they cannot be read."""
         try:
             fields = json.loads(self._file(collection).read_text())
             rows = fields["rows"]

@@ -114,7 +114,7 @@ class MilvusStore:
 
     @property
     def row_counts(self) -> RowCounts | None:
-        """What was noted of the collections of a local store."""
+        """The notes on the collections of a local store."""
         return RowCounts(self._lease.store, self._lease.state) if self._lease else None
 
     def write_lock(self, collection: str) -> AbstractContextManager[None]:

@@ -38,7 +38,7 @@ class PromptFile:
     form: str
 
     def look(self, n: int, presentation: str, query: bool) -> str:
-        """What is seen: n candidates as a grid or as images, with a query picture or without."""
+        """The description of what is seen: n candidates, as a grid or as images."""
         shown = self.grid if presentation == "grid" else self.images
         beside = self.grid_query if presentation == "grid" else self.images_query
         return _fill(shown.replace("{query}", beside if query else ""), n)

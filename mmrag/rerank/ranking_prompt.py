@@ -1,4 +1,4 @@
-"""What a vision model is shown for a ranking: one panorama, or single pictures."""
+"""The prompt of a ranking: one panorama, or single pictures."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """What was found, for people."""
+        """The findings, for people."""
         found = ", ".join(f"{name} {value:+.4f}" for name, value in self.values.items())
         return (
             f"{'FAILED' if self.failed else 'passed'}: {self.condition} ({found}) for {self.pair}"

@@ -1,4 +1,4 @@
-"""What a composed query needs, as `--ablate-modality` found it."""
+"""Labels of what a composed query needs, as `--ablate-modality` found it."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class RerankerChoice:
 
 
 def reranker_choice(choices: dict[str, RerankerChoice], key: str) -> RerankerChoice:
-    """What a key stands for: one of the choices, or a model of the server by its name."""
+    """The meaning of a key: one of the choices, or a model of the server by its name."""
     name = key.strip()
     if name in choices:
         return choices[name]
@@ -251,7 +251,7 @@ def vision_choices(description: float = 0.0) -> dict[str, RerankerChoice]:
 
 
 def price_of(model: str, description: float = 0.0) -> str:
-    """What reranking ten hits of 1,000 queries costs, as the end of a label."""
+    """The cost of reranking ten hits of 1,000 queries, as the end of a label."""
     from mmrag.evaluation.expected import grid_request
     from mmrag.vision.models import find_model
 

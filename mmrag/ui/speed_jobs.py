@@ -45,7 +45,7 @@ def submit() -> None:
 
 
 def last() -> dict[str, Any] | None:
-    """What was measured last from here: `{"when", "rows"}`; None when nothing was."""
+    """The last measurement from here: `{"when", "rows"}`; None when there is none."""
     try:
         found: dict[str, Any] = json.loads(_kept().read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -155,7 +155,7 @@ def commit() -> None:
 
 
 def _moved_to(key: str) -> list[str] | None:
-    """What the URL says now, if that is not what this page last wrote there."""
+    """The URL's present words, if they are not those that this page last wrote there."""
     now = st.query_params.get_all(key)
     if key in _seen():
         return now if now != _seen()[key] else None

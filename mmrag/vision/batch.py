@@ -199,7 +199,7 @@ def _collect(
     batch: Any,
     share: float,
 ) -> Answers:
-    """What one batch answered; errors by request, too."""
+    """The answers of one batch, errors of single requests included."""
     answers: Answers = {}
     for file in (batch.output_file_id, batch.error_file_id):
         if not file:

@@ -151,7 +151,7 @@ class VisionModel:
         return self.at_most(wanted)
 
     def key(self, prompt: Prompt) -> str:
-        """What the cache knows an answer by."""
+        """The key of an answer in the cache."""
         content = {"model": self.name, **prompt.content(), **self.unusual}
         if self.repetition:
             content["repetition"] = self.repetition
@@ -185,7 +185,7 @@ class VisionModel:
             self.cache.forget(self.key(prompt))
 
     def arguments(self, prompt: Prompt, limit: int) -> dict[str, Any]:
-        """What a request holds."""
+        """The body of a request."""
         return self.api.arguments(self.name, prompt, limit, self.options)
 
     async def _ask(self, client: openai.AsyncOpenAI, prompt: Prompt) -> tuple[Reply, Usage]:
@@ -297,7 +297,7 @@ class VisionModel:
         return self.price.cost(math.ceil(tokens * self._excess), limit)
 
     def spent(self, reply: Reply, most: float) -> float:
-        """What a request did cost; the most where the server does not say."""
+        """The cost of a request; the most that it can be where the server does not say."""
         cost = self._cost(reply)
         return most if cost is None else cost
 

@@ -84,7 +84,7 @@ class ModelFacts:
 
 
 def find_model(name: str) -> ModelFacts:
-    """What is known of a model.
+    """The facts about a model.
 
     A dated snapshot is its undated name, a fine-tuned one (`ft:NAME:...`) and one behind a
     gateway (`PROVIDER/NAME`) is NAME, but without its price.

@@ -1,4 +1,4 @@
-"""What tokens cost, and how pictures become tokens."""
+"""Token prices, and how pictures become tokens."""
 
 from __future__ import annotations
 

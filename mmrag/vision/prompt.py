@@ -84,7 +84,7 @@ class Prompt:
         ]
 
     def response_parts(self, detail: str = "high") -> list[dict[str, Any]]:
-        """What the user says, as the Responses API takes it."""
+        """The user's message, as the Responses API takes it."""
         return [
             {"type": "input_text", "text": part}
             if isinstance(part, str)

@@ -16,7 +16,7 @@ _STARTS = ("<think>", "<thinking>")
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model said, without its thought.
+    """A model's reply, without its thought.
 
     `refusal` is its words when it refused; `finish` is the server's word for why it ended.
     `completion_tokens` has the `reasoning_tokens` in it, `prompt_tokens` the `cached_tokens`.

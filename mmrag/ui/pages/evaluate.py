@@ -49,7 +49,7 @@ OVER_SHOWN = 8
 
 @st.cache_resource
 def _plans() -> dict[int, Plan]:
-    """What the jobs of this process were started with, so that they can be started again."""
+    """The arguments of this process's jobs, so that they can be started again."""
     return {}
 
 

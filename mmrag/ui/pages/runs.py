@@ -106,7 +106,7 @@ def _choose(runs: list[Run]) -> list[Run]:
 
 
 def _titles(runs: list[Run]) -> dict[str, str]:
-    """What each run is called in the field: no two alike, each with its date."""
+    """Each run's label in the field: no two alike, each with its date."""
     titles = {}
     for entry in told_apart([Entry(run, run.stage) for run in runs]):
         date = entry.run.created[:16].replace("T", " ")
@@ -241,7 +241,7 @@ def _all_charts(
     metric: str,
     eval_set: EvalSet | None,
 ) -> dict[str, Chart]:
-    """What the tabs show; of the queries the changes from the first run to each other."""
+    """The tabs' contents; for queries, the changes from the first run to each other."""
     charts: dict[str, Chart | None] = {
         "hit rate over k": _hit_rates(key, entries, eval_set),
         f"{metric} by category": _by_category(entries, metric),

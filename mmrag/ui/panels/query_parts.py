@@ -1,4 +1,4 @@
-"""What the picture alone, the words alone, and both find."""
+"""Hits of the picture alone, of the words alone, and of both."""
 
 from __future__ import annotations
 

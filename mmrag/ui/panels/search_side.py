@@ -163,7 +163,7 @@ def search(configuration: Configuration, chosen: ChosenQuery) -> SearchResult:
 
 
 def title(side: str, configuration: Configuration) -> None:
-    """Which side this is, and what it does."""
+    """The side's name, and what it does."""
     st.header(f"{side.capitalize()}: {escaped(configuration.title())}", anchor=False)
 
 
