@@ -231,6 +231,7 @@ QUICK_COMMANDS = {
     "encoders": "encoders",
     "metrics": "metrics",
     "batches": "batches",
+    "published": "published",
     "doctor": "doctor",
 }
 
