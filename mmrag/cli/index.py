@@ -179,6 +179,11 @@ def index(
                 "skipped": report.skipped,
                 "other_files": report.others,
                 "notes": report.notes,
+                "odd": {
+                    "flat": len(report.flat),
+                    "tiny": len(report.tiny),
+                    "repeated": sum(len(ids) - 1 for ids in report.repeated),
+                },
                 "flat": report.flat,
                 "tiny": report.tiny,
                 "repeated": report.repeated,

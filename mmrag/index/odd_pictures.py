@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from mmrag import config
@@ -22,6 +23,19 @@ def known() -> dict[str, tuple[str, ...]]:
         if len(content_hash) == 64:
             found[content_hash] = tuple(one for one in looks if one in LOOKS)
     return found
+
+
+def count(content_hashes: Iterable[str]) -> dict[str, int]:
+    """How many of a collection's pictures are odd, by what they are; only what there is.
+
+    `repeated` counts those that are the same file as another one, beyond the first.
+    """
+    before, copies = known(), Counter(content_hashes)
+    found = {
+        look: sum(n for one, n in copies.items() if look in before.get(one, ())) for look in LOOKS
+    }
+    found["repeated"] = copies.total() - len(copies)
+    return {name: n for name, n in found.items() if n}
 
 
 def remember(odd: Iterable[tuple[str, tuple[str, ...]]]) -> None:

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import streamlit as st
 
@@ -17,6 +18,7 @@ from mmrag.index import browse
 from mmrag.index.collections import CollectionInfo
 from mmrag.index.embedding_map import MAX_POINTS, Projection, project, read_vectors, sample_ids
 from mmrag.index.near_duplicates import MAX_IMAGES, near_duplicates
+from mmrag.index.odd_pictures import count as count_odd
 from mmrag.types import GalleryImage
 from mmrag.ui import resources
 
@@ -67,7 +69,7 @@ def state(info: CollectionInfo) -> str:
 def forget() -> None:
     """Read everything anew: a collection has changed."""
     resources.collections.clear()
-    for cached in (overview, matches, embedding_map, duplicates):
+    for cached in (overview, matches, embedding_map, duplicates, odd_pictures):
         cached.clear()
 
 
@@ -116,6 +118,13 @@ def duplicates(uri: str, name: str, state: str, threshold: float) -> Duplicates:
         for a, b, cosine in close.pairs
     ]
     return Duplicates(pairs, close.found, len(ids))
+
+
+@st.cache_resource(ttl=_SECONDS, max_entries=8, show_spinner=False)
+def odd_pictures(uri: str, name: str, state: str) -> dict[str, int]:
+    """How many pictures are flat, tiny or repeated; see `index.odd_pictures.count`."""
+    rows = resources.index(uri, name).rows(["content_hash"])
+    return count_odd(row["content_hash"] for row in islice(rows, MAX_IMAGES))
 
 
 def fitting_threshold(uri: str, name: str, state: str) -> float:

@@ -54,6 +54,15 @@ def test_browsing_finds_and_narrows(photos: Path) -> None:
     assert "No image matches" in run(page).info[0].value
 
 
+def test_odd_pictures_are_counted(folder: Path, tiny: Encoder) -> None:
+    Image.new("RGB", (300, 200), "white").save(folder / "flat.png")
+    (folder / "again.png").write_bytes((folder / "a" / "01.png").read_bytes())
+    with ImageIndex.open(collection="photos", encoder=tiny) as index:
+        index.add(open_gallery(folder))
+    captions = [caption.value for caption in gallery(collection="photos").caption]
+    assert "1 nearly one colour all over, 1 the same file as another one." in captions
+
+
 def test_a_link_opens_the_same_view(photos: Path) -> None:
     page = gallery(collection="photos", find="mug", narrow="colour: red")
     assert [tile["id"] for tile in tiles(page)] == ["a/01.png"]

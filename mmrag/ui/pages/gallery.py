@@ -5,8 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from mmrag import demo
+from mmrag.images.looks import LOOKS
 from mmrag.index.collections import CollectionInfo
-from mmrag.ui import resources, url
+from mmrag.ui import gallery_data, resources, url
 from mmrag.ui.first_run import ensure_something_to_search, usable_collections
 from mmrag.ui.panels.browse import browse_panel
 from mmrag.ui.panels.duplicates import duplicates_panel
@@ -20,6 +21,8 @@ TABS = {
     "duplicates": "Near-duplicates",
     "collections": "Collections",
 }
+
+_ODD = {**LOOKS, "repeated": "the same file as another one"}
 
 
 def main() -> None:
@@ -67,6 +70,9 @@ def _choose(found: dict[str, CollectionInfo]) -> CollectionInfo:
             f"{_size(vectors_bytes(info))} of vectors of {EMBEDS.get(info.embed, info.embed)}"
         )
         st.button("Add pictures", icon=":material/add_photo_alternate:", on_click=_show_form)
+    odd = gallery_data.odd_pictures(resources.uri(), info.name, gallery_data.state(info))
+    if odd:
+        st.caption(", ".join(f"{n:,} {_ODD[what]}" for what, n in odd.items()).capitalize() + ".")
     return info
 
 
