@@ -55,8 +55,8 @@ def test_a_fresh_clone_shows_results_on_both_sides(page: Page, dashboard: Dashbo
     open_page(page, dashboard)
     expect(tiles(page, "left")).to_have_count(9, timeout=120_000)
     expect(tiles(page, "right")).to_have_count(9)
-    expect(page.get_by_text("demo-clip, no reranking")).to_be_visible()
-    expect(page.get_by_text("demo-clip, re-scored by demo")).to_be_visible()
+    expect(page.get_by_role("heading", name="demo-clip, no reranking")).to_be_visible()
+    expect(page.get_by_role("heading", name="demo-clip, re-scored by demo")).to_be_visible()
     right_ones = page.locator(".tile.right")
     assert right_ones.count() > 0, "no hit is marked as right"
     expect(right_ones.first).to_contain_text("✓")

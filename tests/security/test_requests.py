@@ -79,7 +79,9 @@ def test_a_redirect_is_not_followed(
     assert f"status {status}" in done.rerank.problems[0]
     assert ids(done) == ids(result)
     with pytest.raises(ModelServerError, match=f"status {status}"):
-        answer("What is it?", VisionModel(retries=0, cache=False), query=Query(text="a mug"))
+        answer(
+            "What is it?", VisionModel("gpt-4o", retries=0, cache=False), query=Query(text="mug")
+        )
     assert server.requests == 2
     assert elsewhere.heard == []
 
@@ -98,7 +100,7 @@ def test_proxies_of_the_environment_are_not_used(
     done = load_reranker("gpt-4o", retries=0, cache=False).rerank(result)
     assert done.rerank is not None
     assert done.rerank.status == "complete"
-    answer("What is it?", VisionModel(retries=0, cache=False), query=Query(text="a mug"))
+    answer("What is it?", VisionModel("gpt-4o", retries=0, cache=False), query=Query(text="mug"))
     assert server.requests == 2
     assert elsewhere.heard == []
 

@@ -65,7 +65,8 @@ def test_the_hits_stay_the_hits(
     assert done.query == hostile.query
     assert done.rerank is not None
     assert done.rerank.status in ("repaired", "failed")
-    assert server.requests == 1, "nothing else was asked"
+    # An answer that is cut for its length is asked for once more, and nothing else is.
+    assert server.requests == (2 if len(said) > 5000 else 1)
 
 
 @pytest.mark.parametrize("presentation", ["grid", "images"])
