@@ -176,7 +176,7 @@ def test_files_of_the_state_folder(runs: Path) -> None:
     status, words = said("--repair")
     assert "the runs and jobs in it are lost" in words
     assert "mmrag download" in words
-    (moved,) = home.glob("runs.db.broken-*")
+    (moved,) = home.glob("runs.db.broken-*[0-9]")
     assert moved.read_bytes()[:200] == data[:200]
     with RunStore() as store:
         assert store.runs() == []
