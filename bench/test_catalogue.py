@@ -168,7 +168,7 @@ def _stages(timings: list[dict[str, float]]) -> dict[str, float]:
 
 @pytest.mark.parametrize(("n", "k"), [(1000, 50), (10_000, 100)])
 @pytest.mark.benchmark(group="evaluate")
-def test_scoring(benchmark: Any, n: int, k: int) -> None:
+def test_scoring(benchmark: Any, n: int, k: int, quick: bool) -> None:
     """Many queries with many results each, all default metrics."""
     from mmrag.eval_sets.eval_set import EvalQuery
     from mmrag.metrics.metrics import score_rankings
@@ -180,7 +180,8 @@ def test_scoring(benchmark: Any, n: int, k: int) -> None:
     qrels = {q.query_id: {ids[i]: 1 for i in rng.integers(0, 5000, 5)} for q in queries}
     eval_set = EvalSet("bench", Path(), Path(), [], queries, qrels)
     benchmark.extra_info.update(params={"queries": n, "k": k}, unit="ms")
-    benchmark.pedantic(score_rankings, (rankings, eval_set), rounds=5, warmup_rounds=1)
+    rounds, warmup = (1, 0) if quick else (5, 1)
+    benchmark.pedantic(score_rankings, (rankings, eval_set), rounds=rounds, warmup_rounds=warmup)
 
 
 @pytest.mark.benchmark(group="evaluate")
