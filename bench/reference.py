@@ -116,13 +116,16 @@ def count_operations(encoder: Encoder, image: bool, text: str | None) -> float:
     return float(counter.get_total_flops())
 
 
-def product_rate(device: torch.device, precision: str, seconds: float = 2.0) -> float:
+def product_rate(
+    device: torch.device, precision: str, seconds: float = 2.0, side: int | None = None
+) -> float:
     """Operations per second of a large matrix product, the quickest of those tried.
 
     torch's own product and, on a CPU, the layers that the encoders use. A product takes
-    2 side^3 operations; of repeated ones the median counts.
+    2 side^3 operations; of repeated ones the median counts. Below the side that suits the device
+    the limit is not reached.
     """
-    side = _SIDE[device.type]
+    side = side or _SIDE[device.type]
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
     linear = nn.Linear(side, side, device=device).to(dtype).requires_grad_(False)
     x = torch.randn(side, side, device=device).to(dtype)

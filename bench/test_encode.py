@@ -123,10 +123,10 @@ def test_encode(
         figures.update({key: round(value, 3) for key, value in setup.first.items()})
     # The limit is that of these very seconds: other machines may share the processor.
     device = torch.device(setup.params["device"])
-    seconds = 0.1 if quick else 1
-    before = product_rate(device, setup.params["precision"], seconds)
+    seconds, side = (0.1, 512) if quick else (1, None)
+    before = product_rate(device, setup.params["precision"], seconds, side)
     benchmark.pedantic(encode, (n,), rounds=1 if quick else 5 if once < 5 else 2)
-    limit = (before + product_rate(device, setup.params["precision"], seconds)) / 2
+    limit = (before + product_rate(device, setup.params["precision"], seconds, side)) / 2
     rate = n / benchmark.stats.stats.median
     counted = operations(name, source if source in ("composed", "texts") else "images")
     figures["gflop_per_item"] = round(counted / 1e9, 3)

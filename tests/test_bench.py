@@ -247,7 +247,7 @@ def test_counted_operations_of_clip() -> None:
 
 
 def test_product_rate_is_of_the_precision() -> None:
-    assert product_rate(torch.device("cpu"), "fp32", seconds=0) > 1e8
+    assert product_rate(torch.device("cpu"), "fp32", seconds=0, side=512) > 1e8
 
 
 @pytest.mark.skipif(
