@@ -106,6 +106,7 @@ def test_index_search_and_grid(folder: Path, tiny_folder: Path, tmp_path: Path) 
     ]
     assert (report["collection"], report["added"], report["removed"]) == ("images", 12, 0)
     assert report["images_per_second"] > 0
+    assert report["odd"] == {"flat": 0, "tiny": 0, "repeated": 0}
     plain = mmrag("index", str(folder), "--metadata", str(folder / "m.jsonl"), *encoder)
     assert "0 added, 0 updated, 12 unchanged, 0 removed, 1 skipped" in plain.stdout
     assert "skipped bad.jpg: not an image" in plain.stdout

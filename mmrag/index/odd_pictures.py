@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from mmrag import config
 from mmrag.images.looks import LOOKS
 
+WORDS = {**LOOKS, "repeated": "the same file as another one"}
 _FILE = "odd_pictures.txt"
 
 

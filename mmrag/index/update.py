@@ -11,7 +11,6 @@ from typing import Any
 
 from mmrag.errors import ImageError, IndexStoreError, NotStorableError
 from mmrag.galleries.gallery import Gallery
-from mmrag.images.looks import LOOKS
 from mmrag.index import odd_pictures
 from mmrag.index.kinds import BuildOptions
 from mmrag.index.milvus_collection import Collection
@@ -78,9 +77,8 @@ class IndexReport:
     def odd(self) -> list[tuple[str, list[str]]]:
         """What is odd, in words, and the ids of the pictures; only what there is."""
         copies = [one for ids in self.repeated for one in ids[1:]]
-        found = [(LOOKS["flat"], self.flat), (LOOKS["tiny"], self.tiny)]
-        found.append(("the same file as another one", copies))
-        return [(what, ids) for what, ids in found if ids]
+        found = {"flat": self.flat, "tiny": self.tiny, "repeated": copies}
+        return [(odd_pictures.WORDS[name], ids) for name, ids in found.items() if ids]
 
     @property
     def images_per_second(self) -> float:

@@ -9,7 +9,6 @@ import textwrap
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 
 import streamlit as st
 
@@ -120,11 +119,11 @@ def duplicates(uri: str, name: str, state: str, threshold: float) -> Duplicates:
     return Duplicates(pairs, close.found, len(ids))
 
 
-@st.cache_resource(ttl=_SECONDS, max_entries=8, show_spinner=False)
+@st.cache_resource(ttl=600, max_entries=8, show_spinner=False)
 def odd_pictures(uri: str, name: str, state: str) -> dict[str, int]:
     """How many pictures are flat, tiny or repeated; see `index.odd_pictures.count`."""
     rows = resources.index(uri, name).rows(["content_hash"])
-    return count_odd(row["content_hash"] for row in islice(rows, MAX_IMAGES))
+    return count_odd(row["content_hash"] for row in rows)
 
 
 def fitting_threshold(uri: str, name: str, state: str) -> float:

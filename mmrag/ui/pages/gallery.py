@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from mmrag import demo
-from mmrag.images.looks import LOOKS
 from mmrag.index.collections import CollectionInfo
+from mmrag.index.odd_pictures import WORDS
 from mmrag.ui import gallery_data, resources, url
 from mmrag.ui.first_run import ensure_something_to_search, usable_collections
 from mmrag.ui.panels.browse import browse_panel
@@ -21,8 +21,6 @@ TABS = {
     "duplicates": "Near-duplicates",
     "collections": "Collections",
 }
-
-_ODD = {**LOOKS, "repeated": "the same file as another one"}
 
 
 def main() -> None:
@@ -72,7 +70,7 @@ def _choose(found: dict[str, CollectionInfo]) -> CollectionInfo:
         st.button("Add pictures", icon=":material/add_photo_alternate:", on_click=_show_form)
     odd = gallery_data.odd_pictures(resources.uri(), info.name, gallery_data.state(info))
     if odd:
-        st.caption(", ".join(f"{n:,} {_ODD[what]}" for what, n in odd.items()).capitalize() + ".")
+        st.caption(", ".join(f"{n:,} {WORDS[what]}" for what, n in odd.items()).capitalize() + ".")
     return info
 
 
