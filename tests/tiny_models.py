@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from sentence_transformers import CrossEncoder
+from sentence_transformers.base.modules.transformer import Transformer
+from sentence_transformers.cross_encoder.modules.logit_score import LogitScore
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
     CLIPConfig,
     CLIPImageProcessor,
     CLIPModel,
@@ -14,6 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2VLImageProcessor,
     Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
     Qwen3VLModel,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
@@ -53,7 +59,7 @@ def make_clip(folder: Path) -> Path:
     return folder
 
 
-def make_qwen3_vl(folder: Path) -> Path:
+def make_qwen3_vl(folder: Path, *, generates: bool = False) -> Path:
     """Sees both together, several pictures, and each at its own size; a token is 32 x 32 pixels."""
     special = {
         name: f"<|{name}|>"
@@ -105,9 +111,28 @@ def make_qwen3_vl(folder: Path) -> Path:
         vision_end_token_id=ids["vision_end"],
     )
     torch.manual_seed(0)
-    Qwen3VLModel(config).save_pretrained(folder)
+    kind = Qwen3VLForConditionalGeneration if generates else Qwen3VLModel
+    kind(config).save_pretrained(folder)
     sizes = {"shortest_edge": 1024, "longest_edge": 65536}
     pictures = Qwen2VLImageProcessor(patch_size=16, temporal_patch_size=2, merge_size=2, size=sizes)
     videos = Qwen3VLVideoProcessor(patch_size=16, merge_size=2)
     Qwen3VLProcessor(pictures, words, videos, chat_template=_TEMPLATE).save_pretrained(folder)
+    return folder
+
+
+def make_vl_reranker(folder: Path) -> Path:
+    """Scores pairs of pictures and texts by the logits of two tokens, as Qwen3-VL-Reranker."""
+    made = make_qwen3_vl(folder / "made", generates=True)
+    seeing = Transformer(str(made), transformer_task="any-to-any")
+    CrossEncoder(modules=[seeing, LogitScore(60, 70)], device="cpu").save_pretrained(str(folder))
+    return folder
+
+
+def make_text_reranker(folder: Path) -> Path:
+    """Scores pairs of texts."""
+    words = make_tokenizer(TEXTS, 1000)
+    torch.manual_seed(0)
+    config = BertConfig(**_SMALL, vocab_size=len(words), num_hidden_layers=1, num_labels=1)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    words.save_pretrained(folder)
     return folder

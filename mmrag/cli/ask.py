@@ -102,7 +102,7 @@ def ask(
     with ImageIndex.open(uri, collection, loaded) as opened:
         result = Searcher(opened, loaded, reranker).search(
             query,
-            reranking.hits_needed(max(k, images)),
+            reranking.hits_needed(max(k, images), reranker),
             filter=filter,
             exclude_query_image=exclude_query_image,
         )

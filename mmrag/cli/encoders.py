@@ -58,12 +58,17 @@ def download(name: str, no_load: bool, as_json: bool) -> None:
     Example:
       mmrag download visualized-bge-base
       mmrag download clip:ViT-B-16-SigLIP2/webli
+      mmrag download ce:Qwen/Qwen3-VL-Reranker-2B
     """
     from mmrag.cli.progress import progress_bar
+    from mmrag.rerank import pairs
 
-    files = download_encoder(name, progress_bar, prove=not no_load)
+    is_reranker = pairs.takes(name)
+    fetch = pairs.download if is_reranker else download_encoder
+    files = fetch(name, progress_bar, prove=not no_load)
     if as_json:
         print_json({"name": name, "files": [str(file) for file in files]})
     else:
+        option = "--rerank" if is_reranker else "--encoder"
         loads = "" if no_load else " and loads without network"
-        click.echo(f"{name} is here{loads}; use it with --encoder {name}.")
+        click.echo(f"{name} is here{loads}; use it with {option} {name}.")

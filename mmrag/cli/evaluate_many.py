@@ -60,7 +60,7 @@ def show_expected(
                 expect(
                     one,
                     reranker,
-                    rerank_k=choice.rerank_k or DEFAULT_RERANK_K,
+                    rerank_k=(reranker.depth if reranker else None) or DEFAULT_RERANK_K,
                     queries=min(limit or len(one.queries), len(one.queries)),
                     encoder=encoder or default_encoder_name(),
                     store=store,

@@ -37,24 +37,26 @@ class RerankChoice:
     detail: str
     picture_size: int | None
     prompt: str
+    trust_reranker_code: bool
 
-    def hits_needed(self, k: int) -> int:
-        """How many hits to retrieve, so that `rerank_k` can be reranked and k shown."""
-        return max(k, self.rerank_k or 0) if self.rerank else k
+    def hits_needed(self, k: int, reranker: Reranker | None) -> int:
+        """How many hits to retrieve, so that those it looks at can be reranked and k shown."""
+        return max(k, reranker.depth or 0) if reranker else k
 
 
 _OPTIONS = [
     click.option(
         "--rerank",
         metavar="R",
-        help="vision, openai:MODEL, encoder:NAME, bge-reranker, or bge-reranker:NAME_OR_FOLDER.",
+        help="vision, openai:MODEL, encoder:NAME, ce:NAME_OR_FOLDER, bge-reranker, or "
+        "bge-reranker:NAME_OR_FOLDER.",
     ),
     click.option(
         "--rerank-k",
         type=click.IntRange(1, 10_000),
         metavar="N",
-        help="How many of the first hits are reranked. Default: 10 in an evaluation, else all "
-        "that are asked for.",
+        help="How many of the first hits are reranked. Default: what fits a second for ce:, "
+        "else 10 in an evaluation and all that are asked for in a search.",
     ),
     click.option(
         "--presentation",
@@ -135,6 +137,11 @@ _OPTIONS = [
         help="How a vision model is asked for a ranking: ranking-1, marks-1 (coloured frames and "
         "more numbers), or a .toml file of your own.",
     ),
+    click.option(
+        "--trust-reranker-code",
+        is_flag=True,
+        help="ce: run Python code that the reranker brings, with all rights that you have.",
+    ),
 ]
 
 
@@ -192,6 +199,7 @@ def open_reranker(
         picture_size=choice.picture_size,
         prompt=choice.prompt,
         batch=batch,
+        trust_reranker_code=choice.trust_reranker_code,
     )
     for notice in loaded.notices():
         click.echo(f"Note: {printable(notice)}", err=True)
@@ -248,4 +256,7 @@ def rerank_line(report: RerankReport) -> str:
     if report.problems:
         line += f" ({'; '.join(report.problems)})"
     used = report.usage
+    if "memory_mb" in report.details:
+        pairs, memory = report.details["pairs"], report.details["memory_mb"]
+        line += f"; {_count(pairs, 'pair')}, {memory:,} MB of memory at most"
     return line + (f"; {usage_line(used)}" if used.requests or used.cached else "")

@@ -95,14 +95,14 @@ def search(
     with opening.result() as opened:
         result = Searcher(opened, loaded, reranker).search(
             Query(image, text),
-            reranking.hits_needed(k),
+            reranking.hits_needed(k, reranker),
             filter=filter,
             exclude_query_image=exclude_query_image,
         )
     warn_drawings_only(loaded.info.name, (hit.path for hit in result.hits))
     agreement = None
     if reranker is not None and shuffles:
-        reranked = result.hits[: reranking.rerank_k]
+        reranked = result.hits[: reranker.depth]
         reranked = sorted(reranked, key=lambda hit: hit.retrieval_rank)
         agreement = shuffle_agreement(reranker, [replace(result, hits=reranked)], shuffles)
     result = replace(result, hits=result.hits[:k])

@@ -9,12 +9,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.model import BaseModel
 from sentence_transformers.base.modules.transformer import Transformer
 from torch import nn
 from transformers import ProcessorMixin
@@ -27,7 +28,10 @@ from mmrag.images.decode import Pixels
 from mmrag.system.hub import offline
 
 # Keys of checkpoints that later versions of transformers compute instead of reading them.
-_SPARE = re.compile(r"(^|\.)(position_ids|inv_freq)$|^lm_head\.")
+_SPARE = re.compile(r"(^|\.)(position_ids|inv_freq)$")
+_UNREAD = re.compile(_SPARE.pattern + r"|^lm_head\.")
+
+Wrapped = TypeVar("Wrapped", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -111,15 +115,8 @@ class SentenceModel(nn.Module):
 
     def to(self, *args: Any, **kwargs: Any) -> SentenceModel:
         """As `torch.nn.Module.to`, but what is computed and not stored keeps its precision."""
-        kept = {
-            (module, name): module._buffers[name]
-            for module in self.modules()
-            for name in module._non_persistent_buffers_set
-        }
-        super().to(*args, **kwargs)
-        device = next(self.parameters()).device
-        for (module, name), value in kept.items():
-            module._buffers[name] = None if value is None else value.to(device)
+        with exact_buffers(self):
+            super().to(*args, **kwargs)
         return self
 
     def _encode(
@@ -157,6 +154,20 @@ def load(folder: Path, name: str, options: SentenceOptions, trust: bool) -> Sent
     Raises:
         CheckpointError: weights are absent, pickled, or not those of the model.
     """
+    return SentenceModel(open_folder(SentenceTransformer, folder, name, trust), options, name)
+
+
+def open_folder(
+    kind: type[Wrapped],
+    folder: Path,
+    name: str,
+    trust: bool,
+    option: str = "--trust-remote-code",
+) -> Wrapped:
+    """A model of one of the library's classes, as `load`, whose arguments these are too.
+
+    `option` is what gives the trust.
+    """
     if not any(folder.rglob("*.safetensors")):
         raise CheckpointError(
             f"{name} has no weights in safetensors format in {folder}, and pickled ones are not "
@@ -164,7 +175,7 @@ def load(folder: Path, name: str, options: SentenceOptions, trust: bool) -> Sent
         )
     try:
         with offline(), _quiet():
-            model = SentenceTransformer(
+            model = kind(
                 str(folder),
                 device="cpu",
                 local_files_only=True,
@@ -180,10 +191,24 @@ def load(folder: Path, name: str, options: SentenceOptions, trust: bool) -> Sent
         if "trust_remote_code" in text:
             raise CheckpointError(
                 f"{name} runs Python code of its own, with all rights that you have. Read it in "
-                f"{folder}; then --trust-remote-code allows it."
+                f"{folder}; then {option} allows it."
             ) from error
         raise CheckpointError(f"{name} cannot be loaded from {folder}: {text[:300]}") from error
-    return SentenceModel(model, options, name)
+    return model
+
+
+@contextlib.contextmanager
+def exact_buffers(model: nn.Module) -> Iterator[None]:
+    """Moved within it, a model keeps the precision of what is computed and not stored."""
+    kept = {
+        (module, name): module._buffers[name]
+        for module in model.modules()
+        for name in module._non_persistent_buffers_set
+    }
+    yield
+    device = next(model.parameters()).device
+    for (module, name), value in kept.items():
+        module._buffers[name] = None if value is None else value.to(device)
 
 
 @contextlib.contextmanager
@@ -202,7 +227,7 @@ def _quiet() -> Iterator[None]:
 
 def preprocessing(model: SentenceModel, folder: Path) -> dict[str, Any]:
     """Everything beside the weights that decides the vectors; part of the fingerprint."""
-    return {"class": "sentence-transformers", "files": _digests(folder), **settings(model)}
+    return {"class": "sentence-transformers", "files": digests(folder), **settings(model)}
 
 
 def settings(model: SentenceModel) -> dict[str, Any]:
@@ -234,7 +259,7 @@ def _token_side(model: SentenceTransformer) -> int | None:
     return int(described["patch_size"]) * int(described["merge_size"])
 
 
-def _check_names(model: SentenceTransformer, folder: Path, name: str) -> None:
+def _check_names(model: BaseModel, folder: Path, name: str) -> None:
     """CheckpointError where names of the weights are missing, unexpected, or of another shape.
 
     transformers only logs that, and leaves random weights in their place.
@@ -247,7 +272,8 @@ def _check_names(model: SentenceTransformer, folder: Path, name: str) -> None:
     )
     found = again[1]
     for what in ("missing", "unexpected", "mismatched"):
-        keys = [str(key) for key in found[f"{what}_keys"] if not _SPARE.search(str(key))]
+        spare = _UNREAD if what == "unexpected" else _SPARE
+        keys = [str(key) for key in found[f"{what}_keys"] if not spare.search(str(key))]
         if keys:
             raise CheckpointError(
                 f"The weights of {name} are not those of its configuration: {what} "
@@ -262,7 +288,7 @@ def _weights_folder(folder: Path) -> Path:
     return folder / first
 
 
-def _digests(folder: Path) -> dict[str, str]:
+def digests(folder: Path) -> dict[str, str]:
     """Hashes of all small files that decide something: configurations, vocabularies, templates."""
     kinds = {".json", ".txt", ".model", ".jinja", ".py"}
     files = sorted(file for file in folder.rglob("*") if file.suffix in kinds and file.is_file())

@@ -1,4 +1,7 @@
-"""Models of sentence-transformers by name: `st:OWNER/NAME[@REVISION]` of a hub, or `st:FOLDER`."""
+"""Models of sentence-transformers by name: `st:OWNER/NAME[@REVISION]` of a hub, or `st:FOLDER`.
+
+Cross-encoders, `ce:…`, are found and fetched in the same way.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +49,7 @@ def takes(name: str) -> bool:
 
 def describe(search: str | None = None) -> list[EncoderDescription]:
     """Those that were fetched, and with `search` also some that are well known."""
-    root = _root()
-    here = [folder.relative_to(root).as_posix() for folder in sorted(root.glob("*/*"))]
+    here = names_here("st")
     names = here if search is None else dict.fromkeys([*here, *_KNOWN])
     return [_describe(name) for name in names]
 
@@ -79,10 +81,10 @@ def load_as(name: str, options: LoadOptions, fusion: str | None) -> LoadedModel:
 
 def download(name: str, progress: Callable[..., Any] | None = None) -> list[Path]:
     """All files of a hub's repository that loading needs, weights last, into `MMRAG_HOME`."""
-    if Path(name.removeprefix("st:")).is_dir():
+    if Path(_bare(name)).is_dir():
         raise MmragError(f"Nothing to download for {name!r}: it is a folder that is here.")
     repository, revision = _split(name, None)
-    folder = _folder(repository, revision)
+    folder = _folder(_kind(name), repository, revision)
     wanted = [file for file in list_files(repository, revision) if not _UNWANTED.search(file)]
     if not any(file.endswith(".safetensors") for file in wanted):
         raise CheckpointError(
@@ -101,13 +103,14 @@ def find(name: str, revision: str | None = None) -> Path:
     Raises:
         CheckpointError: it is not; says what to do.
     """
-    path = Path(name.removeprefix("st:"))
+    path = Path(_bare(name))
     if path.is_dir():
         if revision is not None:
             raise MmragError(f"{path} is a folder; leave --revision out.")
         return path
     repository, revision = _split(name, revision)
-    folder = _folder(repository, revision)
+    kind = _kind(name)
+    folder = _folder(kind, repository, revision)
     if _complete(folder):
         return folder
     import huggingface_hub
@@ -120,15 +123,29 @@ def find(name: str, revision: str | None = None) -> Path:
     except (OSError, ValueError) as error:
         at = f"@{revision}" if revision else ""
         raise CheckpointError(
-            f"The weights of st:{repository}{at} are not here; "
-            f"`mmrag download st:{repository}{at}` brings them, or give a folder as st:FOLDER."
+            f"The weights of {kind}:{repository}{at} are not here; `mmrag download "
+            f"{kind}:{repository}{at}` brings them, or give a folder as {kind}:FOLDER."
         ) from error
     return Path(kept)
 
 
 def is_here(repository: str) -> bool:
     """Whether `download` fetched it."""
-    return _complete(_folder(repository, None))
+    return _complete(_folder("st", repository, None))
+
+
+def names_here(kind: str) -> list[str]:
+    """Repositories, with their revisions, of which `download` fetched something."""
+    root = config.weights_dir() / kind
+    return [folder.relative_to(root).as_posix() for folder in sorted(root.glob("*/*"))]
+
+
+def _kind(name: str) -> str:
+    return "ce" if name.startswith("ce:") else "st"
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix(f"{_kind(name)}:")
 
 
 def _complete(folder: Path) -> bool:
@@ -137,7 +154,7 @@ def _complete(folder: Path) -> bool:
 
 def _split(name: str, revision: str | None) -> tuple[str, str | None]:
     """`st:OWNER/NAME@REVISION` as its two parts."""
-    repository, _, named = name.removeprefix("st:").partition("@")
+    repository, _, named = _bare(name).partition("@")
     revision = revision or named or None
     check_repository(repository)
     if revision is not None and not re.fullmatch(r"[\w.-]*\w[\w.-]*", revision):
@@ -145,12 +162,8 @@ def _split(name: str, revision: str | None) -> tuple[str, str | None]:
     return repository, revision
 
 
-def _root() -> Path:
-    return config.weights_dir() / "st"
-
-
-def _folder(repository: str, revision: str | None) -> Path:
-    return _root() / (repository + (f"@{revision}" if revision else ""))
+def _folder(kind: str, repository: str, revision: str | None) -> Path:
+    return config.weights_dir() / kind / (repository + (f"@{revision}" if revision else ""))
 
 
 def _inside(folder: Path, file: str) -> Path:
@@ -162,7 +175,7 @@ def _inside(folder: Path, file: str) -> Path:
 
 def _describe(name: str) -> EncoderDescription:
     dim, parameters, licence = _KNOWN.get(name, (0, 0, ""))
-    folder = _root() / name
+    folder = _folder("st", name, None)
     sizes = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
     return EncoderDescription(
         f"st:{name}",

@@ -27,6 +27,7 @@ KINDS = (
     "mmrag.rerank.vision",
     "mmrag.rerank.encoder",
     "mmrag.rerank.cross_encoder",
+    "mmrag.rerank.pairs",
     "mmrag.rerank.plugins",
 )
 
@@ -59,18 +60,20 @@ def load_reranker(
     prompt: str = DEFAULT_PROMPT,
     batch: bool = False,
     encoder: Encoder | None = None,
+    trust_reranker_code: bool = False,
 ) -> Reranker:
     """Load a reranker.
 
     Args:
         name: as `list_rerankers` names them: `vision`, `openai:MODEL`, `encoder:NAME` with any
-            name `load_encoder` takes, `bge-reranker`, or `bge-reranker:HUB_NAME_OR_FOLDER`.
+            name `load_encoder` takes, `ce:HUB_NAME_OR_FOLDER`, `bge-reranker`, or
+            `bge-reranker:HUB_NAME_OR_FOLDER`.
         presentation: how a vision model is shown the candidates: `grid`, one picture of all, or
             `images`, a picture each.
         window: candidates in one prompt, 2 to 25.
         stride: how far the window moves when there are more; by default half the window.
         depth: how many of the first hits are reranked; the others keep their places behind them.
-            None for all.
+            None for all, and for `ce:` for what it scores in about a second.
         device: for local models, as `load_encoder`.
         precision: for local models, as `load_encoder`.
         cache: keep answers and embeddings under `MMRAG_HOME/cache`, and use them.
@@ -86,6 +89,8 @@ def load_reranker(
         prompt: how a vision model is asked: a name as `prompt_names` has it, or a .toml file.
         batch: ask a vision model through the Batch API: cheaper, and within a day.
         encoder: for `encoder:NAME`, when it is loaded already.
+        trust_reranker_code: for `ce:`, run Python code that the model brings, with all rights of
+            this process.
 
     Raises:
         MmragError: unknown name, or an option out of its range.
@@ -121,6 +126,7 @@ def load_reranker(
                     prompt=prompt,
                     batch=batch,
                     encoder=encoder,
+                    trust_reranker_code=trust_reranker_code,
                 ),
             )
     known = ", ".join(description.name for description in list_rerankers())

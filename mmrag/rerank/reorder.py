@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from mmrag.types import RerankReport, SearchResult
 
@@ -46,6 +47,7 @@ def by_score(
     name: str,
     problems: Sequence[str],
     ms: float,
+    details: Mapping[str, Any] | None = None,
 ) -> SearchResult:
     """The result with its first hits by falling score.
 
@@ -57,11 +59,15 @@ def by_score(
         name: the reranker's.
         problems: what went wrong, in sentences.
         ms: milliseconds that reranking took.
+        details: for the report.
     """
     scored = sorted(scores, key=lambda i: (-scores[i], i))
     order = scored + [i for i in range(considered) if i not in scores]
     complete = len(scores) == considered
     report = RerankReport(
-        name, "complete" if complete else "repaired" if scores else "failed", tuple(problems)
+        name,
+        "complete" if complete else "repaired" if scores else "failed",
+        tuple(problems),
+        details=dict(details or {}),
     )
     return reorder(result, order, report, ms, scores=scores)

@@ -118,6 +118,7 @@ class RerankOptions:
     prompt: str
     batch: bool
     encoder: Encoder | None
+    trust_reranker_code: bool = False
 
 
 class Kind(Protocol):

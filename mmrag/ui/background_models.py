@@ -35,7 +35,7 @@ def reranker(name: str, presentation: str, max_cost: Budget, *, batch: bool = Fa
     if kind == "encoder":
         return load_reranker(name, encoder=encoder(rest))
     loaded = load_reranker(name, presentation=presentation, max_cost=max_cost, batch=batch)
-    return _InTurn(loaded, resources.model_turns()) if kind == "bge-reranker" else loaded
+    return _InTurn(loaded, resources.model_turns()) if kind in ("bge-reranker", "ce") else loaded
 
 
 class _TakesTurns:

@@ -35,6 +35,8 @@ MODELS_KEPT = 3
 MODELS_OFFERED = 12
 # How the names of rerankers begin that ask a server which may charge for it.
 PAID = ("vision", "gpt-4o", "openai:")
+# And those of rerankers that compute here.
+LOCAL = ("encoder:", "ce:", "bge-reranker")
 # Libraries complain at the end about objects that were passed over until then.
 atexit.register(gc.unfreeze)
 
@@ -162,10 +164,12 @@ class RerankerChoice:
 
 
 def reranker_choice(choices: dict[str, RerankerChoice], key: str) -> RerankerChoice:
-    """The meaning of a key: one of the choices, or a model of the server by its name."""
+    """The meaning of a key: one of the choices, a reranker, or a model of the server by name."""
     name = key.strip()
     if name in choices:
         return choices[name]
+    if name.startswith(LOCAL):
+        return RerankerChoice(f"scored by {name}", name)
     full = name if name.startswith("openai:") else f"openai:{name}"
     return RerankerChoice(f"{full.removeprefix('openai:')}, panorama", full)
 
@@ -209,6 +213,7 @@ def reranker_choices(description: float = 0.0) -> dict[str, RerankerChoice]:
         description: the mean length of an image's description, for estimates of cost.
     """
     from mmrag.encoders import list_encoders
+    from mmrag.rerank.pairs import here
 
     choices = {"none": RerankerChoice("no reranking", None)}
     for described in list_encoders():
@@ -219,6 +224,8 @@ def reranker_choices(description: float = 0.0) -> dict[str, RerankerChoice]:
     if may_change():
         choices |= vision_choices(description)
     choices["bge-reranker"] = RerankerChoice("BGE reranker, by description", "bge-reranker")
+    for name in here():
+        choices[name] = RerankerChoice(f"scored by {name.removeprefix('ce:')}", name)
     return choices
 
 

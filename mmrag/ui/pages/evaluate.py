@@ -87,8 +87,8 @@ def _choose() -> list[Plan] | None:
         key="rerankers",
         persist_state="session",
         accept_new_options=may_change(),
-        help="Each encoder is evaluated with each of these. Another vision model of the server can "
-        "be typed in.",
+        help="Each encoder is evaluated with each of these. Another reranker, or vision model of "
+        "the server, can be typed in.",
     )
     named = url.after_many("rerankers", ["none"])
     rerankers = [resources.reranker_choice(choices, key) for key in named]
