@@ -11,6 +11,7 @@ from mmrag.system import shipped
 
 SHIPPED_SETS = shipped.ROOT / "eval_sets"
 CATALOGUE = SHIPPED_SETS / "catalogue"
+PHOTOS = SHIPPED_SETS / "grocery"
 
 
 def known_eval_sets() -> dict[str, Path]:

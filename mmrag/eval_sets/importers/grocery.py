@@ -45,7 +45,7 @@ def import_set(
         seed: of the choice of varieties.
         varieties: how many other varieties are asked for, for each photo.
     """
-    root = (source if (source / "classes.csv").is_file() else source / "dataset").resolve()
+    root = _root(source)
     products = _read_products(root)
     photos = _read_split(root, split, products)
     by_product: dict[int, list[str]] = defaultdict(list)
@@ -103,6 +103,15 @@ def import_set(
         source="Grocery Store Dataset (Klasson, Zhang, Kjellström, WACV 2019)",
         exclude_query_image=True,
     )
+
+
+def product_names(source: Path) -> list[str]:
+    """All products of the data set; `source` as `import_set` takes it."""
+    return [product.name for product in _read_products(_root(source)).values()]
+
+
+def _root(source: Path) -> Path:
+    return (source if (source / "classes.csv").is_file() else source / "dataset").resolve()
 
 
 def _read_products(root: Path) -> dict[int, _Product]:
