@@ -84,6 +84,7 @@ MOST = "the most it can cost"
         (Scene(status=500), "answered with status 500", 2, ""),
         (Scene(drop=True), "does not answer, or broke off", 2, ""),
         (Scene(stall=20), "did not answer in time; --timeout gives more", 1, MOST),
+        (Scene(drip=0.02), "did not answer in time; --timeout gives more", 1, MOST),
         (Scene(body=b"<html>"), "cannot be read", 1, MOST),
         (Scene(body=b'{"choices": []}'), "cannot be read", 1, MOST),
         (Scene(refusal="not this"), "the model refused: not this", 1, PAID),
@@ -99,7 +100,7 @@ def test_what_is_read_kept_and_paid(
 ) -> None:
     server.always = scene
     began = time.monotonic()
-    reranker = load_reranker("gpt-4o", retries=1, timeout=0.5 if scene.stall else 60)
+    reranker = load_reranker("gpt-4o", retries=1, timeout=0.5 if scene.stall or scene.drip else 60)
     done = reranker.rerank(result)
     assert time.monotonic() - began < 15, "a stalled answer ends when its time is over"
     assert ids(done) == RETRIEVED
@@ -135,11 +136,27 @@ def test_a_date_to_wait_for(server: VisionServer, result: SearchResult) -> None:
     assert server.requests == 3, "an hour is not waited for"
 
 
-def test_a_stream_that_stalls_ends(server: VisionServer, result: SearchResult) -> None:
-    server.always = Scene(text="It is a very nice mug", stall=20)
-    with pytest.raises(ModelServerError, match=r"did not answer in time|broke off"):
+@pytest.mark.parametrize(
+    "scene",
+    [Scene(text="It is a very nice mug", stall=20), Scene(text="mug " * 40, drip=0.1)],
+    ids=["stalls", "drips"],
+)
+def test_a_stream_has_the_time_of_one_answer(
+    server: VisionServer, result: SearchResult, scene: Scene
+) -> None:
+    server.always = scene
+    with pytest.raises(ModelServerError, match="did not answer in time"):
         answer("What is it?", VisionModel(timeout=0.5), hits=result.hits)
     assert server.requests == 1
+    assert not ResponseCache().path.is_file()
+
+
+def test_attempts_share_the_time(server: VisionServer, result: SearchResult) -> None:
+    server.always = Scene(delay=0.4, status=500, headers={"Retry-After": "0"})
+    done = load_reranker("gpt-4o", retries=5, timeout=1.0).rerank(result)
+    assert done.rerank is not None
+    assert "did not answer in time" in done.rerank.problems[0]
+    assert server.requests <= 3, "not six times the time"
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,8 @@ class Scene:
     around: str = "{}"
     # Half of the answer comes, then nothing more for so many seconds.
     stall: float = 0.0
+    # So many seconds between two words of a stream, or two bytes of a body.
+    drip: float = 0.0
 
 
 class VisionServer:
@@ -203,7 +205,20 @@ class _Handler(BaseHTTPRequestHandler):
         if scene.stall:
             self._stall(json.dumps(reply).encode(), scene.stall)
             return
+        if scene.drip:
+            self._drip(json.dumps(reply).encode(), scene.drip)
+            return
         self._send(200, reply)
+
+    def _drip(self, body: bytes, pause: float) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        for byte in body:
+            self.wfile.write(bytes([byte]))
+            self.wfile.flush()
+            time.sleep(pause)
 
     def _stall(self, body: bytes, seconds: float) -> None:
         self.send_response(200)
@@ -236,6 +251,7 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(scene.stall)
                 self.close_connection = True
                 return
+            time.sleep(scene.drip)
             if responses:
                 kind = "refusal" if "refusal" in delta else "output_text"
                 event = {"type": f"response.{kind}.delta", "delta": next(iter(delta.values()))}

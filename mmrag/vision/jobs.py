@@ -15,33 +15,33 @@ Client = TypeVar("Client")
 Result = TypeVar("Result")
 
 
-def run_jobs(
-    jobs: Sequence[Callable[[Client], Awaitable[Result]]],
-    open_client: Callable[[], AbstractAsyncContextManager[Client]],
-    concurrency: int,
-) -> Generator[tuple[int, Result]]:
-    """Run jobs, at most `concurrency` at once, and yield results as they become ready.
+def run_beside(work: Callable[[Callable[[Result], None]], Awaitable[None]]) -> Generator[Result]:
+    """Run a coroutine and yield what it puts, as it puts it.
 
     It works where the calling thread already runs an event loop, as notebooks do. Leaving the
     iteration, by an interrupt too, cancels what is under way.
 
-    Yields:
-        (position, result).
+    Args:
+        work: called with the function that it hands each thing to.
 
     Raises:
-        Exception: the first that a job raised. After `BudgetReached` the jobs under way, which are
-            paid for, are finished and yielded first.
+        Exception: what the coroutine raised.
     """
-    outcomes: queue.Queue[tuple[int, Any]] = queue.Queue()
+    # What was put, and at last the end: (True, None or what was raised).
+    outcomes: queue.Queue[tuple[bool, Any]] = queue.Queue()
+
+    async def begin() -> None:
+        await work(lambda thing: outcomes.put((False, thing)))
+
     loop = asyncio.new_event_loop()
-    main = loop.create_task(_main(jobs, open_client, concurrency, outcomes))
+    main = loop.create_task(begin())
     thread = threading.Thread(target=_run, args=(loop, main, outcomes), name="mmrag-requests")
     thread.start()
     try:
         while True:
-            position, outcome = outcomes.get()
-            if position >= 0:
-                yield position, outcome
+            over, outcome = outcomes.get()
+            if not over:
+                yield outcome
             elif outcome is None:
                 return
             else:
@@ -54,8 +54,27 @@ def run_jobs(
         thread.join()
 
 
+def run_jobs(
+    jobs: Sequence[Callable[[Client], Awaitable[Result]]],
+    open_client: Callable[[], AbstractAsyncContextManager[Client]],
+    concurrency: int,
+) -> Generator[tuple[int, Result]]:
+    """Run jobs, at most `concurrency` at once, and yield results as they become ready.
+
+    Yields:
+        (position, result).
+
+    Raises:
+        Exception: the first that a job raised. After `BudgetReached` the jobs under way, which are
+            paid for, are finished and yielded first.
+    """
+    return run_beside(lambda put: _main(jobs, open_client, concurrency, put))
+
+
 def _run(
-    loop: asyncio.AbstractEventLoop, main: asyncio.Task[None], outcomes: queue.Queue[Any]
+    loop: asyncio.AbstractEventLoop,
+    main: asyncio.Task[None],
+    outcomes: queue.Queue[tuple[bool, Any]],
 ) -> None:
     end: BaseException | None = None
     try:
@@ -69,14 +88,14 @@ def _run(
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
-        outcomes.put((-1, end))
+        outcomes.put((True, end))
 
 
 async def _main(
     jobs: Sequence[Callable[[Client], Awaitable[Result]]],
     open_client: Callable[[], AbstractAsyncContextManager[Client]],
     concurrency: int,
-    outcomes: queue.Queue[Any],
+    put: Callable[[tuple[int, Result]], None],
 ) -> None:
     waiting = iter(enumerate(jobs))
     reached: list[BudgetReached] = []
@@ -84,7 +103,7 @@ async def _main(
     async def work(client: Client) -> None:
         for position, job in waiting:
             try:
-                outcomes.put((position, await job(client)))
+                put((position, await job(client)))
             except BudgetReached as error:
                 reached.append(error)
             if reached:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmrag.errors import BudgetReached, MmragError, ModelServerError
 from mmrag.types import Usage
@@ -22,6 +23,7 @@ from mmrag.vision.server_models import VISION, notice, resolve
 if TYPE_CHECKING:
     import openai
 
+Result = TypeVar("Result")
 DETAILS = ("low", "high", "auto", "original")
 # Tokens that thought may take beside the answer, by effort: several times what is common.
 _THOUGHT = {
@@ -46,7 +48,8 @@ class VisionModel:
             the table of models that the server has.
         cache: answer repeated requests from `MMRAG_HOME/cache`.
         budget: shared by everything that must stay below one limit.
-        timeout: seconds that one answer may take, from the first byte to the last.
+        timeout: seconds that one answer may take in all, from the request to the last byte, with
+            further attempts and without the pauses between them.
         retries: further attempts after lost connections, 408, 409, 429 and 5xx, with exponential
             backoff, or after the time that `Retry-After` names (up to two minutes).
         effort: how much it thinks, one of `models.EFFORTS`; None for the least that it takes.
@@ -213,9 +216,13 @@ class VisionModel:
         await self.budget.reserve_in_turn(most)
         # What was sent may be charged, whatever becomes of it.
         failure, spent = None, most
+
+        async def attempt(arguments: dict[str, Any]) -> str:
+            raw = await self.api.resource(client).with_raw_response.create(**arguments)
+            return str(raw.text)
+
         try:
-            text = await self._send(client, prompt, limit)
-            reply = self.clean(self.api.read(text))
+            reply = self.clean(self.api.read(await self.persist(prompt, limit, attempt)))
             spent = self.spent(reply, most)
         except (openai.OpenAIError, ValueError, TimeoutError) as error:
             failure, spent = self.failure(error, most)
@@ -226,25 +233,34 @@ class VisionModel:
             raise failure
         return reply, self.account(prompt, reply)
 
-    async def _send(self, client: openai.AsyncOpenAI, prompt: Prompt, limit: int) -> str:
+    async def persist(
+        self, prompt: Prompt, limit: int, attempt: Callable[[dict[str, Any]], Awaitable[Result]]
+    ) -> Result:
+        """Make attempts until one has an answer, learning from what is refused.
+
+        Together they may take `timeout` seconds; the pauses between them are not counted.
+
+        Raises:
+            TimeoutError: the time is over.
+            openai.OpenAIError: another attempt is of no use.
+        """
         import openai
 
-        attempt = 0
+        attempts, deadline = 0, asyncio.get_running_loop().time() + self.timeout
         while True:
             arguments = self.arguments(prompt, limit)
             try:
-                async with asyncio.timeout(self.timeout):
-                    create = self.api.resource(client).with_raw_response.create
-                    raw = await create(**arguments)
-                return str(raw.text)
+                async with asyncio.timeout_at(deadline):
+                    return await attempt(arguments)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 self.options.learn(error, arguments, self.api)
             except openai.OpenAIError as error:
-                attempt += 1
-                wait = seconds_to_wait(error, attempt)
-                if wait is None or attempt > self.retries:
+                attempts += 1
+                wait = seconds_to_wait(error, attempts)
+                if wait is None or attempts > self.retries:
                     raise
                 await asyncio.sleep(wait)
+                deadline += wait
 
     def account(self, prompt: Prompt, reply: Reply, share: float = 1.0) -> Usage:
         """Remember the answer and say what it came to, at a `share` of the price."""

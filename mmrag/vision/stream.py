@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from mmrag.types import Usage
 from mmrag.vision.endpoint import transport_error
+from mmrag.vision.jobs import run_beside
 from mmrag.vision.model import MORE_ROOM, VisionModel
 from mmrag.vision.prompt import Prompt
 from mmrag.vision.reply import Reply
-from mmrag.vision.retry import seconds_to_wait
-
-if TYPE_CHECKING:
-    import openai
 
 
 class ReplyStream:
     """The pieces of one answer; after the last one, `reply` and `usage` are complete.
 
-    An answer that was cut for length before its first word is asked for again with more room.
+    All of it may take `VisionModel.timeout` seconds, however steadily it drips. An answer that was
+    cut for length before its first word is asked for again with more room, and with that time anew.
 
     Raises:
         ModelServerError, BudgetReached: as `VisionModel.complete`, while it is iterated over.
@@ -54,15 +51,27 @@ class ReplyStream:
         model.budget.reserve(most)
         failure, spent = None, most
         reading = model.api.reading()
+
+        async def read(put: Callable[[str], None]) -> None:
+            async with model.async_client() as client:
+
+                async def attempt(arguments: dict[str, Any]) -> None:
+                    streams = "stream_options" in model.api.optional
+                    if streams and "stream_options" not in model.options.left_out:
+                        arguments["stream_options"] = {"include_usage": True}
+                    chunks = await model.api.resource(client).create(stream=True, **arguments)
+                    async for chunk in chunks:
+                        piece = reading.add(chunk)
+                        if piece:
+                            put(model.endpoint.redact(piece))
+
+                await model.persist(prompt, limit, attempt)
+
         try:
-            with model.endpoint.client(model.timeout, 0) as client:
-                for chunk in self._open(client, limit):
-                    piece = reading.add(chunk)
-                    if piece:
-                        yield model.endpoint.redact(piece)
+            yield from run_beside(read)
             self.reply = model.clean(reading.reply())
             spent = model.spent(self.reply, most)
-        except (openai.OpenAIError, transport_error(), ValueError) as error:
+        except (openai.OpenAIError, transport_error(), ValueError, TimeoutError) as error:
             failure, spent = model.failure(error, most)
             spent = most if reading.said else spent
         finally:
@@ -70,23 +79,3 @@ class ReplyStream:
         if failure is not None:
             raise failure
         self.usage += model.account(prompt, self.reply)
-
-    def _open(self, client: openai.OpenAI, limit: int) -> Any:
-        import openai
-
-        model, attempt = self._model, 0
-        while True:
-            arguments = model.arguments(self._prompt, limit)
-            streams = "stream_options" in model.api.optional
-            if streams and "stream_options" not in model.options.left_out:
-                arguments["stream_options"] = {"include_usage": True}
-            try:
-                return model.api.resource(client).create(stream=True, **arguments)
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                model.options.learn(error, arguments, model.api)
-            except openai.OpenAIError as error:
-                attempt += 1
-                wait = seconds_to_wait(error, attempt)
-                if wait is None or attempt > model.retries:
-                    raise
-                time.sleep(wait)
