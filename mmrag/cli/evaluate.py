@@ -174,10 +174,11 @@ def evaluate(
     The gallery is indexed first, into a collection of its own; what is there already is not
     embedded again. An interrupted evaluation goes on when the command is run again. With --rerank
     the first --rerank-k results are reordered, and both rankings are scored. Several rerankers,
-    such as none,vision,encoder:demo, are compared in one table, each against no reranking. Several
-    image weights (--image-weight 0.1,0.3,0.5) share one index; each is a run, compared with the
-    first. A folder of several eval sets, as FashionIQ's import makes it, is evaluated set by set,
-    with the mean over the sets at the end.
+    such as none,vision,encoder:demo, are compared in one table, each against no reranking; with
+    "@" and a depth behind every name, as in encoder:demo@100,vision@9, they are the stages of one.
+    Several image weights (--image-weight 0.1,0.3,0.5) share one index; each is a run, compared with
+    the first. A folder of several eval sets, as FashionIQ's import makes it, is evaluated set by
+    set, with the mean over the sets at the end.
 
     \b
     Example:
@@ -191,6 +192,7 @@ def evaluate(
     from mmrag.evaluation.evaluate import evaluate as run_evaluation
     from mmrag.evaluation.gallery_index import index_eval_set
     from mmrag.evaluation.run_header import run_label
+    from mmrag.rerank.cascade import Cascade
     from mmrag.runs.run import RETRIEVAL, STOPPED_BY_BUDGET
     from mmrag.runs.store import RunStore
     from mmrag.search.searcher import Searcher
@@ -226,6 +228,9 @@ def evaluate(
         )
         for one in chosen
     ]
+    for one in rerankers:
+        if isinstance(one, Cascade):
+            k = max(k, one.depth or 0)
     if repeat and all(one is None for one in rerankers):
         raise click.UsageError("--repeat needs --rerank.")
     if dry_run:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -21,14 +20,17 @@ if TYPE_CHECKING:
     from mmrag.runs.run import Run
 
 NONE = "none"
-# "A@100,B@20" are the stages of one reranker, not several.
-_STAGES = re.compile(r"@\d+(,|$)")
 
 
 def choices(choice: RerankChoice) -> list[RerankChoice]:
-    """One choice for each reranker that `--rerank A,B` names; "none" is no reranking."""
+    """One choice for each reranker that `--rerank A,B` names; "none" is no reranking.
+
+    "A@100,B@20" are the stages of one reranker, not several.
+    """
+    from mmrag.rerank.cascade import parse_stages
+
     named = choice.rerank or NONE
-    names = [named] if _STAGES.search(named) else named.split(",")
+    names = [named] if parse_stages(named) else named.split(",")
     found = dict.fromkeys(name.strip() for name in names if name.strip())
     return [replace(choice, rerank=None if name == NONE else name) for name in found]
 

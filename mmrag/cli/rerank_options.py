@@ -49,7 +49,7 @@ _OPTIONS = [
         "--rerank",
         metavar="R",
         help="vision, openai:MODEL, encoder:NAME, ce:NAME_OR_FOLDER, bge-reranker, or "
-        "bge-reranker:NAME_OR_FOLDER.",
+        "bge-reranker:NAME_OR_FOLDER. encoder:NAME@100,vision@9 reranks the first 100, then 9.",
     ),
     click.option(
         "--rerank-k",
@@ -252,9 +252,13 @@ def _count(n: int, what: str) -> str:
 def rerank_line(report: RerankReport) -> str:
     """How reranking went, in words."""
     effort = report.details.get("effort")
+    stages = report.details.get("stages", [])
     line = f"Reranked by {report.reranker}{f', effort {effort}' if effort else ''}: {report.status}"
     if report.problems:
         line += f" ({'; '.join(report.problems)})"
+    for one in stages:
+        memory = f", {one['memory_mb']:,} MB" if "memory_mb" in one else ""
+        line += f"; {one['reranker']} on {one['depth']}: {one['ms']:.0f} ms{memory}"
     used = report.usage
     if "memory_mb" in report.details:
         pairs, memory = report.details["pairs"], report.details["memory_mb"]

@@ -60,6 +60,7 @@ def summary_json(run: Run) -> dict[str, Any]:
         "spent_usd": run.spent_usd,
         "ceiling": run.ceiling,
         "reranks": run.reranks,
+        "rerank_stages": run.rerank_stages,
         "ablations": run.ablations,
         "notes": run.notes,
         "config": run.config,

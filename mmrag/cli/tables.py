@@ -213,6 +213,24 @@ def _rerank_lines(run: Run, table: RunTable) -> Iterator[str]:
     counts = ", ".join(f"{count} {status}" for status, count in sorted(run.reranks.items()))
     if counts:
         yield f"Rerankings: {counts}."
+    if run.rerank_stages:
+        yield ""
+        yield from aligned(list(_stage_rows(run)))
+
+
+def _stage_rows(run: Run) -> Iterator[list[str]]:
+    primary = run.eval_set.primary_metric
+    yield ["Stage", "first", primary, "ms a query", "USD in all", "memory"]
+    for one in run.rerank_stages:
+        mean = one["metrics"].get(primary)
+        yield [
+            printable(one["reranker"]),
+            str(one["depth"]),
+            "" if mean is None else f"{mean:.3f}",
+            f"{one['ms']['mean']:.1f}",
+            _usd(one["cost_usd"]) if one["requests"] else "",
+            f"{one['memory_mb']:,} MB" if one["memory_mb"] else "",
+        ]
 
 
 def _category_lines(run: Run) -> Iterator[str]:

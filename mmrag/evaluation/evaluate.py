@@ -24,10 +24,12 @@ from mmrag.evaluation.run_header import (
 )
 from mmrag.evaluation.shuffled import SHUFFLE, shuffled
 from mmrag.evaluation.stages import Ranker, Stages, Variant
-from mmrag.metrics.metrics import canonical, cutoff, default_metrics, score_rankings
+from mmrag.metrics.metrics import Scores, canonical, cutoff, default_metrics, score_rankings
 from mmrag.metrics.summary import summarise
+from mmrag.rerank.cascade import Cascade
 from mmrag.rerank.reranker import GaveUp
 from mmrag.runs.provenance import query_picture_hashes
+from mmrag.runs.rerank_stages import rerank_stages
 from mmrag.runs.run import RERANKED, RETRIEVAL, STOPPED_BY_BUDGET, Ranked, Run, percentiles
 from mmrag.runs.store import RunStore, now
 from mmrag.search.searcher import Searcher
@@ -322,6 +324,14 @@ class _Evaluation:
             run.summaries[stage] = summarise(scores, self.seed)
         if self.reranker is not None:
             run.ceiling = self._ceiling(first, done)
+        if last is not None:
+
+            def score(orders: Mapping[str, list[str]]) -> Scores:
+                return score_rankings(
+                    orders, self.eval_set, self.metrics, query_ids=done, subset_orders=subsets
+                )
+
+            run.rerank_stages = rerank_stages(first, last, run.config["reranker"], score)
         run.timings_ms = percentiles({i: one for i, one in first.items() if i in done}, last)
         run.usage = self._usage(run)
         run.reranks = dict(
@@ -346,6 +356,8 @@ class _Evaluation:
             if asked is not None:
                 raise MmragError("rerank_k needs a searcher with a reranker.")
             return None
+        if asked is not None and isinstance(self.reranker, Cascade):
+            raise MmragError("The stages say how many hits each reranks; leave rerank_k out.")
         depth = asked or self.reranker.depth or DEFAULT_RERANK_K
         if depth < 1:
             raise MmragError(f"rerank_k must be at least 1, not {depth}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +14,11 @@ from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.evaluation.evaluate import DEFAULT_RERANK_K
 from mmrag.evaluation.run_header import resume_key
 from mmrag.evaluation.stages import Stages
-from mmrag.metrics.metrics import score_rankings
+from mmrag.metrics.metrics import Scores, score_rankings
 from mmrag.metrics.summary import summarise
 from mmrag.rerank.reranker import GaveUp, Reranker
 from mmrag.runs.provenance import environment, labels_sha256
+from mmrag.runs.rerank_stages import rerank_stages
 from mmrag.runs.run import RERANKED, RETRIEVAL, STOPPED_BY_BUDGET, Run, percentiles
 from mmrag.runs.store import RunStore, new_run_id, now
 from mmrag.system.jobs import Progress
@@ -124,16 +125,19 @@ def _conclude(run: Run, eval_set: EvalSet, store: RunStore) -> None:
     first, last = run.rankings[RETRIEVAL], run.rankings[RERANKED]
     names, seed = run.config["metrics"], int(run.config.get("seed", 0))
     subsets = {i: one.details["subset"] for i, one in first.items() if "subset" in one.details}
+
+    def score(orders: Mapping[str, list[str]]) -> Scores:
+        return score_rankings(orders, eval_set, names, query_ids=set(last), subset_orders=subsets)
+
     for stage, ranked in run.rankings.items():
         orders = {query_id: one.image_ids for query_id, one in ranked.items()}
-        run.scores[stage] = score_rankings(
-            orders, eval_set, names, query_ids=set(last), subset_orders=subsets
-        )
+        run.scores[stage] = score(orders)
         run.summaries[stage] = summarise(run.scores[stage], seed)
     deep = [f"{name}@{run.config['rerank_k']}" for name in ("hit_rate", "R")]
     orders = {query_id: one.image_ids for query_id, one in first.items()}
     reach = score_rankings(orders, eval_set, deep, query_ids=set(last))
     run.ceiling = {n: float(v.mean()) for n, v in reach.values.items() if len(v)}
+    run.rerank_stages = rerank_stages(first, last, run.config["reranker"], score)
     run.finished_queries = len(last)
     run.timings_ms = percentiles({i: one for i, one in first.items() if i in last}, last)
     run.usage = sum((one.usage for one in last.values() if one.usage), run.lost)

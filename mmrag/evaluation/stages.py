@@ -278,6 +278,8 @@ def _reranked(first: Ranked, result: SearchResult) -> Ranked:
         details["status"] = result.rerank.status
         if result.rerank.problems:
             details["problems"] = list(result.rerank.problems)
+        told = result.rerank.details
+        details |= {key: told[key] for key in ("stages", "memory_mb") if key in told}
     looked_at = len(result.hits)
     return replace(
         first,

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from mmrag.errors import MmragError
+from mmrag.rerank.cascade import Cascade, parse_stages
 from mmrag.rerank.prompt_files import DEFAULT_PROMPT
 from mmrag.rerank.reranker import Kind, Reranker, RerankerDescription, RerankOptions
 from mmrag.system.hub_client import asked_once
@@ -67,7 +69,8 @@ def load_reranker(
     Args:
         name: as `list_rerankers` names them: `vision`, `openai:MODEL`, `encoder:NAME` with any
             name `load_encoder` takes, `ce:HUB_NAME_OR_FOLDER`, `bge-reranker`, or
-            `bge-reranker:HUB_NAME_OR_FOLDER`.
+            `bge-reranker:HUB_NAME_OR_FOLDER`; or several as stages, each with how many of the
+            first hits it sees: `encoder:NAME@100,ce:NAME@20,vision@9`.
         presentation: how a vision model is shown the candidates: `grid`, one picture of all, or
             `images`, a picture each.
         window: candidates in one prompt, 2 to 25.
@@ -99,36 +102,45 @@ def load_reranker(
     """
     if depth is not None and depth < 1:
         raise MmragError(f"At least one hit must be reranked, not {depth}.")
+    from mmrag.vision.budget import Budget
+
+    budget = max_cost if isinstance(max_cost, Budget) else Budget(max_cost)
+    options = RerankOptions(
+        presentation=presentation,
+        window=window,
+        stride=stride,
+        depth=depth,
+        device=device,
+        precision=precision,
+        cache=cache,
+        budget=budget,
+        concurrency=concurrency,
+        timeout=timeout,
+        retries=retries,
+        effort=effort,
+        max_answer_tokens=max_answer_tokens,
+        api=api,
+        detail=detail,
+        picture_size=picture_size,
+        prompt=prompt,
+        batch=batch,
+        encoder=encoder,
+        trust_reranker_code=trust_reranker_code,
+    )
+    stages = parse_stages(name)
+    if not stages:
+        return _load(name, options)
+    if depth is not None:
+        raise MmragError(
+            f"The stages of {name!r} say how many hits each reranks; leave --rerank-k out."
+        )
+    return Cascade([_load(one, replace(options, depth=n)) for one, n in stages], name)
+
+
+def _load(name: str, options: RerankOptions) -> Reranker:
     for kind in _kinds():
         if kind.takes(name):
-            from mmrag.vision.budget import Budget
-
-            budget = max_cost if isinstance(max_cost, Budget) else Budget(max_cost)
-            return kind.load(
-                name,
-                RerankOptions(
-                    presentation=presentation,
-                    window=window,
-                    stride=stride,
-                    depth=depth,
-                    device=device,
-                    precision=precision,
-                    cache=cache,
-                    budget=budget,
-                    concurrency=concurrency,
-                    timeout=timeout,
-                    retries=retries,
-                    effort=effort,
-                    max_answer_tokens=max_answer_tokens,
-                    api=api,
-                    detail=detail,
-                    picture_size=picture_size,
-                    prompt=prompt,
-                    batch=batch,
-                    encoder=encoder,
-                    trust_reranker_code=trust_reranker_code,
-                ),
-            )
+            return kind.load(name, options)
     known = ", ".join(description.name for description in list_rerankers())
     raise MmragError(f"Unknown reranker {name!r}; use one of {known}.")
 

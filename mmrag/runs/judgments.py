@@ -18,6 +18,7 @@ from mmrag.eval_sets.records import read_lines
 from mmrag.metrics.metrics import Scores, cutoff, default_metrics, score_rankings
 from mmrag.metrics.summary import summarise
 from mmrag.runs.provenance import eval_set_ref
+from mmrag.runs.rerank_stages import rerank_stages
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run
 from mmrag.runs.store import RunStore, new_run_id, now
 from mmrag.runs.trec import decoded
@@ -122,6 +123,14 @@ def rescore(run: Run, eval_set: EvalSet, store: RunStore) -> Run:
         config={**run.config, "metrics": names, "rescored": run.run_id},
         summaries={stage: summarise(one, seed) for stage, one in scores.items()},
         ceiling=ceiling,
+        rerank_stages=rerank_stages(
+            first,
+            run.rankings.get(RERANKED, {}),
+            run.config.get("reranker") or {},
+            lambda orders: score_rankings(
+                orders, eval_set, names, query_ids=done, subset_orders=subsets
+            ),
+        ),
         ablations={},
         notes=[f"Rankings, times and costs are those of run {run.run_id}; the judgments are new."],
         rankings={stage: run.rankings[stage] for stage in stages},

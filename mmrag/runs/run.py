@@ -48,8 +48,8 @@ class Ranked:
     """One query's ranking at one stage, best first.
 
     `details` holds, where there is such a thing, the `reason` a query was skipped for, the
-    reranker's `explanation`, `status` and `problems`, the order of a query's `subset`, and the
-    SHA-256 of its `picture`.
+    reranker's `explanation`, `status`, `problems`, `stages` and `memory_mb`, the order of a
+    query's `subset`, and the SHA-256 of its `picture`.
     """
 
     query_id: str
@@ -87,6 +87,8 @@ class Run:
         ceiling: what reranking could reach at best: "hit_rate@N" and "R@N" of the first
             stage for N = `rerank_k`; empty without a reranker.
         reranks: how many queries' reranking was "complete", "repaired", "failed".
+        rerank_stages: what each stage of a cascade, or a cross-encoder, brought and took; see
+            `mmrag.runs.rerank_stages`.
         ablations: name to result, see `mmrag.evaluation.ablations`.
         notes: sentences a reader of the numbers has to know.
         rankings: stage to query id to `Ranked`.
@@ -112,6 +114,7 @@ class Run:
     missing_images: list[dict[str, str]] = field(default_factory=list)
     ceiling: dict[str, float] = field(default_factory=dict)
     reranks: dict[str, int] = field(default_factory=dict)
+    rerank_stages: list[dict[str, Any]] = field(default_factory=list)
     ablations: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     rankings: dict[str, dict[str, Ranked]] = field(default_factory=dict)

@@ -27,14 +27,27 @@ def encoder(name: str) -> Encoder:
     return Encoder(_TakesTurns(shared.model, resources.model_turns()), shared.info)
 
 
-def reranker(name: str, presentation: str, max_cost: Budget, *, batch: bool = False) -> Reranker:
+def reranker(
+    name: str,
+    presentation: str,
+    max_cost: Budget,
+    *,
+    batch: bool = False,
+    depth: int | None = None,
+) -> Reranker:
     """A reranker; where it computes here, searches come in between its batches."""
     from mmrag.rerank import load_reranker
+    from mmrag.rerank.cascade import Cascade, parse_stages
 
+    if stages := parse_stages(name):
+        made = [reranker(one, presentation, max_cost, batch=batch, depth=n) for one, n in stages]
+        return Cascade(made, name)
     kind, _, rest = name.partition(":")
     if kind == "encoder":
-        return load_reranker(name, encoder=encoder(rest))
-    loaded = load_reranker(name, presentation=presentation, max_cost=max_cost, batch=batch)
+        return load_reranker(name, encoder=encoder(rest), depth=depth)
+    loaded = load_reranker(
+        name, presentation=presentation, max_cost=max_cost, batch=batch, depth=depth
+    )
     return _InTurn(loaded, resources.model_turns()) if kind in ("bge-reranker", "ce") else loaded
 
 

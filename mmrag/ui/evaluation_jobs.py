@@ -91,7 +91,7 @@ def _work(plan: Plan) -> Work:
                 eval_set,
                 Searcher(index, encoder, reranker),
                 plan.k,
-                rerank_k=plan.rerank_k if name else None,
+                rerank_k=plan.rerank_k if name and not plan.reranker.is_cascade else None,
                 ablations=plan.ablations,
                 answer_model=(VisionModel(budget=budget) if plan.ablations.answers else None),
                 store=resources.runs(),

@@ -159,15 +159,35 @@ class RerankerChoice:
 
     @property
     def costs_money(self) -> bool:
-        """Whether it asks a paid service."""
-        return self.name is not None and self.name.startswith(PAID)
+        """Whether it, or a stage of it, asks a paid service."""
+        return any(name.startswith(PAID) for name in self.stages)
+
+    @property
+    def is_cascade(self) -> bool:
+        """Whether it says itself how many hits its stages look at."""
+        from mmrag.rerank.cascade import parse_stages
+
+        return self.name is not None and bool(parse_stages(self.name))
+
+    @property
+    def stages(self) -> list[str]:
+        """The names of the stages: one, or those of a cascade; nothing without reranking."""
+        from mmrag.rerank.cascade import parse_stages
+
+        if self.name is None:
+            return []
+        return [name for name, _ in parse_stages(self.name)] or [self.name]
 
 
 def reranker_choice(choices: dict[str, RerankerChoice], key: str) -> RerankerChoice:
     """The meaning of a key: one of the choices, a reranker, or a model of the server by name."""
+    from mmrag.rerank.cascade import parse_stages
+
     name = key.strip()
     if name in choices:
         return choices[name]
+    if parse_stages(name):
+        return RerankerChoice(name, name)
     if name.startswith(LOCAL):
         return RerankerChoice(f"scored by {name}", name)
     full = name if name.startswith("openai:") else f"openai:{name}"
@@ -179,10 +199,11 @@ def model_of(choice: RerankerChoice) -> str | None:
     from mmrag.vision.endpoint import find_endpoint
     from mmrag.vision.server_models import resolve
 
-    if not choice.costs_money or choice.name is None:
+    asked = next((name for name in choice.stages if name.startswith(PAID)), None)
+    if asked is None:
         return None
     try:
-        return resolve(choice.name.removeprefix("openai:"), find_endpoint())
+        return resolve(asked.removeprefix("openai:"), find_endpoint())
     except MmragError:
         return None
 

@@ -87,8 +87,8 @@ def _choose() -> list[Plan] | None:
         key="rerankers",
         persist_state="session",
         accept_new_options=may_change(),
-        help="Each encoder is evaluated with each of these. Another reranker, or vision model of "
-        "the server, can be typed in.",
+        help="Each encoder is evaluated with each of these. Another reranker, a cascade such as "
+        "encoder:demo@100,vision@9, or a vision model of the server can be typed in.",
     )
     named = url.after_many("rerankers", ["none"])
     rerankers = [resources.reranker_choice(choices, key) for key in named]
@@ -172,7 +172,8 @@ def _submit(plan: Plan) -> None:
 
 def _what(plan: Plan) -> str:
     """The plan's title, with what it does not say."""
-    depth = f", first {plan.rerank_k} reranked" if plan.reranker.name else ""
+    says = plan.reranker.name and not plan.reranker.is_cascade
+    depth = f", first {plan.rerank_k} reranked" if says else ""
     limit = f", {plan.limit} queries" if plan.limit else ""
     return f"{plan.title()}{depth}{limit}"
 
