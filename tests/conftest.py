@@ -18,6 +18,8 @@ import pytest
 from PIL import Image
 
 from mmrag.encoders.encoder import Encoder
+from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
+from mmrag.types import GalleryImage
 
 from .hub import Hub
 from .vision_server import KEY, VisionServer
@@ -260,3 +262,33 @@ def _words():  # type: ignore[no-untyped-def]
     texts = ["a red mug with stripes", "the same in green", "phone case with this image theme"]
     queries = [EvalQuery(str(i), None, text) for i, text in enumerate(texts)]
     return EvalSet("words", Path(), Path(), [], queries, {})
+
+
+COLOURS = {"red": (200, 40, 40), "green": (40, 180, 40), "blue": (40, 40, 200), "grey": (128,) * 3}
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> EvalSet:
+    """Noisy patches of four colours: a colour's name, a patch, or a patch and "the red one"."""
+    folder = tmp_path_factory.mktemp("colours")
+    rng = np.random.default_rng(0)
+    images, queries, qrels = [], [], {}
+    names = [name for name in COLOURS for _ in range(6)]
+    for i, name in enumerate(names):
+        noisy = np.asarray(COLOURS[name]) + rng.integers(-30, 30, (40, 40, 3))
+        path = folder / f"{i}.png"
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path)
+        images.append(GalleryImage(f"{i}.png", str(path)))
+    for i, shown in enumerate(names):
+        for asked in COLOURS:
+            query = EvalQuery(f"{i}-{asked}", images[i].path, f"the {asked} one", "composed")
+            right = {f"{j}.png": 1 for j, name in enumerate(names) if name == asked}
+            wrong = {f"{j}.png": 0 for j, name in enumerate(names) if name == shown != asked}
+            queries.append(query)
+            qrels[query.query_id] = right | wrong
+    for name in COLOURS:
+        queries.append(EvalQuery(name, None, name, "text"))
+        qrels[name] = {f"{j}.png": 1 for j, other in enumerate(names) if other == name}
+    eval_set = EvalSet("colours", folder, folder, images, queries, qrels, exclude_query_image=True)
+    eval_set.save()
+    return EvalSet.load(folder)

@@ -14,48 +14,17 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from PIL import Image
 
 from mmrag import EvalSet, MmragError, load_encoder
 from mmrag.errors import EvalSetError, ImageError
-from mmrag.eval_sets.eval_set import EvalQuery
 from mmrag.eval_sets.importers import import_eval_set
 from mmrag.evaluation.exact_search import hit_rates, rank_in_memory
 from mmrag.training.batches import BatchMaker
 from mmrag.training.train import TrainingSettings, hold_out, train
-from mmrag.types import GalleryImage
 
 from .conftest import PARITY, ROOT, wait_until
 
-COLOURS = {"red": (200, 40, 40), "green": (40, 180, 40), "blue": (40, 40, 200), "grey": (128,) * 3}
 QUICK = TrainingSettings(steps=8, batch_size=8, device="cpu", precision="fp32")
-
-
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> EvalSet:
-    """Noisy patches of four colours: a colour's name, a patch, or a patch and "the red one"."""
-    folder = tmp_path_factory.mktemp("colours")
-    rng = np.random.default_rng(0)
-    images, queries, qrels = [], [], {}
-    names = [name for name in COLOURS for _ in range(6)]
-    for i, name in enumerate(names):
-        noisy = np.asarray(COLOURS[name]) + rng.integers(-30, 30, (40, 40, 3))
-        path = folder / f"{i}.png"
-        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path)
-        images.append(GalleryImage(f"{i}.png", str(path)))
-    for i, shown in enumerate(names):
-        for asked in COLOURS:
-            query = EvalQuery(f"{i}-{asked}", images[i].path, f"the {asked} one", "composed")
-            right = {f"{j}.png": 1 for j, name in enumerate(names) if name == asked}
-            wrong = {f"{j}.png": 0 for j, name in enumerate(names) if name == shown != asked}
-            queries.append(query)
-            qrels[query.query_id] = right | wrong
-    for name in COLOURS:
-        queries.append(EvalQuery(name, None, name, "text"))
-        qrels[name] = {f"{j}.png": 1 for j, other in enumerate(names) if other == name}
-    eval_set = EvalSet("colours", folder, folder, images, queries, qrels, exclude_query_image=True)
-    eval_set.save()
-    return EvalSet.load(folder)
 
 
 @pytest.mark.parametrize("kind", ["visualized-bge-tiny", "clip-tiny"])
@@ -205,7 +174,9 @@ def test_absent_and_damaged_pictures(colours: EvalSet, tmp_path: Path) -> None:
 
 
 def test_wrong_arguments(colours: EvalSet, tmp_path: Path) -> None:
-    with pytest.raises(MmragError, match="new:nope; use one of clip-tiny, visualized-bge-tiny"):
+    with pytest.raises(
+        MmragError, match="new:nope; use one of clip-tiny, visualized-bge-photos, vis"
+    ):
         train(colours, "new:nope", tmp_path / "out", QUICK)
     with pytest.raises(MmragError, match="augment must be"):
         TrainingSettings(augment="some")

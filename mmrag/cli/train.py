@@ -74,6 +74,44 @@ from mmrag.cli.options import json_option, print_json, printable
     show_default=True,
     help="Seed of the weights, the batches and the augmentation.",
 )
+@click.option(
+    "--init-from",
+    metavar="FILE_OR_ENCODER",
+    help="For new:…: take what fits from a file with the picture tower's weights, or an encoder.",
+)
+@click.option(
+    "--freeze",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Leave the picture tower's first layers as they are, so many.",
+)
+@click.option(
+    "--variants",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Take each picture through the frozen layers once, in so many variants; quick afterwards.",
+)
+@click.option(
+    "--layer-decay",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Each layer of the picture tower learns so many times as fast as the one above it.",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(1),
+    help="Stop after so many checks without a better hit rate@1 on what is held out.",
+)
+@click.option(
+    "--check-every",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="Steps between checks.",
+)
 @click.option("--checkpoint", metavar="FILE", help="Weights of E.")
 @click.option("--text-model", metavar="DIR", help="Text model of E.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
@@ -95,6 +133,12 @@ def train(
     temperature: float,
     augment: str,
     seed: int,
+    init_from: str | None,
+    freeze: int,
+    variants: int,
+    layer_decay: float,
+    patience: int | None,
+    check_every: int,
     checkpoint: str | None,
     text_model: str | None,
     device: str,
@@ -104,15 +148,18 @@ def train(
 ) -> None:
     """Train an encoder on the labelled queries of EVAL_SET.
 
-    E is an encoder to fine-tune, or new:visualized-bge-tiny or new:clip-tiny for fresh weights
-    (for official models take a --learning-rate of 1e-5 or so). Interrupted training goes on when
-    the command is run again.
+    E is an encoder to fine-tune (official models take a --learning-rate of 1e-5 or so), or
+    new:visualized-bge-tiny, new:visualized-bge-photos or new:clip-tiny for fresh weights, which
+    --init-from exchanges for pretrained ones where it can. Interrupted training goes on when the
+    command is run again.
 
     \b
     Example:
       mmrag train grocery-train --encoder new:visualized-bge-tiny \\
           --held-out grocery-val --augment strong --out my-encoder
       mmrag index photos --encoder my-encoder
+      mmrag train grocery-train --encoder new:visualized-bge-photos --init-from lite0.pth \\
+          --freeze 7 --variants 4 --augment strong --out my-encoder
     """
     from mmrag.cli.progress import progress_bar
     from mmrag.eval_sets.eval_set import EvalSet
@@ -133,6 +180,12 @@ def train(
         device=device,
         precision=precision,
         half=half,
+        init_from=init_from,
+        freeze=freeze,
+        variants=variants,
+        layer_decay=layer_decay,
+        patience=patience,
+        check_every=check_every,
     )
     report = run_training(
         EvalSet.load(eval_set),

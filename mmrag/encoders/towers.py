@@ -37,6 +37,9 @@ class EvaTower(nn.Module):
     for Neon Genesis", arXiv:2303.11331; with the attention's inner norm of EVA-CLIP.
     """
 
+    mean = (0.48145466, 0.4578275, 0.40821073)
+    std = (0.26862954, 0.26130258, 0.27577711)
+
     def __init__(self, config: EvaConfig) -> None:
         super().__init__()
         dim, side = config.embed_dim, config.img_size // config.patch_size
@@ -49,6 +52,10 @@ class EvaTower(nn.Module):
         sine, cosine = _rotation(side, dim // config.num_heads, config.ref_feat_shape)
         self.register_buffer("_sine", sine, persistent=False)
         self.register_buffer("_cosine", cosine, persistent=False)
+
+    def layers(self) -> list[nn.Module]:
+        """From the picture upwards: what cuts it into patches, and the blocks."""
+        return [self.patch_embed, *self.blocks]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(n, 3, size, size) to (n, patches, dim)."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from mmrag.encoders.conv_tower import ConvTower
 from mmrag.encoders.model import Ability
 from mmrag.encoders.towers import BertTower, EvaTower
 from mmrag.images.decode import Pixels
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from PIL import Image
     from transformers import PreTrainedTokenizerBase
 
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
 logger = logging.getLogger("mmrag")
 
 
@@ -41,7 +40,7 @@ class VisualizedBGE(nn.Module):
     folder_class = "visualized-bge"
 
     def __init__(
-        self, vision: EvaTower, text: BertTower, tokenizer: PreTrainedTokenizerBase
+        self, vision: EvaTower | ConvTower, text: BertTower, tokenizer: PreTrainedTokenizerBase
     ) -> None:
         super().__init__()
         self.vision = vision
@@ -54,11 +53,12 @@ class VisualizedBGE(nn.Module):
         is_bert = text.config.model_type == "bert"
         self._first_position = 0 if is_bert else text.config.pad_token_id + 1
         self.max_text_tokens: int = text.config.max_position_embeddings - self._first_position
+        self.lower_depth = 0
         self._warned = False
         self._fused = True
         self.architecture: dict[str, Any] = {}
-        self.register_buffer("_mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("_std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_mean", torch.tensor(vision.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_std", torch.tensor(vision.std).view(1, 3, 1, 1), persistent=False)
 
     def preprocess(self, image: Image.Image) -> Pixels:
         """RGB image to (size, size, 3) uint8: shorter side to size (bicubic), centre crop."""
@@ -68,7 +68,8 @@ class VisualizedBGE(nn.Module):
         """Embed n inputs of one kind.
 
         Args:
-            pixels: (n, size, size, 3) uint8 on any device, or None for plain texts.
+            pixels: (n, size, size, 3) uint8 on any device, or what `lower` made of them, or None
+                for plain texts.
             texts: n strings, or None for images alone.
 
         Returns:
@@ -92,11 +93,27 @@ class VisualizedBGE(nn.Module):
             mask = torch.cat([mask[:, :1], mask.new_ones(n, count), mask[:, 1:]], dim=1)
         return self.text(hidden, mask, self._fused)
 
-    def _image_tokens(self, pixels: torch.Tensor) -> torch.Tensor:
+    def lower(self, pixels: torch.Tensor, depth: int) -> torch.Tensor:
+        """Pixels as `embed` takes them through the tower's first `depth` layers, float16.
+
+        `embed` goes on from there when `lower_depth` is `depth`.
+        """
+        assert isinstance(self.vision, ConvTower)
+        return self.vision.lower(self._normed(pixels), depth).half()
+
+    def _normed(self, pixels: torch.Tensor) -> torch.Tensor:
         weight = self.visual_proj.weight
         scaled = pixels.to(weight.device).permute(0, 3, 1, 2).float() / 255
         normed = (scaled - self.get_buffer("_mean").float()) / self.get_buffer("_std").float()
-        tokens = self.visual_proj(self.vision(normed.to(weight.dtype)))
+        return normed.to(weight.dtype)
+
+    def _image_tokens(self, pixels: torch.Tensor) -> torch.Tensor:
+        weight = self.visual_proj.weight
+        if pixels.is_floating_point():
+            begun = pixels.to(weight.device, weight.dtype)
+            tokens = self.visual_proj(self.vision(begun, self.lower_depth))
+        else:
+            tokens = self.visual_proj(self.vision(self._normed(pixels)))
         positions = torch.arange(1, tokens.shape[1] + 1, device=weight.device)
         return self.text.place(tokens, positions)
 

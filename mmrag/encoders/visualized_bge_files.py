@@ -24,8 +24,9 @@ from mmrag.encoders.checkpoints import (
     write_card,
     write_safetensors,
 )
+from mmrag.encoders.conv_tower import ConvConfig, ConvTower
 from mmrag.encoders.towers import BertConfig, BertTower, EvaConfig, EvaTower
-from mmrag.encoders.visualized_bge import MEAN, STD, VisualizedBGE
+from mmrag.encoders.visualized_bge import VisualizedBGE
 from mmrag.errors import CheckpointError, MmragError
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ OFFICIAL_VISION = {
     "visualized-bge-m3": "eva02_large_patch14_clip_224",
 }
 # The towers under timm's names.
-_TOWERS = {
+_TOWERS: dict[str, EvaConfig | ConvConfig] = {
     "eva02_base_patch16_clip_224": EvaConfig(),
     "eva02_large_patch14_clip_224": EvaConfig(224, 14, 1024, 24, 16),
+    "tf_efficientnet_lite0": ConvConfig(),
 }
 # The official checkpoint's names of what timm, and so `EvaTower`, names otherwise.
 _RENAMED = {
@@ -128,8 +130,8 @@ def preprocessing(model: VisualizedBGE) -> dict[str, Any]:
         "class": "visualized-bge",
         "image_size": model.image_size,
         "resize": "shorter side, bicubic, centre crop",
-        "mean": MEAN,
-        "std": STD,
+        "mean": model.vision.mean,
+        "std": model.vision.std,
         "precision": "float",
         "tokenizer": sorted(model.tokenizer.get_vocab().items()),
     }
@@ -152,12 +154,14 @@ def _build(
     changes = _changes(vision)
     if vision["timm"] not in _TOWERS:
         raise MmragError(f"Vision tower {vision['timm']!r} is not one of {list(_TOWERS)}.")
-    eva = replace(_TOWERS[vision["timm"]], **changes)
-    _check_heads(eva.embed_dim, eva.num_heads, eva.depth)
+    size = replace(_TOWERS[vision["timm"]], **changes)
+    if isinstance(size, EvaConfig):
+        _check_heads(size.embed_dim, size.num_heads, size.depth)
     _check_heads(text.hidden_size, text.num_attention_heads, text.num_hidden_layers)
     with torch.device("meta"):
-        towers = EvaTower(eva), BertTower(text)
-    model = VisualizedBGE(*towers, tokenizer)
+        tower = EvaTower(size) if isinstance(size, EvaConfig) else ConvTower(size)
+        model_text = BertTower(text)
+    model = VisualizedBGE(tower, model_text, tokenizer)
     model.architecture = {"vision": dict(vision), "text": asdict(text)}
     return model
 
@@ -178,12 +182,16 @@ def _draw(vision: Mapping[str, Any], text: Mapping[str, Any]) -> StateDict:
     import transformers
 
     changes = _changes(vision)
-    eva = timm.create_model(vision["timm"], pretrained=False, num_classes=0, **changes)
+    tower: torch.nn.Module
+    if isinstance(_TOWERS.get(vision["timm"]), ConvConfig):
+        tower = ConvTower(ConvConfig(**changes))
+    else:
+        tower = timm.create_model(vision["timm"], pretrained=False, num_classes=0, **changes)
     rest = {key: value for key, value in text.items() if key != "model_type"}
     kinds = {"bert": transformers.BertModel, "xlm-roberta": transformers.XLMRobertaModel}
     config = transformers.AutoConfig.for_model(text["model_type"], **rest)
     bert: Any = kinds[text["model_type"]](config, add_pooling_layer=False)
-    drawn = {f"vision.{key}": value for key, value in eva.state_dict().items()}
+    drawn = {f"vision.{key}": value for key, value in tower.state_dict().items()}
     return drawn | {f"text.{key}": value for key, value in bert.state_dict().items()}
 
 

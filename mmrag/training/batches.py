@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,7 @@ from mmrag.encoders.model import EmbeddingModel
 from mmrag.errors import EvalSetError, ImageError
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.images.decode import Pixels, load_image
+from mmrag.training.features import Features, FrozenFeatures
 
 _CACHE_BYTES = 2 << 30
 
@@ -26,7 +29,7 @@ class Side:
     """Inputs of one kind of a batch, and their rows in it."""
 
     rows: list[int]
-    pixels: Pixels | None
+    pixels: npt.NDArray[Any] | None
     texts: list[str] | None
 
 
@@ -104,6 +107,23 @@ class BatchMaker:
         self._cache: dict[str, Image.Image] = {}
         self._cached_bytes = 0
         self._lock = threading.Lock()
+        self._features: FrozenFeatures | None = None
+
+    def freeze(
+        self, depth: int, variants: int, advance: Callable[[int], object] | None = None
+    ) -> None:
+        """Take pictures through the tower's first `depth` layers now, each in some variants."""
+        asked = {query.image for queries in self._categories for query in queries if query.image}
+        paths = sorted(asked | set(self._path.values()))
+        key = f"{self._augment} {self._seed}"
+
+        def pixels(path: str, rng: np.random.Generator | None) -> Pixels:
+            image = self._load(path)
+            if rng is not None and self._augment != "none":
+                image = _augmented(image, rng, strong=self._augment == "strong")
+            return self._model.preprocess(image)
+
+        self._features = FrozenFeatures(self._model, depth, paths, variants, key, pixels, advance)
 
     def batch(self, step: int) -> Batch:
         """The batch of one step; thread-safe."""
@@ -168,7 +188,9 @@ class BatchMaker:
             sides.append(Side(rows, pixels, texts))
         return sides
 
-    def _pixels(self, path: str, rng: np.random.Generator) -> Pixels:
+    def _pixels(self, path: str, rng: np.random.Generator) -> Pixels | Features:
+        if self._features is not None:
+            return self._features.draw(path, rng)
         image = self._load(path)
         if self._augment != "none":
             image = _augmented(image, rng, strong=self._augment == "strong")

@@ -9,7 +9,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,7 +25,9 @@ from mmrag.evaluation.exact_search import hit_rates, rank_in_memory
 from mmrag.images.streaming import map_ahead
 from mmrag.system.durable import write_file
 from mmrag.training.batches import Batch, BatchMaker, Side
+from mmrag.training.early_stop import BestSoFar
 from mmrag.training.models import EncoderFiles, open_model
+from mmrag.training.pretrained import freeze, init_from, parameter_groups
 from mmrag.training.state import STATE_FILE, TrainingState
 
 if TYPE_CHECKING:
@@ -48,6 +50,11 @@ class TrainingSettings:
     """All that decides the outcome, beside encoder, eval set and library versions.
 
     With `half` the trained weights are rounded to 16 bits, before they are measured and saved.
+    `init_from` is what `pretrained.init_from` takes; the picture tower's first `freeze` layers are
+    left as they are, in `variants` of each picture that are computed once (0: anew at each step),
+    and those above learn slower from the top downwards by `layer_decay`. With `patience` the
+    held-out queries are measured every `check_every` steps; after so many checks without a better
+    hit rate@1 the training stops, and the best weights are kept.
     """
 
     epochs: float = 10.0
@@ -65,12 +72,30 @@ class TrainingSettings:
     device: str = "auto"
     precision: str = "auto"
     half: bool = False
+    init_from: str | None = None
+    freeze: int = 0
+    variants: int = 0
+    layer_decay: float = 1.0
+    patience: int | None = None
+    check_every: int = 50
 
     def __post_init__(self) -> None:
         if self.augment not in ("none", "light", "strong"):
             raise MmragError(f"augment must be none, light or strong, not {self.augment!r}.")
         if min(self.batch_size, self.accumulate) < 1 or self.temperature <= 0:
             raise MmragError("batch_size and accumulate must be 1 or more, temperature above 0.")
+        if self.variants and not self.freeze:
+            raise MmragError("variants are of what a frozen part makes; say how much with freeze.")
+
+    def said(self) -> dict[str, Any]:
+        """Its values, without those that came later where they change nothing."""
+        later = ("init_from", "freeze", "variants", "layer_decay", "patience", "check_every")
+        defaults = {one.name: one.default for one in fields(self)}
+        return {
+            key: value
+            for key, value in asdict(self).items()
+            if key not in later or value != defaults[key]
+        }
 
 
 @dataclass(frozen=True)
@@ -84,6 +109,8 @@ class TrainingReport:
     losses: list[float]
     metrics_before: dict[str, dict[str, float]]
     metrics_after: dict[str, dict[str, float]]
+    checks: dict[int, float] = field(default_factory=dict)
+    """Hit rate@1 on the held-out queries by step, where the training could stop early."""
 
 
 def train(
@@ -129,6 +156,10 @@ def train(
         eval_set, held_out = hold_out(eval_set)
     files = open_model(encoder, eval_set, settings.seed, checkpoint, text_model)
     model = files.model
+    if settings.init_from:
+        init_from(model, settings.init_from)
+    if settings.freeze:
+        freeze(model, settings.freeze)
     maker = BatchMaker(
         eval_set,
         model,
@@ -141,23 +172,28 @@ def train(
     per_epoch = math.ceil(maker.queries / (settings.batch_size * settings.accumulate))
     total = settings.steps or max(1, round(settings.epochs * per_epoch))
     sets = [_content(eval_set), _content(held_out)]
-    arguments = [encoder, checkpoint, text_model, asdict(settings), total]
+    arguments = [encoder, checkpoint, text_model, settings.said(), total]
     state = TrainingState(out, _digest([arguments, sets]))
     device = resolve_device(settings.device)
     model.to(device)
     started = time.perf_counter()
     optimizer = torch.optim.AdamW(
-        _parameter_groups(model, settings.weight_decay),
-        lr=settings.learning_rate,
+        parameter_groups(
+            model, settings.weight_decay, settings.learning_rate, settings.layer_decay
+        ),
         betas=(0.9, 0.98),
     )
     losses: list[float] = []
     before: dict[str, dict[str, float]] = {}
+    best = BestSoFar(settings.patience, out)
     if state.exists():
         losses, before = state.load(model, optimizer)
+        best.load()
     else:
-        before = _measure(files, held_out, settings)
+        before = _measure(files, held_out)
         state.save(model, optimizer, losses, before)
+    if settings.variants:
+        maker.freeze(settings.freeze, settings.variants)
     model.train()
     bar = progress(len(losses), total) if progress else None
     saved = time.monotonic()
@@ -176,7 +212,7 @@ def train(
             continue
         step = len(losses)
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _schedule(step, total, settings.warmup)
+            group["lr"] = group["peak"] * _schedule(step, total, settings.warmup)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -190,27 +226,34 @@ def train(
         if bar:
             bar.set_postfix_str(f"loss {np.mean(losses[-20:]):.3f}")
             bar.update(1)
+        if best.patience is not None and len(losses) % settings.check_every == 0:
+            best.check(len(losses), _first_hits(_measure(files, held_out)), model)
+            if best.is_over():
+                break
         if time.monotonic() - saved > checkpoint_seconds:
             state.save(model, optimizer, losses, before)
             saved = time.monotonic()
     model.eval()
+    best.restore(model)
     if settings.half:
         model.half().float()
-    after = _measure(files, held_out, settings)
+    after = _measure(files, held_out)
     report = TrainingReport(
         out=str(out),
-        epochs=total / per_epoch,
-        steps=total,
+        epochs=len(losses) / per_epoch,
+        steps=len(losses),
         seconds=time.perf_counter() - started,
         losses=losses,
         metrics_before=before,
         metrics_after=after,
+        checks=best.checks,
     )
-    log = {"encoder": encoder, "eval_set": eval_set.name, "settings": asdict(settings)}
+    log = {"encoder": encoder, "eval_set": eval_set.name, "settings": settings.said()}
     write_file(out / "training.json", json.dumps({**log, **asdict(report)}, indent=1))
     model.to(torch.float16 if settings.half else torch.float32)
     files.save(out)
     state.remove()
+    best.remove()
     return report
 
 
@@ -249,9 +292,11 @@ def _embed(model: VisualizedBGE | CLIPModel, side: Side) -> torch.Tensor:
     return F.normalize(model.embed(pixels, side.texts).float(), dim=-1)
 
 
-def _measure(
-    files: EncoderFiles, held_out: EvalSet, settings: TrainingSettings
-) -> dict[str, dict[str, float]]:
+def _first_hits(metrics: dict[str, dict[str, float]]) -> float:
+    return next(iter(metrics.values()))["hit_rate@1"]
+
+
+def _measure(files: EncoderFiles, held_out: EvalSet) -> dict[str, dict[str, float]]:
     model = files.model
     was_training = model.training
     model.eval()
@@ -268,15 +313,6 @@ def _schedule(step: int, total: int, warmup: float) -> float:
     if step < warm:
         return (step + 1) / warm
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
-
-
-def _parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Norms, biases and other vectors are not decayed."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
 
 
 def _content(eval_set: EvalSet) -> list[Any]:
