@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mmrag.galleries.gallery import Gallery
     from mmrag.runs.compare import Comparison
     from mmrag.runs.run import Run
-    from mmrag.types import SearchResult
+    from mmrag.types import ImageSource, SearchResult
 
 _SIDE = 140
 _FEW = 12
@@ -26,11 +26,13 @@ _FEW = 12
 def search_result_html(result: SearchResult) -> str:
     """The query, then the hits with place, score and description."""
     query = result.query
-    cells = [_tile(query.image, "Query", query.text or "")] + [
+    asked: list[ImageSource | None] = [*query.images] or [None]
+    cells = [_tile(image, "Query", query.text or "") for image in asked] + [
         _tile(hit.path, f"{hit.rank}. {hit.score:.3f}", hit.text or hit.image_id)
         for hit in result.hits
     ]
-    told = [result.explanation] if result.explanation else []
+    told = list(result.notes)
+    told += [result.explanation] if result.explanation else []
     if result.rerank is not None:
         told.append(f"Reranked by {result.rerank.reranker}: {result.rerank.status}.")
     return _tiles(cells) + _sentences(told)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,14 +28,39 @@ class GalleryImage:
 
 @dataclass(frozen=True)
 class Query:
-    """A picture, a text, or both (a composed query)."""
+    """A picture, several, a text, or both (a composed query).
+
+    Args:
+        image: the picture, the first of `images` where there are several.
+        text: the instruction or description.
+        images: all pictures; those of `image` alone where it is left out.
+        without: what is not wanted, a text or a query; its vector is taken off.
+        without_weight: how much of it, 0 or more; see `mmrag.encoders.queries`.
+    """
 
     image: ImageSource | None = None
     text: str | None = None
+    images: Sequence[ImageSource] = ()
+    without: Query | str | None = None
+    without_weight: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.image is None and not self.text:
+        images = tuple(self.images) or (() if self.image is None else (self.image,))
+        if self.image is not None and images[0] is not self.image and images[0] != self.image:
+            raise ValueError("Give `image`, or `images`; with both, `image` is the first of them.")
+        if not images and not self.text:
             raise ValueError("A query needs an image, a text, or both.")
+        if not 0 <= self.without_weight < math.inf:
+            raise ValueError(f"`without_weight` must be 0 or more, not {self.without_weight}.")
+        object.__setattr__(self, "images", images)
+        object.__setattr__(self, "image", images[0] if images else None)
+        if isinstance(self.without, str):
+            object.__setattr__(self, "without", Query(text=self.without) if self.without else None)
+
+    @property
+    def unwanted(self) -> Query | None:
+        """`without` as a query."""
+        return None if isinstance(self.without, str) else self.without
 
     @property
     def image_path(self) -> str | None:
@@ -111,13 +138,17 @@ class RerankReport:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The hits of one query, best first, and the milliseconds that each stage took."""
+    """The hits of one query, best first, and the milliseconds that each stage took.
+
+    `notes` are sentences on how the query was encoded, where that needs any.
+    """
 
     query: Query
     hits: list[Hit]
     timings_ms: dict[str, float]
     explanation: str | None = None
     rerank: RerankReport | None = None
+    notes: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
         from mmrag import notebook

@@ -17,6 +17,7 @@ from mmrag.cli.options import (
     store_options,
     warn_drawings_only,
 )
+from mmrag.cli.query_options import query_options
 from mmrag.cli.rerank_options import (
     RerankChoice,
     open_answering_model,
@@ -28,12 +29,12 @@ from mmrag.cli.rerank_options import (
 
 if TYPE_CHECKING:
     from mmrag.search.answer import Answer, AnswerStream
+    from mmrag.types import Query
 
 
 @click.command()
 @click.argument("question")
-@click.option("--image", metavar="P", help="The query picture.")
-@click.option("--text", metavar="T", help="The instruction or description.")
+@query_options
 @click.option("--model", metavar="M", default="vision", show_default=True, help="Who answers.")
 @click.option(
     "--images",
@@ -60,8 +61,7 @@ if TYPE_CHECKING:
 @json_option
 def ask(
     question: str,
-    image: str | None,
-    text: str | None,
+    query: Query,
     model: str,
     images: int,
     compare: bool,
@@ -83,13 +83,10 @@ def ask(
       mmrag ask "What does it cost?" --image leopard.jpg \\
           --text "phone case with this image theme" --compare
     """
-    if not image and not text:
-        raise click.UsageError("Give --image, --text, or both: what to find for the question.")
     from mmrag.errors import MmragError
     from mmrag.index.image_index import ImageIndex
     from mmrag.search.answer import stream_answer
     from mmrag.search.searcher import Searcher
-    from mmrag.types import Query
     from mmrag.vision.budget import Budget
 
     budget = Budget(reranking.max_cost)
@@ -97,7 +94,6 @@ def ask(
     reranker = open_reranker(
         reranking, device=encoder["device"], precision=encoder["precision"], budget=budget
     )
-    query = Query(image, text)
     loaded = open_encoder(**encoder)
     with ImageIndex.open(uri, collection, loaded) as opened:
         result = Searcher(opened, loaded, reranker).search(

@@ -14,7 +14,7 @@ import click
 from mmrag.cli import labels
 from mmrag.cli.options import json_option, print_json, printable
 from mmrag.errors import EvalSetError
-from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.eval_sets.exporters import EXPORTERS, export_eval_set
 from mmrag.eval_sets.importers import IMPORTERS, import_eval_set, import_options
 from mmrag.eval_sets.protocols import benchmarks, find_protocol, protocols, with_protocol
@@ -187,12 +187,22 @@ def queries(folder: str, protocol: str | None, as_json: bool) -> None:
     """
     asked = with_protocol(EvalSet.load(folder), protocol).queries
     if as_json:
-        images = ([one.image] if one.image else [] for one in asked)
-        pairs = zip(asked, images, strict=True)
-        print_json([{"id": q.query_id, "images": i, "text": q.text} for q, i in pairs])
+        print_json([_asked(one) for one in asked])
         return
     for one in asked:
-        click.echo(printable("\t".join([one.query_id, one.image or "", one.text or ""])))
+        words = [one.query_id, " ".join(one.images), one.text or ""]
+        if one.without is not None:
+            unwanted = (*map(str, one.without.images), one.without.text)
+            words.append(f"without {' '.join(filter(None, unwanted))}")
+        click.echo(printable("\t".join(words)))
+
+
+def _asked(query: EvalQuery) -> dict[str, Any]:
+    asked = {"id": query.query_id, "images": list(query.images), "text": query.text}
+    if query.without is None:
+        return asked
+    unwanted = {"images": list(query.without.images), "text": query.without.text}
+    return {**asked, "without": {**unwanted, "weight": query.without_weight}}
 
 
 @eval_set.command()

@@ -70,7 +70,7 @@ def judge(
     while place < len(pending) and (limit is None or len(given) < limit):
         query_id, image_id = pending[place]
         query = queries[query_id]
-        asked = " + ".join(filter(None, (query.image, query.text)))
+        asked = " + ".join(filter(None, (*query.images, query.text)))
         click.echo(f"\n[{place + 1}/{len(pending)}] {printable(asked)}")
         click.echo(f"  -> {printable(paths[image_id])}")
         answer = click.prompt("  3 right, 2 partly, 1 wrong", default="", show_default=False)

@@ -18,6 +18,7 @@ from mmrag.cli.options import (
     store_options,
     warn_drawings_only,
 )
+from mmrag.cli.query_options import query_options
 from mmrag.cli.rerank_options import (
     RerankChoice,
     open_reranker,
@@ -29,12 +30,11 @@ from mmrag.cli.rerank_options import (
 if TYPE_CHECKING:
     from mmrag.index.kinds import SearchOptions
     from mmrag.rerank.shuffles import ShuffleReport
-    from mmrag.types import SearchResult, Usage
+    from mmrag.types import Query, SearchResult, Usage
 
 
 @click.command()
-@click.option("--image", metavar="P", help="The query picture.")
-@click.option("--text", metavar="T", help="The instruction or description.")
+@query_options
 @click.option(
     "-k",
     type=click.IntRange(1, 10_000),
@@ -57,8 +57,7 @@ if TYPE_CHECKING:
 @encoder_options
 @json_option
 def search(
-    image: str | None,
-    text: str | None,
+    query: Query,
     k: int,
     filter: str | None,
     exclude_query_image: bool,
@@ -77,15 +76,14 @@ def search(
     Example:
       mmrag search --image leopard.jpg --text "phone case with this image theme" \\
           --rerank vision --grid result.jpg
+      mmrag search --image front.jpg --image back.jpg --without-text "leather"
     """
-    if not image and not text:
-        raise click.UsageError("Give --image, --text, or both.")
     if shuffles and not reranking.rerank:
         raise click.UsageError("--shuffles needs --rerank.")
     from mmrag.index.image_index import ImageIndex
     from mmrag.rerank.shuffles import shuffle_agreement
     from mmrag.search.searcher import Searcher
-    from mmrag.types import Query, Usage
+    from mmrag.types import Usage
 
     reranker = open_reranker(reranking, device=encoder["device"], precision=encoder["precision"])
     # A local store's server starts while the encoder is loaded: a second less from a cold start.
@@ -94,7 +92,7 @@ def search(
         loaded = open_encoder(**encoder)
     with opening.result() as opened:
         result = Searcher(opened, loaded, reranker).search(
-            Query(image, text),
+            query,
             reranking.hits_needed(k, reranker),
             filter=filter,
             exclude_query_image=exclude_query_image,
@@ -115,6 +113,7 @@ def search(
         print_json(
             {
                 "hits": result.hits,
+                "notes": result.notes,
                 "explanation": result.explanation,
                 "rerank": asdict(result.rerank) if result.rerank else {},
                 "shuffles": _shuffles_json(agreement) if agreement else None,
@@ -137,6 +136,8 @@ def _show(result: SearchResult, agreement: ShuffleReport | None, usage: Usage) -
         click.echo(line + (f"  {printable(hit.text)[:80]}" if hit.text else ""))
     if not result.hits:
         click.echo("No hits: the collection is empty, or the filter leaves nothing.")
+    for note in result.notes:
+        click.echo(printable(note))
     if result.explanation:
         click.echo(f"Why the first: {printable(result.explanation)}")
     if result.rerank is not None:

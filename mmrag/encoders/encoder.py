@@ -173,6 +173,26 @@ class Encoder:
             vectors[i] = outcome
         return vectors
 
+    @property
+    def takes_several(self) -> bool:
+        """Whether the model sees several pictures of one query together."""
+        return "several" in self.model.abilities
+
+    def encode_several(self, images: Sequence[ImageSource], text: str | None) -> Vectors:
+        """(dim,) float32 unit vector of one query of several pictures; see `takes_several`.
+
+        Raises:
+            ImageError: an image cannot be read.
+        """
+        import torch
+
+        prepared = [self.prepare(image, text) for image in images]
+        pixels = [one.pixels for one in prepared if one.pixels is not None]
+        with torch.inference_mode():
+            raw = cast(AnyShapeModel, self.model).embed_several(pixels, prepared[0].text).float()
+            found: Vectors = torch.nn.functional.normalize(raw, dim=-1)[0].cpu().numpy()
+        return found
+
     def encode_stream(
         self,
         items: Iterable[Item],

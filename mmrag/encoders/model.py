@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-Ability = Literal["specialise", "int8", "compile", "train", "any-shape"]
+Ability = Literal["specialise", "int8", "compile", "train", "any-shape", "several"]
 
 
 class EmbeddingModel(Protocol):
@@ -24,7 +24,8 @@ class EmbeddingModel(Protocol):
     - "int8": its `nn.Linear` layers may be replaced by packed and quantised ones;
     - "compile": it has `compile_images(n)`, which compiles batches of `n` images;
     - "train": it has `folder_class`, one of `folders.CLASSES`, which saves it;
-    - "any-shape": it is an `AnyShapeModel`.
+    - "any-shape": it is an `AnyShapeModel`;
+    - "several": it is one whose `embed_several` takes several pictures as one input.
     """
 
     dim: int
@@ -66,3 +67,6 @@ class AnyShapeModel(EmbeddingModel, Protocol):
             texts: n strings.
             query: whether they are queries rather than what is found.
         """
+
+    def embed_several(self, pictures: Sequence[Pixels], text: str | None) -> torch.Tensor:
+        """One query of several pictures, with a text or without, to (1, dim); see "several"."""

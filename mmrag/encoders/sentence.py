@@ -58,7 +58,6 @@ class SentenceOptions:
 class SentenceModel(nn.Module):
     """Wraps a `SentenceTransformer`; the vectors are those of its own `encode_…` methods."""
 
-    abilities: frozenset[Ability] = frozenset({"any-shape"})
     # Pictures are read at their own size: the model's own processor makes them smaller.
     image_size = 0
 
@@ -67,6 +66,11 @@ class SentenceModel(nn.Module):
         self.model, self.options, self._name = model, options, name
         self.sees = model.supports("image")
         self.composes = model.supports(("image", "text"))
+        # Pictures of one message: chat templates repeat their place for each.
+        several = self.composes and model.supports("message")
+        self.abilities: frozenset[Ability] = frozenset(
+            {"any-shape", "several"} if several else {"any-shape"}
+        )
         if options.fusion is not None and (self.composes or not self.sees):
             raise MmragError(f"{name} does not fuse separate vectors; leave --fusion out.")
         self.fusion = options.fusion or "sum-unit"
@@ -113,6 +117,11 @@ class SentenceModel(nn.Module):
         apart = self._encode(images, None, query), self._encode(None, texts, query)
         return fuse(*apart, self.fusion, self.options.image_weight)
 
+    def embed_several(self, pictures: Sequence[Pixels], text: str | None) -> torch.Tensor:
+        """One query of several pictures; see `AnyShapeModel`. Returns (1, dim)."""
+        together = [[Image.fromarray(pixels) for pixels in pictures]]
+        return self._encode(together, None if text is None else [text], query=True)
+
     def to(self, *args: Any, **kwargs: Any) -> SentenceModel:
         """As `torch.nn.Module.to`, but what is computed and not stored keeps its precision."""
         with exact_buffers(self):
@@ -120,7 +129,10 @@ class SentenceModel(nn.Module):
         return self
 
     def _encode(
-        self, images: Sequence[Image.Image] | None, texts: Sequence[str] | None, query: bool
+        self,
+        images: Sequence[Image.Image | list[Image.Image]] | None,
+        texts: Sequence[str] | None,
+        query: bool,
     ) -> torch.Tensor:
         # As dictionaries: a plain text that looks like an address or a path would be opened.
         parts = {"image": images, "text": texts}

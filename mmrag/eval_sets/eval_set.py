@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,11 @@ __all__ = ["EvalQuery", "EvalSet", "Qrels"]
 
 @dataclass(frozen=True)
 class EvalQuery:
-    """A labelled query; `image` is an absolute path."""
+    """A labelled query; `image` is an absolute path.
+
+    `more_images` are those behind the first of several, `without` what is not wanted (with paths),
+    and `without_weight` how much of it; see `mmrag.types.Query`.
+    """
 
     query_id: str
     image: str | None
@@ -46,10 +50,41 @@ class EvalQuery:
     question: str | None = None
     answers: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
+    more_images: tuple[str, ...] = ()
+    without: Query | None = None
+    without_weight: float = 0.5
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """All its pictures."""
+        return (self.image, *self.more_images) if self.image else ()
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """All pictures that asking it reads: its own, and those that are not wanted."""
+        unwanted = self.without.images if self.without else ()
+        return (*self.images, *map(str, unwanted))
 
     def query(self) -> Query:
         """The query as a searcher takes it."""
-        return Query(self.image, self.text)
+        return self.query_of(self.images, self.text)
+
+    def query_of(self, images: Sequence[str], text: str | None) -> Query:
+        """The same with other pictures or another text."""
+        return Query(
+            text=text, images=images, without=self.without, without_weight=self.without_weight
+        )
+
+    def with_paths(self, path_of: Callable[[str], str]) -> EvalQuery:
+        """The same with each picture's path exchanged."""
+        own = [path_of(path) for path in self.images]
+        without = self.without
+        if without is not None and without.images:
+            others = [path_of(str(path)) for path in without.images]
+            without = Query(text=without.text, images=others)
+        return replace(
+            self, image=own[0] if own else None, more_images=tuple(own[1:]), without=without
+        )
 
 
 @dataclass(frozen=True)
@@ -132,17 +167,14 @@ class EvalSet:
             AmbiguousName: a path fits several files.
         """
         paths = [image.path for image in self.images]
-        paths += [query.image for query in self.queries if query.image]
+        paths += [path for query in self.queries for path in query.pictures]
         there = as_on_disk(str(self.image_root), paths)
         if not there:
             return self
         return replace(
             self,
             images=[replace(one, path=there.get(one.path, one.path)) for one in self.images],
-            queries=[
-                replace(one, image=there.get(one.image, one.image)) if one.image else one
-                for one in self.queries
-            ],
+            queries=[one.with_paths(lambda path: there.get(path, path)) for one in self.queries],
         )
 
     def save(self) -> None:
@@ -209,7 +241,7 @@ class EvalSet:
     def missing(self) -> list[Skipped]:
         """Every picture of gallery and queries that cannot be used, by path, with the reason."""
         paths = [image.path for image in self.images]
-        paths += [query.image for query in self.queries if query.image]
+        paths += [path for query in self.queries for path in query.pictures]
         absent = absent_files(str(self.image_root), paths)
         root = self.image_root
         return [Skipped(_relative(path, root), reason) for path, reason in sorted(absent.items())]
@@ -277,9 +309,9 @@ def _read_images(path: Path, root: str) -> list[GalleryImage]:
 def _read_queries(path: Path, root: str) -> list[EvalQuery]:
     records = list(_unique(read_records(path)))
     queries = [parse_query(record, root) for record in records]
-    absent = absent_files(root, (query.image for query in queries if query.image))
+    absent = absent_files(root, (path for query in queries for path in query.pictures))
     for record, query in zip(records, queries, strict=True):
-        if query.image and absent.get(query.image) == LEAVES_ROOT:
+        if any(absent.get(path) == LEAVES_ROOT for path in query.pictures):
             raise record.error(f"the image {LEAVES_ROOT}")
     return queries
 
@@ -316,19 +348,38 @@ def parse_image(record: Record, root: str) -> GalleryImage:
 
 def parse_query(record: Record, root: str) -> EvalQuery:
     """The query of one line of `queries.jsonl`."""
-    image, text = record.image(root), record.text("text")
-    if image is None and text is None:
+    images, text = record.pictures(root), record.text("text")
+    if not images and text is None:
         raise record.error("a query needs an image, a text, or both")
+    without, weight = parse_without(record, root)
     return EvalQuery(
         query_id=record.id(),
-        image=image,
+        image=images[0] if images else None,
         text=text,
         category=record.text("category") or "",
         paraphrases=record.strings("paraphrases"),
         question=record.text("question"),
         answers=record.strings("answers"),
         metadata=record.object("metadata"),
+        more_images=images[1:],
+        without=without,
+        without_weight=weight,
     )
+
+
+def parse_without(record: Record, root: str) -> tuple[Query | None, float]:
+    """What a query of `queries.jsonl` does not want, and its weight."""
+    values = record.object("without")
+    if not values:
+        return None, 0.5
+    inner = Record(record.path, record.line, values, record.unit)
+    images, text = inner.pictures(root), inner.text("text")
+    weight = values.get("weight", 0.5)
+    if not images and text is None:
+        raise record.error("'without' needs an image, a text, or both")
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < 1e9:
+        raise record.error("the weight of 'without' must be a number from 0")
+    return Query(text=text, images=images), float(weight)
 
 
 def read_qrels(path: Path) -> Qrels:
@@ -345,9 +396,10 @@ def read_qrels(path: Path) -> Qrels:
 
 
 def _query_record(query: EvalQuery, root: Path) -> dict[str, Any]:
+    without = query.without
     record: dict[str, Any] = {
         "_id": query.query_id,
-        "image": _relative(query.image, root) if query.image else None,
+        **_pictures(query.images, root),
         "text": query.text,
         "category": query.category,
         "paraphrases": list(query.paraphrases),
@@ -355,7 +407,18 @@ def _query_record(query: EvalQuery, root: Path) -> dict[str, Any]:
         "answers": list(query.answers),
         "metadata": query.metadata,
     }
+    if without is not None:
+        unwanted = {**_pictures(without.images, root), "text": without.text}
+        record["without"] = {
+            **{key: value for key, value in unwanted.items() if value},
+            "weight": query.without_weight,
+        }
     return {key: value for key, value in record.items() if value}
+
+
+def _pictures(paths: Sequence[Any], root: Path) -> dict[str, Any]:
+    names = [_relative(str(path), root) for path in paths]
+    return {"images": names} if len(names) > 1 else {"image": names[0] if names else None}
 
 
 def _relative(path: str, root: Path) -> str:

@@ -96,6 +96,19 @@ class Record:
         name = self.text(key)
         if name is None:
             return None
+        return self._inside(root, name)
+
+    def pictures(self, root: str) -> tuple[str, ...]:
+        """The absolute paths under "image" or, for several, "images"; empty when absent."""
+        names = self.strings("images")
+        if names and self.text("image") is not None:
+            raise self.error("give 'image', or 'images' for several, not both")
+        if names:
+            return tuple(self._inside(root, name) for name in names)
+        one = self.image(root)
+        return () if one is None else (one,)
+
+    def _inside(self, root: str, name: str) -> str:
         path = inside(root, name)
         if path is None:
             raise self.error(f"the image path {name!r} leaves the image root")

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from mmrag import config
 from mmrag.errors import EvalSetError, ImageError
-from mmrag.eval_sets.eval_set import image_root, read_head
+from mmrag.eval_sets.eval_set import image_root, parse_without, read_head
 from mmrag.eval_sets.records import (
     Record,
     RecordError,
@@ -35,7 +35,15 @@ HEAD_KEYS = (
     "notes",
 )
 CORPUS_KEYS = ("_id", "image", "text", "metadata")
-QUERY_KEYS = (*CORPUS_KEYS, "category", "paraphrases", "question", "answers")
+QUERY_KEYS = (
+    *CORPUS_KEYS,
+    "images",
+    "without",
+    "category",
+    "paraphrases",
+    "question",
+    "answers",
+)
 MAX_USUAL_GRADE = 10
 
 T = TypeVar("T")
@@ -177,9 +185,11 @@ class _Validator:
         return path
 
     def query(self, record: Record, file: str, root: str) -> str | None:
-        path = self.check(file, partial(record.image, root))
+        paths = self.check(file, partial(record.pictures, root))
+        path = paths[0] if paths else None
+        self.check(file, partial(parse_without, record, root))
         values = record.values
-        if not any(_filled(values.get(key)) for key in ("image", "text")):
+        if not any(_filled(values.get(key)) for key in ("image", "text")) and not paths:
             self.add(file, record.line, "error", "a query needs an image, a text, or both")
         paraphrases = self.check(file, partial(record.strings, "paraphrases"))
         answers = self.check(file, partial(record.strings, "answers"))

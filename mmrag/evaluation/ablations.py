@@ -102,7 +102,7 @@ def modality(setting: Setting) -> dict[str, Any]:
     composed = [query for query in setting.eval_set.queries if query.image and query.text]
     if not composed:
         return {"queries": 0, "note": "No query has both an image and a text."}
-    image = setting.retrieve("image alone", [Variant(q, Query(q.image)) for q in composed])
+    image = setting.retrieve("image alone", [Variant(q, Query(images=q.images)) for q in composed])
     text = setting.retrieve("text alone", [Variant(q, Query(None, q.text)) for q in composed])
     both = setting.original(composed)
     metrics = {}
@@ -154,7 +154,7 @@ def paraphrases(setting: Setting) -> dict[str, Any]:
     worded: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in original.values}
     for number in range(most):
         variants = [
-            Variant(query, Query(query.image, query.paraphrases[number]))
+            Variant(query, query.query_of(query.images, query.paraphrases[number]))
             for query in queries
             if number < len(query.paraphrases)
         ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from mmrag.encoders.queries import several_note
 from mmrag.errors import BudgetReached, Cancelled, MmragError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.evaluation import ablations as measure
@@ -177,6 +178,9 @@ class _Evaluation:
             **(ranker.settings if ranker else {}),
             **({"protocol": eval_set.protocol.as_json()} if eval_set.protocol else {}),
         }
+        several = max((len(one.images) for one in self.eval_set.queries), default=0)
+        if several > 1:
+            settings["several_pictures"] = several_note(searcher.encoder, several)
         self.pictures = query_picture_hashes(self.eval_set)
         self.fresh = new_run(eval_set, searcher, hashes, self.pictures, name, settings)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmrag.encoders.encoder import Encoder, Vectors
+from mmrag.encoders.queries import query_vectors
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.metrics.metrics import score_rankings
 
@@ -32,12 +33,7 @@ def embed_set(encoder: Encoder, eval_set: EvalSet, batch_size: int = 32) -> SetV
         [image.image_id for image in images],
         [image.path for image in images],
         encoder.encode([image.path for image in images], batch_size=batch_size),
-        encoder.encode(
-            [query.image for query in eval_set.queries],
-            [query.text for query in eval_set.queries],
-            batch_size=batch_size,
-            query=True,
-        ),
+        query_vectors(encoder, [query.query() for query in eval_set.queries], batch_size),
     )
 
 
@@ -47,9 +43,10 @@ def rank_vectors(vectors: SetVectors, eval_set: EvalSet, k: int = 50) -> dict[st
     rankings = {}
     for query, vector in zip(eval_set.queries, vectors.queries, strict=True):
         scores = vectors.gallery @ vector
-        if eval_set.exclude_query_image and query.image in row:
-            scores[row[query.image]] = -np.inf
-        order = np.argsort(-scores, kind="stable")[: k + 1]
+        own = [row[path] for path in query.images if path in row]
+        if eval_set.exclude_query_image:
+            scores[own] = -np.inf
+        order = np.argsort(-scores, kind="stable")[: k + max(1, len(own))]
         best = [vectors.image_ids[i] for i in order if scores[i] > -np.inf]
         rankings[query.query_id] = best[:k]
     return rankings

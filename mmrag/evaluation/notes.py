@@ -19,6 +19,8 @@ def notes_on(run: Run, total: int) -> list[str]:
         )
     if run.skipped:
         notes.append(f"{len(run.skipped)} queries were skipped: their picture is unreadable.")
+    if run.config.get("several_pictures"):
+        notes.append(str(run.config["several_pictures"]))
     if run.missing_images:
         notes.append(f"{len(run.missing_images)} gallery images are not in the index.")
     without = run.summary.without_relevant

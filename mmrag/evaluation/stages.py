@@ -251,10 +251,11 @@ def _subset_orders(
 
 def _unreadable(searcher: Searcher, one: Variant) -> str | None:
     """Why a query's picture cannot be read; None when it can."""
-    try:
-        searcher.encoder.prepare(one.labelled.image, one.query.text)
-    except ImageError as error:
-        return str(error)
+    for path in one.labelled.pictures or (None,):
+        try:
+            searcher.encoder.prepare(path, one.query.text)
+        except ImageError as error:
+            return str(error)
     return None
 
 

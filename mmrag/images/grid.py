@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -35,7 +36,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def draw_grid(
-    query_image: ImageSource | None,
+    query_image: ImageSource | Sequence[ImageSource] | None,
     hits: Sequence[ImageSource],
     *,
     cell: int = CELL,
@@ -46,8 +47,8 @@ def draw_grid(
     """Draw query and hits as one picture, as a reranker is shown it.
 
     Args:
-        query_image: drawn on the left with a blue border and the word "query"; None leaves the
-            column away.
+        query_image: drawn on the left with a blue border and the word "query", several under
+            each other; None, or none of them, leaves the column away.
         hits: drawn in reading order, aspect ratios kept, each with its number in red at the
             top left. A hit that cannot be read is an empty cell that says so.
         cell: side of a cell in pixels.
@@ -62,11 +63,12 @@ def draw_grid(
         raise MmragError(
             f"A grid needs cells of at least {SMALLEST_CELL} pixels and at least one column."
         )
-    left = cell + GAP if query_image is not None else 0
-    width, height = grid_size(len(hits), query=query_image is not None, cell=cell, columns=columns)
+    asked = _as_list(query_image)
+    left = cell + GAP if asked else 0
+    width, height = grid_size(len(hits), query=len(asked), cell=cell, columns=columns)
     canvas = np.full((height, width, 3), _WHITE, np.uint8)
-    if query_image is not None:
-        _draw_query(canvas[:cell, :cell], query_image)
+    for i, one in enumerate(asked):
+        _draw_query(canvas[i * (cell + GAP) :, :cell][:cell], one)
     for i, hit in enumerate(hits):
         y, x = (i // columns) * (cell + GAP), left + (i % columns) * (cell + GAP)
         _draw_hit(canvas[y : y + cell, x : x + cell], hit, first + i, marks)
@@ -74,12 +76,18 @@ def draw_grid(
 
 
 def grid_size(
-    hits: int, *, query: bool, cell: int = CELL, columns: int = COLUMNS
+    hits: int, *, query: int, cell: int = CELL, columns: int = COLUMNS
 ) -> tuple[int, int]:
-    """Width and height of what `draw_grid` draws."""
-    rows = max(1, -(-hits // columns))
+    """Width and height of what `draw_grid` draws for so many hits and query pictures."""
+    rows = max(1, -(-hits // columns), query)
     left = cell + GAP if query else 0
     return left + columns * cell + (columns - 1) * GAP, rows * cell + (rows - 1) * GAP
+
+
+def _as_list(images: ImageSource | Sequence[ImageSource] | None) -> list[ImageSource]:
+    if images is None:
+        return []
+    return list(images) if isinstance(images, list | tuple) else [cast(ImageSource, images)]
 
 
 def result_grid(
@@ -87,7 +95,7 @@ def result_grid(
 ) -> Pixels:
     """`draw_grid` for a search result, hits in their order."""
     paths = [hit.path for hit in result.hits]
-    return draw_grid(result.query.image, paths, cell=cell, columns=columns, first=first)
+    return draw_grid(result.query.images, paths, cell=cell, columns=columns, first=first)
 
 
 def save_grid(pixels: Pixels, path: str | os.PathLike[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from mmrag.encoders.checkpoints import fingerprint
 from mmrag.encoders.device import resolve_device, resolve_precision
 from mmrag.errors import CheckpointError, MmragError, one_line
-from mmrag.rerank.reorder import by_score
+from mmrag.rerank.reorder import IGNORES_WITHOUT, by_score
 from mmrag.rerank.reranker import OnDone, Reranker, RerankerDescription, RerankOptions
 from mmrag.types import SearchResult
 
@@ -102,6 +102,8 @@ class CrossEncoderReranker(Reranker):
             problems.append("the query has no text, and this reranker reads only texts")
         elif len(described) < len(hits):
             problems.append(f"{len(hits) - len(described)} of {len(hits)} hits have no description")
+        if result.query.unwanted is not None:
+            problems.append(IGNORES_WITHOUT)
         pairs = [(text or "", hits[i].text) for i in described]
         values = self._model.compute_score(pairs, normalize=True) if pairs else []
         scores = dict(zip(described, map(float, values), strict=True))

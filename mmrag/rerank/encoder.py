@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from mmrag.encoders.encoder import Encoder, Vectors
+from mmrag.encoders.queries import query_vectors
 from mmrag.errors import ImageError
 from mmrag.rerank.embeddings import EmbeddingCache
 from mmrag.rerank.reorder import by_score
@@ -97,10 +98,8 @@ class EncoderReranker(Reranker):
 
     def _queries(self, results: Sequence[SearchResult]) -> Sequence[Vectors | ImageError]:
         """A vector for each query, or why its picture cannot be read."""
-        images = [result.query.image for result in results]
-        texts = [result.query.text or None for result in results]
         try:
-            return list(self.encoder.encode(images, texts, query=True))
+            return list(query_vectors(self.encoder, [result.query for result in results]))
         except ImageError as error:
             if len(results) == 1:
                 return [error]

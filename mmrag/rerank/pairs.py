@@ -21,7 +21,7 @@ from mmrag.encoders import sentence_names
 from mmrag.errors import CheckpointError, ImageError, MmragError
 from mmrag.images.decode import load_image
 from mmrag.images.streaming import map_ahead
-from mmrag.rerank.reorder import by_score
+from mmrag.rerank.reorder import IGNORES_WITHOUT, by_score
 from mmrag.rerank.reranker import OnDone, Reranker, RerankerDescription, RerankOptions
 from mmrag.system.sqlite import open_cache
 from mmrag.types import Hit, Query, SearchResult
@@ -191,13 +191,16 @@ class PairReranker(Reranker):
             if len(wanted) < len(one.hits):
                 n = len(one.hits)
                 one.problems.append(f"{n - len(wanted)} of {n} hits have no description")
+            if query.unwanted is not None:
+                one.problems.append(IGNORES_WITHOUT)
             one.left = len(wanted)
             yield from ((place, i) for i in wanted)
 
     def _query(self, query: Query) -> Side:
         side: Side = {}
-        if self.sees and query.image is not None:
-            side["image"] = load_image(query.image)
+        if self.sees and query.images:
+            seen = [load_image(image) for image in query.images]
+            side["image"] = seen if len(seen) > 1 else seen[0]
         if query.text:
             side["text"] = _text(query.text)
         return side

@@ -41,12 +41,12 @@ class Look:
     detail: str = "high"
     picture_size: int | None = None
 
-    def cell(self, n: int, query: bool) -> int:
-        """The side of a cell in a panorama of n candidates."""
+    def cell(self, n: int, query: int) -> int:
+        """The side of a cell in a panorama of n candidates and so many query pictures."""
         cell = CELL
         if self.picture_size is not None:
             columns, rows = _columns(n), -(-n // _columns(n))
-            cell = (self.picture_size + GAP) // min(columns + query, rows) - GAP
+            cell = (self.picture_size + GAP) // min(columns + bool(query), max(rows, query)) - GAP
         image = self.image
         while image is not None and cell > SMALLEST_CELL:
             size = grid_size(n, query=query, cell=cell, columns=_columns(n))
@@ -74,7 +74,19 @@ def ranking_prompt(query: Query, hits: Sequence[Hit], look: Look = DEFAULT_LOOK)
     )
     grid = look.presentation == "grid"
     parts = _grid_parts(query, hits, look) if grid else _image_parts(query, hits, look)
-    return Prompt(rules, (instruction, *parts), MAX_TOKENS, SCHEMA)
+    unwanted = _unwanted_parts(query, look)
+    return Prompt(rules, (instruction, *unwanted, *parts), MAX_TOKENS, SCHEMA)
+
+
+def _unwanted_parts(query: Query, look: Look) -> list[str | Picture]:
+    if query.unwanted is None:
+        return []
+    parts: list[str | Picture] = ["What the best candidates do not show:"]
+    if query.unwanted.text:
+        parts.append(data(query.unwanted.text, 2000))
+    for image in query.unwanted.images:
+        parts.append(Picture.read(image, _SIDE, look.picture_size))
+    return parts
 
 
 def _columns(n: int) -> int:
@@ -84,9 +96,9 @@ def _columns(n: int) -> int:
 def _grid_parts(query: Query, hits: Sequence[Hit], look: Look) -> list[str | Picture]:
     n = len(hits)
     panorama = draw_grid(
-        query.image,
+        query.images,
         [hit.path for hit in hits],
-        cell=look.cell(n, query.image is not None),
+        cell=look.cell(n, len(query.images)),
         columns=_columns(n),
         marks=look.prompt.marks,
     )
@@ -98,8 +110,9 @@ def _grid_parts(query: Query, hits: Sequence[Hit], look: Look) -> list[str | Pic
 
 def _image_parts(query: Query, hits: Sequence[Hit], look: Look) -> list[str | Picture]:
     parts: list[str | Picture] = []
-    if query.image is not None:
-        parts += ["Query picture:", Picture.read(query.image, _SIDE, look.picture_size)]
+    if query.images:
+        parts.append("Query picture:" if len(query.images) == 1 else "Query pictures:")
+        parts += [Picture.read(image, _SIDE, look.picture_size) for image in query.images]
     for i, hit in enumerate(hits):
         line = f"Candidate {i}:" + (f" {data(hit.text)}" if hit.text else "")
         try:

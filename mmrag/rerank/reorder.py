@@ -8,6 +8,8 @@ from typing import Any
 
 from mmrag.types import RerankReport, SearchResult
 
+IGNORES_WITHOUT = "it is not told what is not wanted; that counts in retrieval"
+
 
 def reorder(
     result: SearchResult,

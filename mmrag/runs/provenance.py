@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrag.errors import ImageError, MmragError
-from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.eval_sets.protocols import apply_protocol
 from mmrag.images.decode import read_bytes
 from mmrag.metrics.metrics import canonical
@@ -61,6 +61,7 @@ def labels_sha256(eval_set: EvalSet) -> str:
                 query.question,
                 query.answers,
                 query.metadata,
+                *_special(query, root),
             ]
         )
     for query_id in sorted(eval_set.qrels):
@@ -68,10 +69,21 @@ def labels_sha256(eval_set: EvalSet) -> str:
     return digest.hexdigest()
 
 
+def _special(query: EvalQuery, root: Path) -> list[Any]:
+    """What few queries have; nothing for others, whose hash is that of earlier versions."""
+    parts: list[Any] = []
+    if query.more_images:
+        parts.append(["images", *(_relative(path, root) for path in query.more_images)])
+    if query.without is not None:
+        pictures = [_relative(str(path), root) for path in query.without.images]
+        parts.append(["without", query.without.text, pictures, query.without_weight])
+    return parts
+
+
 def query_picture_hashes(eval_set: EvalSet) -> dict[str, str]:
     """SHA-256 of each query picture's bytes, by path; what cannot be read is left out."""
     found = {}
-    for path in sorted({query.image for query in eval_set.queries if query.image}):
+    for path in sorted({path for query in eval_set.queries for path in query.pictures}):
         try:
             found[path] = hashlib.sha256(read_bytes(path)).hexdigest()
         except ImageError:

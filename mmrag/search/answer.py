@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -220,11 +221,12 @@ def _query_parts(query: Query) -> list[str | Picture]:
     parts: list[str | Picture] = []
     if query.text:
         parts.append(f"The person's text: {data(query.text, _LONGEST_DESCRIPTION)}")
-    if query.image is not None:
+    for image in query.images:
         try:
-            parts += ["The person's picture:", Picture.read(query.image, _SIDE)]
+            parts += ["The person's picture:", Picture.read(image, _SIDE)]
         except ImageError as error:
-            raise ImageError(f"{query.image_path or 'The query picture'}: {error}") from error
+            named = os.fspath(image) if isinstance(image, str | os.PathLike) else None
+            raise ImageError(f"{named or 'The query picture'}: {error}") from error
     return parts
 
 

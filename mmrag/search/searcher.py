@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrag.encoders.encoder import Encoder, Vectors
+from mmrag.encoders.queries import query_notes, query_vectors
 from mmrag.errors import IndexStoreError, MmragError
 from mmrag.images.decode import read_bytes
 from mmrag.index.image_index import ImageIndex
@@ -68,7 +69,7 @@ class Searcher:
         """The k best images for each query, encoded and searched in batches.
 
         Args:
-            queries: image, text or both.
+            queries: pictures, text or both, and what is not wanted.
             k: how many hits, 1 to 10,000.
             filter: Milvus expression, such as `metadata["price"] < 10`.
             exclude_query_image: leave the query's own picture out (same file or same bytes).
@@ -95,7 +96,7 @@ class Searcher:
         )
         clock.lap("search")
         results = [
-            SearchResult(query, hits, dict(clock.shares))
+            SearchResult(query, hits, dict(clock.shares), notes=query_notes(self.encoder, query))
             for query, hits in zip(queries, found, strict=True)
         ]
         if self.reranker is not None:
@@ -106,9 +107,7 @@ class Searcher:
 
     def encode(self, queries: Sequence[Query], batch_size: int = 32) -> Vectors:
         """(n, dim) float32 vectors of queries, unit rows."""
-        images = [query.image for query in queries]
-        texts = [query.text or None for query in queries]
-        return self.encoder.encode(images, texts, batch_size, query=True)
+        return query_vectors(self.encoder, queries, batch_size)
 
     def search_vectors(
         self,
@@ -121,8 +120,9 @@ class Searcher:
         batch_size: int = 32,
     ) -> list[list[Hit]]:
         """The k best images for queries whose vectors are known; as `search_many`."""
-        own = [_OwnPicture(query) if exclude_query_image else None for query in queries]
-        extra = 1 if exclude_query_image else 0
+        own = [_OwnPictures(query) if exclude_query_image else None for query in queries]
+        extra = max((len(query.images) for query in queries), default=1)
+        extra = max(1, extra) if exclude_query_image else 0
         rows: list[list[dict[str, Any]]] = []
         for start in range(0, len(queries), batch_size):
             batch = vectors[start : start + batch_size]
@@ -141,26 +141,27 @@ class Searcher:
         return [[_hit(rank, row) for rank, row in enumerate(some, start=1)] for some in rows]
 
 
-class _OwnPicture:
-    """Recognises the query's picture among rows, by file and by content."""
+class _OwnPictures:
+    """Recognises the query's pictures among rows, by file and by content."""
 
     def __init__(self, query: Query) -> None:
-        self.path = os.path.realpath(query.image_path) if query.image_path else None
-        data: bytes | None = None
-        if self.path is not None:
-            data = read_bytes(Path(self.path))
-        elif isinstance(query.image, bytes):
-            data = query.image
-        elif query.image is not None:
-            raise MmragError(
-                "To leave the query's picture out, give it as a path or as the file's bytes."
-            )
-        self.content_hash = hashlib.sha256(data).hexdigest() if data else None
+        self.paths: set[str] = set()
+        self.content_hashes: set[str] = set()
+        for image in query.images:
+            if isinstance(image, str | os.PathLike):
+                path = os.path.realpath(os.fspath(image))
+                self.paths.add(path)
+                data = read_bytes(Path(path))
+            elif isinstance(image, bytes):
+                data = image
+            else:
+                raise MmragError(
+                    "To leave the query's picture out, give it as a path or as the file's bytes."
+                )
+            self.content_hashes.add(hashlib.sha256(data).hexdigest())
 
     def is_in(self, row: dict[str, Any]) -> bool:
-        if self.content_hash is not None and row["content_hash"] == self.content_hash:
-            return True
-        return self.path is not None and row["path"] == self.path
+        return row["content_hash"] in self.content_hashes or row["path"] in self.paths
 
 
 class _Clock:

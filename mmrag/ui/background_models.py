@@ -58,7 +58,7 @@ class _TakesTurns:
         self.dim = model.dim
         self.image_size = model.image_size
         # Not those to change it: it is the visitors' too.
-        self.abilities: frozenset[Ability] = model.abilities & {"any-shape"}
+        self.abilities: frozenset[Ability] = model.abilities & {"any-shape", "several"}
         self._model = model
         self._turns = turns
 
@@ -80,6 +80,10 @@ class _TakesTurns:
     ) -> torch.Tensor:
         with self._turns.turn():
             return cast(AnyShapeModel, self._model).embed_any_shape(pictures, texts, query)
+
+    def embed_several(self, pictures: Sequence[Pixels], text: str | None) -> torch.Tensor:
+        with self._turns.turn():
+            return cast(AnyShapeModel, self._model).embed_several(pictures, text)
 
 
 class _InTurn(Reranker):

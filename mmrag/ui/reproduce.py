@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
 
@@ -34,10 +35,16 @@ def command_line(recipe: Recipe) -> str:
         "--collection",
         r.collection,
     ]
-    if query.image is not None:
-        words += ["--image", _picture(query)]
+    for picture in _pictures(query):
+        words += ["--image", picture]
     if query.text:
         words += ["--text", query.text]
+    unwanted = query.unwanted
+    if unwanted is not None:
+        for picture in _pictures(unwanted):
+            words += ["--without-image", picture]
+        words += ["--without-text", unwanted.text] if unwanted.text else []
+        words += ["--without-weight", f"{query.without_weight:g}"]
     words += ["-k", str(r.k)]
     if r.reranker:
         words += ["--rerank", r.reranker, "--rerank-k", str(r.candidates)]
@@ -49,11 +56,10 @@ def command_line(recipe: Recipe) -> str:
 def python_code(recipe: Recipe) -> str:
     """A short program; an uploaded picture is called `picture.jpg`."""
     query, r = recipe.query, recipe
-    arguments = []
-    if query.image is not None:
-        arguments.append(f"image={_picture(query)!r}")
-    if query.text:
-        arguments.append(f"text={query.text!r}")
+    arguments = _arguments(query)
+    if query.unwanted is not None:
+        arguments.append(f"without=Query({', '.join(_arguments(query.unwanted))})")
+        arguments.append(f"without_weight={query.without_weight:g}")
     names = "ImageIndex, Query, Searcher, load_encoder" + (", load_reranker" if r.reranker else "")
     how = "" if r.presentation == "grid" else f", presentation={r.presentation!r}"
     again = f", load_reranker({r.reranker!r}{how})" if r.reranker else ""
@@ -69,5 +75,15 @@ def python_code(recipe: Recipe) -> str:
     )
 
 
-def _picture(query: Query) -> str:
-    return query.image_path or "picture.jpg"
+def _arguments(query: Query) -> list[str]:
+    pictures = _pictures(query)
+    found = [f"images={pictures!r}"] if len(pictures) > 1 else []
+    found += [f"image={pictures[0]!r}"] if len(pictures) == 1 else []
+    return found + ([f"text={query.text!r}"] if query.text else [])
+
+
+def _pictures(query: Query) -> list[str]:
+    paths = [os.fspath(i) if isinstance(i, str | os.PathLike) else None for i in query.images]
+    if len(paths) == 1:
+        return [paths[0] or "picture.jpg"]
+    return [path or f"picture-{n}.jpg" for n, path in enumerate(paths, start=1)]

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mmrag.eval_sets.eval_set import EvalSet
-    from mmrag.types import Hit, SearchResult
+    from mmrag.types import Hit, ImageSource, SearchResult
 
 
 def judged(result: SearchResult, eval_set: EvalSet | None, query_id: str | None) -> set[str] | None:
@@ -81,13 +82,15 @@ def first_right(hits: list[Hit], right: set[str] | None) -> str:
 
 def as_json(result: SearchResult) -> str:
     """The result as a JSON document; an uploaded picture is named, not included."""
-    image = result.query.image_path
+    query = result.query
+    names = [_file_name(image) for image in query.images]
     document: dict[str, Any] = {
         "query": {
-            "image": (image and Path(image).name)
-            or ("(uploaded)" if result.query.image is not None else None),
-            "text": result.query.text,
+            "image": names[0] if names else None,
+            **({"images": names} if len(names) > 1 else {}),
+            "text": query.text,
         },
+        **({"notes": result.notes} if result.notes else {}),
         # Where the files are on this machine is nobody else's business.
         "hits": [asdict(hit) | {"path": Path(hit.path).name} for hit in result.hits],
         "explanation": result.explanation,
@@ -95,6 +98,10 @@ def as_json(result: SearchResult) -> str:
         "timings_ms": result.timings_ms,
     }
     return json.dumps(document, ensure_ascii=False, indent=1, default=str)
+
+
+def _file_name(image: ImageSource) -> str:
+    return Path(image).name if isinstance(image, str | os.PathLike) else "(uploaded)"
 
 
 def as_csv(result: SearchResult) -> str:

@@ -23,10 +23,7 @@ def export_set(eval_set: EvalSet, folder: Path) -> None:
 
     try:
         images = [replace(image, path=copy(image.path)) for image in eval_set.images]
-        queries = [
-            replace(query, image=copy(query.image) if query.image else None)
-            for query in eval_set.queries
-        ]
+        queries = [query.with_paths(copy) for query in eval_set.queries]
         made = replace(eval_set, folder=folder, image_root=pictures, images=images, queries=queries)
         # Paths relative to the folder, so that other readers of the layout find the pictures.
         replace(made, image_root=folder.resolve()).save()

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
+from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.images.decode import read_bytes
 
@@ -22,6 +23,11 @@ _QRELS = pa.schema([("query-id", pa.string()), ("corpus-id", pa.string()), ("sco
 
 def export_set(eval_set: EvalSet, folder: Path) -> None:
     """Write `corpus`, `queries` and `qrels`, one file each, few rows in memory at a time."""
+    if any(one.more_images or one.without for one in eval_set.queries):
+        raise EvalSetError(
+            "MTEB's layout has one picture a query, and nothing for what is not wanted; export "
+            "the set as beir."
+        )
     corpus = (_item(one.image_id, one.path, one.text or None) for one in eval_set.images)
     queries = (_item(one.query_id, one.image, one.text) for one in eval_set.queries)
     qrels = (

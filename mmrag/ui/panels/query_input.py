@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -41,17 +43,33 @@ class ChosenQuery:
     eval_query: EvalQuery | None = None
     exclude_query_image: bool = False
     is_edited: bool = False
+    more: tuple[ImageSource, ...] = ()
+    without: Query | None = None
+    without_weight: float = 0.5
 
     def query(self) -> Query:
         """The query as a searcher takes it."""
-        return Query(self.image, self.text or None)
+        images = () if self.image is None else (self.image, *self.more)
+        return Query(
+            text=self.text or None,
+            images=images,
+            without=self.without,
+            without_weight=self.without_weight,
+        )
 
     def digest(self) -> str:
-        """Identifies picture and text."""
-        image = self.image
-        part = image if isinstance(image, bytes) else os.fspath(str(image or "")).encode()
-        whole = part + b"\0" + self.text.encode() + bytes([self.exclude_query_image])
+        """Identifies pictures and text."""
+        parts = [_bytes_of(image) for image in (self.image, *self.more)]
+        whole = b"\0".join([*parts, self.text.encode(), bytes([self.exclude_query_image])])
+        if self.without is not None:
+            unwanted = [_bytes_of(image) for image in self.without.images]
+            words = f"{self.without.text} {self.without_weight}".encode()
+            whole = b"\0".join([whole, *unwanted, words])
         return hashlib.sha256(whole).hexdigest()
+
+
+def _bytes_of(image: ImageSource | None) -> bytes:
+    return image if isinstance(image, bytes) else os.fspath(str(image or "")).encode()
 
 
 def choose_query() -> ChosenQuery | None:
@@ -116,22 +134,35 @@ def _from_set() -> ChosenQuery | None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption("Edited, so the hits are not judged: the labels belong to other words.")
             st.button("Undo the edit", icon=":material/undo:", on_click=_forget_text)
-    if chosen.image:
-        _show_picture(chosen.image)
+    _show_pictures(chosen.images)
+    if chosen.without is not None:
+        names = [Path(str(path)).name for path in chosen.without.images]
+        unwanted = ", ".join(filter(None, [chosen.without.text, *names]))
+        st.text(f"Without: {unwanted} (weight {chosen.without_weight:g})")
     if not chosen.image and not text:
         st.info("This query has no picture: give it an instruction.")
         return None
     exclude = eval_set.exclude_query_image
+    asked = ChosenQuery(
+        chosen.image,
+        text,
+        exclude_query_image=exclude,
+        more=chosen.more_images,
+        without=chosen.without,
+        without_weight=chosen.without_weight,
+    )
     if edited:
-        return ChosenQuery(chosen.image, text, exclude_query_image=exclude, is_edited=True)
-    return ChosenQuery(chosen.image, text, eval_set, chosen, exclude)
+        return replace(asked, is_edited=True)
+    return replace(asked, eval_set=eval_set, eval_query=chosen)
 
 
 def _own_picture() -> ChosenQuery | None:
     kept = st.session_state.get("own_picture")
+    more: tuple[bytes, ...] = st.session_state.get("own_more", ())
     with st.container(horizontal=True, vertical_alignment="bottom"):
         uploaded = st.file_uploader(
-            "Upload a picture",
+            "Upload a picture, or several of one thing",
+            accept_multiple_files=True,
             type=sorted(extension[1:] for extension in EXTENSIONS),
             max_upload_size=20,
             key="upload",
@@ -139,36 +170,43 @@ def _own_picture() -> ChosenQuery | None:
     pasted = pasted_picture(key="paste")
     with st.popover("Photograph", icon=":material/photo_camera:"):
         photographed = st.camera_input("Photograph", label_visibility="collapsed", key="camera")
-    for data in (
-        pasted,
-        photographed.getvalue() if photographed else None,
-        uploaded.getvalue() if uploaded else None,
+    for given in (
+        [pasted] if pasted is not None else [],
+        [photographed.getvalue()] if photographed else [],
+        [one.getvalue() for one in uploaded],
     ):
-        if data is not None and hashlib.sha256(data).hexdigest() not in _seen_pictures():
-            _seen_pictures().append(hashlib.sha256(data).hexdigest())
-            kept = st.session_state.own_picture = data
+        new = [hashlib.sha256(data).hexdigest() for data in given]
+        if not set(new) <= set(_seen_pictures()):
+            _seen_pictures().extend(new)
+            kept, more = given[0], tuple(given[1:])
+            st.session_state.own_picture, st.session_state.own_more = kept, more
             break
     if kept is not None:
-        _show_picture(kept)
+        _show_pictures([kept, *more])
+        these, them = ("These pictures are", "them") if more else ("This picture is", "it")
         st.caption(
-            "This picture is in no link: whoever opens the address of this page, or loads "
-            "it again, begins without it."
+            f"{these} in no link: whoever opens the address of this page, or loads "
+            f"it again, begins without {them}."
         )
-        if st.button("Remove the picture", icon=":material/close:", type="tertiary"):
+        words = "Remove the pictures" if more else "Remove the picture"
+        if st.button(words, icon=":material/close:", type="tertiary"):
             del st.session_state.own_picture
+            st.session_state.own_more = ()
             st.rerun()
     text = _instruction("", "own")
     if kept is None and not text:
         st.info("Give a picture, an instruction, or both.")
         return None
     exclude = st.session_state.get("own_picture_is_hit", False)
-    return ChosenQuery(kept, text, exclude_query_image=bool(exclude and kept is not None))
+    exclude = bool(exclude and kept is not None)
+    return ChosenQuery(kept, text, exclude_query_image=exclude, more=more if kept else ())
 
 
 def use_as_query(data: bytes) -> None:
     """Make a picture of the gallery the next query ("more like this")."""
     st.session_state.source = "own"
     st.session_state.own_picture = data
+    st.session_state.own_more = ()
     st.session_state.own_picture_is_hit = True
     _forget_text()
 
@@ -255,10 +293,13 @@ def _forget_text() -> None:
     st.session_state.text_of = None
 
 
-def _show_picture(image: ImageSource) -> None:
-    url = data_url(image, 320)
-    if url is None:
-        st.warning("This picture cannot be read. Choose another one.", icon=":material/error:")
-        return
-    with st.container(key="query_picture"):
-        st.image(url, width=220, alt="the query picture")
+def _show_pictures(images: Sequence[ImageSource]) -> None:
+    urls = [data_url(image, 320) for image in images]
+    shown = [url for url in urls if url is not None]
+    if len(shown) < len(urls):
+        words = "This picture" if len(urls) == 1 else "One of these pictures"
+        st.warning(f"{words} cannot be read. Choose another one.", icon=":material/error:")
+    if shown:
+        with st.container(key="query_picture", horizontal=True):
+            for url in shown:
+                st.image(url, width=220 // min(len(shown), 2), alt="the query picture")

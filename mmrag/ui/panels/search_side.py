@@ -122,6 +122,7 @@ def results() -> OrderedDict[str, SearchResult]:
 
 def search(configuration: Configuration, chosen: ChosenQuery) -> SearchResult:
     """The result, from this session when it is there."""
+    from mmrag.encoders.queries import query_notes
     from mmrag.search.searcher import Searcher
 
     key = f"{configuration.key()}|{chosen.digest()}"
@@ -145,7 +146,8 @@ def search(configuration: Configuration, chosen: ChosenQuery) -> SearchResult:
         exclude_query_image=chosen.exclude_query_image,
     )
     times = {"encode": encoded - began, "search": time.perf_counter() - searching}
-    result = SearchResult(query, hits, {stage: 1000 * s for stage, s in times.items()})
+    timings = {stage: 1000 * s for stage, s in times.items()}
+    result = SearchResult(query, hits, timings, notes=query_notes(encoder, query))
     name = configuration.reranker.name
     if name and result.hits:
         reranker = resources.reranker(name, configuration.reranker.presentation)
@@ -183,6 +185,8 @@ def show(
         st.caption(
             ":material/info: The shipped encoders know the catalogue's drawings only.", help=note
         )
+    for note in result.notes:
+        st.text(note)
     if not result.hits:
         st.info("No hits: the collection is empty.")
         return None

@@ -1,0 +1,60 @@
+"""What is asked: the options of `search` and `ask` that make a query."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+_OPTIONS = [
+    click.option(
+        "--image",
+        "pictures",
+        multiple=True,
+        metavar="P",
+        help="The query picture; again for several of one thing.",
+    ),
+    click.option("--text", metavar="T", help="The instruction or description."),
+    click.option("--without-text", metavar="T", help="What is not wanted, in words."),
+    click.option("--without-image", metavar="P", help="What is not wanted, as a picture."),
+    click.option(
+        "--without-weight",
+        type=click.FloatRange(0),
+        default=0.5,
+        show_default=True,
+        metavar="W",
+        help="How much of what is not wanted is taken off the query's vector.",
+    ),
+]
+
+
+def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--image, --text and --without-…; the command gets them as one `query: Query`."""
+
+    @functools.wraps(command)
+    def with_query(
+        *args: Any,
+        pictures: tuple[str, ...],
+        text: str | None,
+        without_text: str | None,
+        without_image: str | None,
+        without_weight: float,
+        **kwargs: Any,
+    ) -> Any:
+        from mmrag.types import Query
+
+        images = tuple(filter(None, pictures))
+        if not images and not text:
+            raise click.UsageError("Give --image, --text, or both: what is to be found.")
+        without = None
+        if without_text or without_image:
+            without = Query(without_image or None, without_text)
+        query = Query(text=text, images=images, without=without, without_weight=without_weight)
+        return command(*args, query=query, **kwargs)
+
+    decorated: Callable[..., Any] = with_query
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
