@@ -20,9 +20,11 @@ from mmrag.encoders.queries import query_notes, query_vectors
 from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.eval_sets.exporters import export_eval_set
+from mmrag.eval_sets.templates import templated
 from mmrag.eval_sets.validate import validate
 from mmrag.images.grid import CELL, draw_grid
 from mmrag.rerank.ranking_prompt import ranking_prompt
+from mmrag.runs.examples import examples
 from mmrag.runs.provenance import labels_sha256
 from mmrag.search.searcher import Searcher
 from mmrag.ui.panels.query_input import ChosenQuery
@@ -139,6 +141,41 @@ def test_eval_sets_keep_them(
     (made.folder / "queries.jsonl").write_text("\n".join([json.dumps(record), *lines[1:]]))
     with pytest.raises(EvalSetError, match="'images' for several, not both"):
         EvalSet.load(made.folder)
+
+
+def test_templates_make_what_is_asked(
+    colours: EvalSet,  # noqa: F811
+    searcher: Searcher,  # noqa: F811
+) -> None:
+    first = replace(
+        colours.queries[0],
+        metadata={"shared_concept": "a {thing}"},
+        paraphrases=("in other words",),
+    )
+    [asked] = templated([first], "{{{shared_concept}}} {text}")
+    assert asked.text == f"{{a {{thing}}}} {first.text}"
+    assert asked.paraphrases == ("{a {thing}} in other words",)
+    for template, message in (
+        ("{text.__class__}", r"has no 'text\.__class__', which the query template asks for"),
+        ("{colour}", rf"Query '{first.query_id}' has no 'colour', .* shared_concept, text"),
+        ("{text!r}", "plain fields"),
+        ("{text", "cannot be read"),
+        ("all", "needs a field"),
+    ):
+        with pytest.raises(MmragError, match=message):
+            templated([first], template)
+    run = evaluate(colours, searcher, 5, query_template="find {text}")
+    plain = evaluate(colours, searcher, 5)
+    assert run.query_template == "find {text}"
+    assert plain.query_template is None
+    assert run.eval_set == plain.eval_set, "they can be compared"
+    query = colours.queries[0]
+    [hits] = [searcher.search(Query(query.image, f"find {query.text}"), 5).hits]
+    assert set(run.ranking()[query.query_id]) == {hit.image_id for hit in hits}
+    metric = run.eval_set.primary_metric
+    metric = metric if metric in run.metrics else next(iter(run.metrics))
+    [shown] = examples(run, colours, [query.query_id], metric)
+    assert shown.text == f"find {query.text}"
 
 
 def test_the_page_says_how_to_ask_again() -> None:

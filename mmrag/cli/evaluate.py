@@ -113,6 +113,12 @@ if TYPE_CHECKING:
     "Default: the set's own.",
 )
 @click.option(
+    "--query-template",
+    metavar="T",
+    help='What is asked instead of each query\'s text, such as "{text}, {shared_concept}": its '
+    "text, category, or any key of its metadata.",
+)
+@click.option(
     "--from-run",
     metavar="FILE_OR_RUN",
     help="Rerank these rankings instead of retrieving: a run file as `import-run` takes it, or a "
@@ -156,6 +162,7 @@ def evaluate(
     answers: bool,
     answer_model: str,
     protocol: str | None,
+    query_template: str | None,
     from_run: str | None,
     repeat: int | None,
     batch: bool,
@@ -241,7 +248,14 @@ def evaluate(
         if reranker is None or more or len(labelled_sets) != 1:
             raise click.UsageError("--from-run goes with one --rerank and one eval set.")
         return _rerank_given(
-            from_run, labelled_sets[0], reranker, reranking.rerank_k, name, resume, as_json
+            from_run,
+            labelled_sets[0],
+            reranker,
+            reranking.rerank_k,
+            name,
+            resume,
+            as_json,
+            query_template,
         )
     weights: Sequence[float | None] = image_weight or [None]
     if len(weights) > 1 and len(rerankers) > 1:
@@ -299,6 +313,7 @@ def evaluate(
                             on_progress=bars.show,
                             ranker=ranker,
                             retrieved=retrieved,
+                            query_template=query_template,
                         )
                     runs.append(run)
                     retrieved = run.rankings.get(RETRIEVAL)
@@ -332,6 +347,7 @@ def _rerank_given(
     name: str,
     resume: bool,
     as_json: bool,
+    query_template: str | None,
 ) -> int:
     """Rerank a run from a file or from the store."""
     from mmrag.evaluation.from_run import rerank_run
@@ -347,6 +363,7 @@ def _rerank_given(
             reranker,
             store,
             rerank_k=rerank_k,
+            query_template=query_template,
             name=name,
             resume=resume,
             on_progress=bars.show,

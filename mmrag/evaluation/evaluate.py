@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmrag.encoders.queries import several_note
 from mmrag.errors import BudgetReached, Cancelled, MmragError
 from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.eval_sets.templates import templated
 from mmrag.evaluation import ablations as measure
 from mmrag.evaluation.ablations import Ablations, Setting
 from mmrag.evaluation.latency import measure_latency
@@ -63,6 +64,7 @@ def evaluate(
     should_stop: Callable[[], bool] | None = None,
     ranker: Ranker | None = None,
     retrieved: Mapping[str, Ranked] | None = None,
+    query_template: str | None = None,
 ) -> Run:
     """Rank, score and store; an interrupted evaluation that is the same goes on where it was.
 
@@ -90,6 +92,7 @@ def evaluate(
             state "stopped" and its metrics are over the queries that were finished.
         ranker: ranks the batches elsewhere, with the same results.
         retrieved: the first stage of a run that differs only in its reranker; it is not made anew.
+        query_template: what is asked instead of each query's text; see `eval_sets.templates`.
 
     Returns:
         The run. Its state is "complete", "stopped" or "stopped: budget".
@@ -114,6 +117,7 @@ def evaluate(
             answer_model=answer_model,
             ranker=ranker,
             retrieved=retrieved or {},
+            query_template=query_template,
         )
         return evaluation.run(resume, on_progress, should_stop)
     finally:
@@ -139,6 +143,7 @@ class _Evaluation:
         answer_model: VisionModel | Answering | None,
         ranker: Ranker | None,
         retrieved: Mapping[str, Ranked],
+        query_template: str | None,
     ) -> None:
         if not 1 <= k <= 10_000 or batch_size < 1:
             raise MmragError("k must be between 1 and 10,000, and the batch size at least 1.")
@@ -161,7 +166,8 @@ class _Evaluation:
             raise MmragError("Shuffles need a reranker, and there must be 2 or more.")
         if ablations.answers and answer_model is None:
             raise MmragError("Answering questions needs `answer_model`, the model that answers.")
-        self.eval_set = eval_set.with_queries(sample(eval_set.queries, limit, seed))
+        asked = templated(sample(eval_set.queries, limit, seed), query_template)
+        self.eval_set = eval_set.with_queries(asked)
         hashes = indexed_pictures(searcher.index, eval_set)
         self.images = {i.image_id: i for i in eval_set.images if i.image_id in hashes}
         settings = {
@@ -176,6 +182,7 @@ class _Evaluation:
             "ablations": ablations.settings(),
             **(self.answering.settings if self.answering else {"answer_model": None}),
             **(ranker.settings if ranker else {}),
+            **({"query_template": query_template} if query_template is not None else {}),
             **({"protocol": eval_set.protocol.as_json()} if eval_set.protocol else {}),
         }
         several = max((len(one.images) for one in self.eval_set.queries), default=0)

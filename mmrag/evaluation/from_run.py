@@ -11,6 +11,7 @@ from typing import Any
 
 from mmrag.errors import BudgetReached, Cancelled, MmragError
 from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.eval_sets.templates import templated
 from mmrag.evaluation.evaluate import DEFAULT_RERANK_K
 from mmrag.evaluation.run_header import resume_key
 from mmrag.evaluation.stages import Stages
@@ -32,6 +33,7 @@ def rerank_run(
     store: RunStore,
     *,
     rerank_k: int | None = None,
+    query_template: str | None = None,
     name: str = "",
     resume: bool = True,
     on_progress: Callable[[Progress], Any] | None = None,
@@ -45,6 +47,8 @@ def rerank_run(
         reranker: reorders the first `rerank_k` results of each query.
         store: where the new run is kept; an interrupted one that is the same goes on.
         rerank_k: default: the reranker's own depth, else 10.
+        query_template: what the reranker is asked instead of each query's text; default: what the
+            first run asked.
         name: of the new run. Default: the first run's name and the reranker's.
         resume: False starts anew even if an interrupted run could go on.
         on_progress: called with a `Progress`, in this thread.
@@ -57,7 +61,9 @@ def rerank_run(
         raise MmragError(f"Run {first.name!r} was made on another eval set than {eval_set.name!r}.")
     given = first.rankings[first.stage]
     depth = min(rerank_k or reranker.depth or DEFAULT_RERANK_K, int(first.config["k"]))
-    queries = [query for query in eval_set.queries if query.query_id in given]
+    template = first.config.get("query_template")
+    asked = [query for query in eval_set.queries if query.query_id in given]
+    queries = templated(asked, template if query_template is None else query_template)
     images = {image.image_id: image for image in eval_set.gallery().images}
     shown = {image_id for one in given.values() for image_id in one.image_ids[:depth]}
     if missing := sorted(shown - images.keys()):
@@ -78,6 +84,7 @@ def rerank_run(
             "first_stage_sha256": hashlib.sha256(orders.encode()).hexdigest(),
             "reranker": reranker.configuration,
             "rerank_k": depth,
+            **({} if query_template is None else {"query_template": query_template}),
             "queries": len(queries),
         },
         environment=environment(),

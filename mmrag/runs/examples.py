@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.eval_sets.templates import templated
 from mmrag.images.thumbnails import data_url
 from mmrag.metrics.paired import common_rows
 from mmrag.metrics.table import higher_is_better
@@ -65,7 +66,9 @@ def changed_most(run: Run, metric: str, number: int) -> tuple[list[str], list[st
 def examples(run: Run, eval_set: EvalSet, query_ids: Sequence[str], metric: str) -> list[Example]:
     """Examples from some queries at the run's last stage."""
     stage = run.stage
-    queries = {query.query_id: query for query in eval_set.queries}
+    wanted = set(query_ids)
+    asked = [query for query in eval_set.queries if query.query_id in wanted]
+    queries = {query.query_id: query for query in templated(asked, run.query_template)}
     paths = {image.image_id: image.path for image in eval_set.gallery().images}
     scores = run.scores[stage]
     row = {query_id: i for i, query_id in enumerate(scores.query_ids)}

@@ -137,6 +137,12 @@ class Run:
         return RERANKED if self.config.get("reranker") else RETRIEVAL
 
     @property
+    def query_template(self) -> str | None:
+        """What was asked instead of each query's text; None for the text."""
+        template = self.config.get("query_template")
+        return None if template is None else str(template)
+
+    @property
     def protocol(self) -> Protocol | None:
         """How the eval set was asked and scored; None where nothing but the set itself says so."""
         stored = self.config.get("protocol")

@@ -31,6 +31,7 @@ class Plan:
     ablations: Ablations
     max_cost: float | None
     batch: bool = False
+    query_template: str | None = None
 
     def title(self) -> str:
         """In words."""
@@ -96,6 +97,7 @@ def _work(plan: Plan) -> Work:
                 answer_model=(VisionModel(budget=budget) if plan.ablations.answers else None),
                 store=resources.runs(),
                 limit=plan.limit,
+                query_template=plan.query_template,
                 on_progress=on_progress,
                 should_stop=should_stop,
             )

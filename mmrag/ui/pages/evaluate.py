@@ -97,6 +97,14 @@ def _choose() -> list[Plan] | None:
         k = _number("Results per query", "k", 1, 1000, 50)
         rerank_k = _number("Reranked", "rerank_k", 2, 100, RERANK_K)
         limit = _number("Queries", "limit", 1, most, most)
+    template = st.text_input(
+        "Ask by a template",
+        key="query_template",
+        placeholder="{text}",
+        max_chars=500,
+        help="What is asked instead of each query's text, with its fields in braces: {text}, "
+        "{category}, or a key of its metadata.",
+    )
     extra = _several("Also measure", "ablations", ABLATIONS, [])
     asked = [one for one in rerankers if one.costs_money]
     for one in asked:
@@ -127,6 +135,7 @@ def _choose() -> list[Plan] | None:
             ),
             max_cost=budget,
             batch=batch and reranker.costs_money,
+            query_template=template or None,
         )
         for encoder in chosen
         for reranker in rerankers

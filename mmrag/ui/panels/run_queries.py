@@ -10,6 +10,7 @@ import streamlit as st
 
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.eval_sets.known_sets import known_eval_sets
+from mmrag.eval_sets.templates import templated
 from mmrag.images.thumbnails import data_url
 from mmrag.metrics.table import higher_is_better, metric_title
 from mmrag.runs import frames
@@ -86,7 +87,14 @@ def _table(
         key="changed",
     )
     group = groups[url.after("changed", "all")]
+    # The words that were really asked, of the run that is looked at.
+    template = entries[-1].run.query_template
+    there = set(group["query"])
+    asked = [query for query in eval_set.queries if query.query_id in there]
     queries = {query.query_id: query for query in eval_set.queries}
+    queries |= {query.query_id: query for query in templated(asked, template)}
+    if template is not None:
+        st.text(f"Asked by the template: {template}")
     rows = group[group["query"].isin(queries)].reset_index(drop=True)
     if rows.empty:
         st.info("There is no such query.")
@@ -146,9 +154,10 @@ def _drill(entries: list[Entry], eval_set: EvalSet, query: EvalQuery) -> None:
     """One query's stored rankings side by side, with its numbers and what was missed."""
     right = eval_set.relevant(query.query_id)
     with st.container(horizontal=True, vertical_alignment="center"):
-        src = data_url(query.image, 160) if query.image else None
-        if src:
-            st.image(src, width=120, alt="the query picture")
+        for path in query.images:
+            src = data_url(path, 160)
+            if src:
+                st.image(src, width=120, alt="the query picture")
         with st.container():
             st.text(query.text or "(picture alone)")
             count = f"{len(right)} right images" if len(right) != 1 else "1 right image"
