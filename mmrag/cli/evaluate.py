@@ -125,6 +125,12 @@ if TYPE_CHECKING:
     "stored run. Needs --rerank.",
 )
 @click.option(
+    "--search-url",
+    metavar="URL",
+    help="Ask a search of your own instead of encoder and index: JSON with picture and text, "
+    "answered by ids.",
+)
+@click.option(
     "--repeat",
     type=click.IntRange(2, 100),
     metavar="N",
@@ -164,6 +170,7 @@ def evaluate(
     protocol: str | None,
     query_template: str | None,
     from_run: str | None,
+    search_url: str | None,
     repeat: int | None,
     batch: bool,
     dry_run: bool,
@@ -191,6 +198,7 @@ def evaluate(
     Example:
       mmrag evaluate eval_sets/catalogue --rerank encoder:demo
       mmrag evaluate eval_sets/catalogue --from-run bm25.trec --rerank encoder:demo
+      mmrag evaluate eval_sets/catalogue --search-url http://127.0.0.1:8000/search
       mmrag compare RUN RUN
     """
     from mmrag.eval_sets.eval_set import EvalSet
@@ -256,6 +264,23 @@ def evaluate(
             resume,
             as_json,
             query_template,
+        )
+    if search_url is not None:
+        (reranker, *more) = rerankers
+        if more or len(labelled_sets) != 1:
+            raise click.UsageError("--search-url goes with one eval set and at most one --rerank.")
+        return _search_elsewhere(
+            search_url,
+            labelled_sets[0],
+            reranker,
+            reranking,
+            name,
+            as_json,
+            k=k,
+            metrics=list(metrics) or None,
+            seed=seed,
+            limit=limit,
+            query_template=query_template,
         )
     weights: Sequence[float | None] = image_weight or [None]
     if len(weights) > 1 and len(rerankers) > 1:
@@ -375,6 +400,38 @@ def _rerank_given(
     if run.warning:
         print(run.warning, file=sys.stderr)
     return 1 if run.warning else 0
+
+
+def _search_elsewhere(
+    url: str,
+    labelled: EvalSet,
+    reranker: Reranker | None,
+    reranking: RerankChoice,
+    name: str,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Score a search behind an address; its rankings may be reranked here."""
+    from mmrag.evaluation.from_run import rerank_run
+    from mmrag.evaluation.search_url import search_url
+    from mmrag.runs.store import RunStore
+
+    with RunStore() as store, _Bars() as bars:
+        run = search_url(
+            url,
+            labelled,
+            store,
+            name=name,
+            timeout=reranking.timeout,
+            concurrency=reranking.concurrency,
+            on_progress=bars.show,
+            **options,
+        )
+        if reranker is not None:
+            depth = reranking.rerank_k
+            run = rerank_run(run, labelled, reranker, store, rerank_k=depth, on_progress=bars.show)
+    show_run(run, as_json)
+    return 0 if run.state == "complete" else 1
 
 
 def _ranker(
