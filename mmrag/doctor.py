@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,7 @@ from mmrag.version import __version__
 
 if TYPE_CHECKING:
     from mmrag.encoders import EncoderDescription
+    from mmrag.encoders.known import Known
 
 LOW_DISK_GB = 5
 _PACKAGES = ("torch", "timm", "open_clip_torch", "pymilvus", "milvus_lite", "streamlit")
@@ -71,6 +72,7 @@ class Report:
     damaged: tuple[str, ...] = ()
     vision_model: str = ""
     model_notices: tuple[str, ...] = ()
+    known_vectors: tuple[Known, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The report as `doctor --json` prints it."""
@@ -92,6 +94,7 @@ class Report:
             "model_notices": list(self.model_notices),
             "plugins": list(self.plugin_problems),
             "home": self.home,
+            "known_vectors": [asdict(one) for one in self.known_vectors],
             "disk_free": f"{self.free_gb:.0f} GB",
         }
 
@@ -100,6 +103,7 @@ class Report:
         return [
             self._devices(),
             *self._encoders(),
+            *map(_known_vector, self.known_vectors),
             *(
                 Check("Plug-ins", "Not imported", "warning", problem)
                 for problem in self.plugin_problems
@@ -182,6 +186,7 @@ def examine(uri: str | None = None) -> Report:
 
     from mmrag.encoders import default_encoder_name, list_encoders
     from mmrag.encoders.device import multiplies_bf16
+    from mmrag.encoders.known import known_vectors
     from mmrag.vision.endpoint import endpoint_or_problem
 
     names = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
@@ -208,6 +213,20 @@ def examine(uri: str | None = None) -> Report:
         plugin_problems=tuple(entry_points.problems("mmrag.encoders", "mmrag.rerankers")),
         vision_model=vision_model,
         model_notices=notices,
+        known_vectors=tuple(known_vectors()),
+    )
+
+
+def _known_vector(known: Known) -> Check:
+    from mmrag.encoders.known import LEAST_COSINE
+
+    same = known.cosine is not None and known.cosine >= LEAST_COSINE
+    return Check(
+        "Encoders",
+        f"Known vector of {known.name}",
+        "fine" if same else "warning",
+        f"cosine {known.cosine:.4f} with that of {known.made}" if known.cosine else "not compared",
+        "" if same else f"The libraries compute otherwise than {known.versions} did.",
     )
 
 

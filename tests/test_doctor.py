@@ -77,6 +77,14 @@ def test_a_key_of_azure_alone_counts_everywhere_or_nowhere(
 
 def test_json_keeps_its_keys() -> None:
     keys = {"python", "torch", "devices", "encoders", "default", "milvus", "openai_key", "home"}
-    later = {"mmrag", "disk_free", "plugins", "damaged", "vision_model", "model_notices"}
+    later = {
+        "mmrag",
+        "disk_free",
+        "plugins",
+        "damaged",
+        "vision_model",
+        "model_notices",
+        "known_vectors",
+    }
     assert keys | later == REPORT.as_json().keys()
     assert REPORT.as_json()["disk_free"] == "3 GB"

@@ -17,8 +17,10 @@ from sentence_transformers import SentenceTransformer
 from transformers import CLIPModel, CLIPProcessor
 
 from mmrag import config, load_encoder
+from mmrag.doctor import examine
 from mmrag.encoders import download_encoder, list_encoders
 from mmrag.encoders.encoder import Encoder
+from mmrag.encoders.known import known_vectors
 from mmrag.errors import CheckpointError, MmragError
 
 from .hub import Hub
@@ -208,3 +210,24 @@ def test_what_a_model_cannot_do_is_said(clip: Path, qwen: Path) -> None:
         load(clip, revision="main")
     with pytest.raises(MmragError, match="does not take --checkpoint"):
         load(clip, checkpoint="x")
+
+
+def test_a_known_vector_is_compared_at_every_load(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(clip)
+    load(clip)
+    [known] = [one for one in known_vectors() if one.name == f"st:{clip}"]
+    assert known.cosine == pytest.approx(1, abs=1e-5)
+    assert "sentence-transformers" in known.versions
+    shown = [c for c in examine().checks() if c.name == f"Known vector of st:{clip}"]
+    assert [one.state for one in shown] == ["fine"]
+
+    right = SentenceTransformer.encode_query
+    monkeypatch.setattr(
+        SentenceTransformer, "encode_query", lambda *args, **how: -right(*args, **how)
+    )
+    with pytest.raises(CheckpointError, match=r"no longer computes .* Install those versions"):
+        load(clip)
+    [shown] = [c for c in examine().checks() if c.name == f"Known vector of st:{clip}"]
+    assert shown.state == "warning"

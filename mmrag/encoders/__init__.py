@@ -71,7 +71,12 @@ def load_encoder(
     loaded = family.load(name, chosen)
     from mmrag.encoders.build import build_encoder
 
-    return build_encoder(loaded, name, device, precision)
+    encoder = build_encoder(loaded, name, device, precision)
+    if loaded.known_vector:
+        from mmrag.encoders.known import compare_known
+
+        compare_known(encoder)
+    return encoder
 
 
 def download_encoder(

@@ -86,6 +86,7 @@ class LoadedModel:
     part of the fingerprint. `settings` is what of it people want to read, and what collections and
     runs keep. `defaults` holds, of what in `preprocessing` concerns composed inputs only, the
     values that stand for any in the fingerprint of pictures and texts alone; None leaves one out.
+    `known_vector` asks to compare a vector at each load; see `known`.
     """
 
     model: EmbeddingModel
@@ -94,6 +95,7 @@ class LoadedModel:
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    known_vector: bool = False
 
 
 class Family(Protocol):

@@ -76,6 +76,7 @@ def load_as(name: str, options: LoadOptions, fusion: str | None) -> LoadedModel:
         sentence.preprocessing(model, folder),
         sentence.settings(model),
         dict.fromkeys(("composition", "image_weight", "query_instruction")),
+        known_vector=True,
     )
 
 
