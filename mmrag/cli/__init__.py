@@ -21,6 +21,7 @@ COMMANDS = {
     "demo": ("mmrag.cli.demo", "Search and score the catalogue that ships with mmrag."),
     "dashboard": ("mmrag.cli.dashboard", "Open the dashboard in a browser."),
     "index": ("mmrag.cli.index", "Embed a folder of images and store it."),
+    "adopt": ("mmrag.cli.adopt", "Search and evaluate a collection made elsewhere."),
     "search": ("mmrag.cli.search", "Find images by a picture, a text, or both."),
     "ask": ("mmrag.cli.ask", "Answer a question from the best match."),
     "train": ("mmrag.cli.train", "Fine-tune an encoder on labelled queries."),

@@ -80,6 +80,11 @@ if TYPE_CHECKING:
     help="Queries that are encoded and searched together.",
 )
 @click.option("--uri", metavar="U", help="Milvus. Default: MMRAG_URI, else the local store.")
+@click.option(
+    "--collection",
+    metavar="C",
+    help="An adopted collection instead of one for the set; its pictures are known by their paths.",
+)
 @click.option("--resume/--no-resume", default=True, help="Go on with an interrupted evaluation.")
 @click.option("--ablate-modality", is_flag=True, help="Also image alone and text alone.")
 @click.option("--paraphrases", is_flag=True, help="Also in the queries' other wordings.")
@@ -159,6 +164,7 @@ def evaluate(
     embed: str,
     batch_size: int,
     uri: str | None,
+    collection: str | None,
     resume: bool,
     ablate_modality: bool,
     paraphrases: bool,
@@ -205,7 +211,7 @@ def evaluate(
     from mmrag.eval_sets.protocols import with_protocol
     from mmrag.evaluation.ablations import Ablations
     from mmrag.evaluation.evaluate import evaluate as run_evaluation
-    from mmrag.evaluation.gallery_index import index_eval_set
+    from mmrag.evaluation.gallery_index import adopted_index, index_eval_set
     from mmrag.evaluation.run_header import run_label
     from mmrag.rerank.cascade import Cascade
     from mmrag.runs.run import RETRIEVAL, STOPPED_BY_BUDGET
@@ -300,14 +306,17 @@ def evaluate(
                 label = run_label(loaded.info.name, only.name if only else None)
                 shown = f"{name or label}, image weight {weight:g}"
             options = {**encoder, "image_weight": weight}
-            index, _ = index_eval_set(
-                labelled,
-                loaded,
-                uri,
-                embed=embed,
-                batch_size=batch_size,
-                progress=bars.counter("indexing", len(labelled.images), "img"),
-            )
+            if collection is not None:
+                index = adopted_index(labelled, loaded, collection, uri)
+            else:
+                index, _ = index_eval_set(
+                    labelled,
+                    loaded,
+                    uri,
+                    embed=embed,
+                    batch_size=batch_size,
+                    progress=bars.counter("indexing", len(labelled.images), "img"),
+                )
             with index:
                 retrieved = None
                 for reranker in rerankers:

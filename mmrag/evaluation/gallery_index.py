@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mmrag.encoders.encoder import Encoder
+from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.index.image_index import ImageIndex
 from mmrag.index.kinds import BuildOptions
@@ -19,6 +20,28 @@ def collection_name(eval_set: EvalSet, encoder: Encoder, embed: str = "image") -
     name = re.sub(r"[^A-Za-z0-9]+", "_", eval_set.name).strip("_")[:60] or "set"
     kind = "" if embed == "image" else f"_{embed}"
     return f"eval_{name}_{encoder.info.fingerprint_of(embed)[:12]}{kind}"
+
+
+def adopted_index(
+    eval_set: EvalSet,
+    encoder: Encoder,
+    collection: str,
+    uri: str | os.PathLike[str] | None = None,
+) -> ImageIndex:
+    """An adopted collection as the eval set's gallery: its pictures are named by their paths.
+
+    Raises:
+        MmragError: it was not adopted.
+    """
+    index = ImageIndex.open(uri, collection, encoder)
+    if index.adopted is None:
+        index.close()
+        raise MmragError(
+            f"Collection {collection!r} was not adopted, and an eval set's gallery has a "
+            "collection of its own; leave --collection out, or see `mmrag adopt`."
+        )
+    index.name_images({os.path.realpath(one.path): one.image_id for one in eval_set.images})
+    return index
 
 
 def index_eval_set(

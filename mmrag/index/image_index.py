@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mmrag.index.kinds import BuildOptions
+from mmrag.index import adopted
+from mmrag.index.kinds import BuildOptions, SearchOptions
 from mmrag.index.milvus_collection import Collection
 from mmrag.index.replace import replace_collection
+from mmrag.index.store import MilvusStore
 from mmrag.index.update import IndexReport, index_gallery
 
 if TYPE_CHECKING:
+    from mmrag.encoders.encoder import Encoder, Vectors
     from mmrag.galleries.gallery import Gallery
     from mmrag.index.rows import Embedder
 
 
 class ImageIndex(Collection):
-    """A gallery's vectors in Milvus: build, read and search them."""
+    """A gallery's vectors in Milvus: build, read and search them.
+
+    One that was adopted (see `mmrag.index.adopted`) is read and searched, never written.
+    """
+
+    def __init__(
+        self,
+        store: MilvusStore,
+        collection: str,
+        encoder: Encoder | None,
+        options: SearchOptions | None = None,
+    ) -> None:
+        super().__init__(store, collection, encoder, options)
+        self.adopted = adopted.find(store.uri, collection)
 
     def add(
         self,
@@ -37,6 +54,7 @@ class ImageIndex(Collection):
         With `BuildOptions(replace=True)` it is built anew beside the one in use, which goes on
         answering until the new one is complete; see `replace_collection`.
         """
+        self._check_own()
         build = build or BuildOptions()
         work = replace_collection if build.replace else index_gallery
         waiting = partial(progress, 0) if progress else None
@@ -50,3 +68,77 @@ class ImageIndex(Collection):
                 embedder=embedder,
                 build=build,
             )
+
+    def name_images(self, ids: Mapping[str, str]) -> None:
+        """Of an adopted collection, name images by absolute path, as an eval set does."""
+        if self.adopted is not None:
+            self.adopted = replace(self.adopted, ids=dict(ids))
+
+    def create(self, embed: str, build: BuildOptions | None = None) -> None:
+        """As `Collection.create`."""
+        self._check_own()
+        super().create(embed, build)
+
+    def drop(self) -> None:
+        """As `Collection.drop`."""
+        self._check_own()
+        super().drop()
+
+    def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        """As `Collection.write`."""
+        self._check_own()
+        super().write(rows)
+
+    def delete(self, image_ids: Sequence[str]) -> None:
+        """As `Collection.delete`."""
+        self._check_own()
+        super().delete(image_ids)
+
+    def check_rows(self) -> None:
+        """As `Collection.check_rows`; others may do with theirs what they like."""
+        if self.adopted is None:
+            super().check_rows()
+
+    def rows(self, fields: Sequence[str], filter: str | None = None) -> Iterator[dict[str, Any]]:
+        """As `Collection.rows`."""
+        if self.adopted is None:
+            yield from super().rows(fields, filter)
+            return
+        what = f"Reading collection {self.collection}"
+        for row in adopted.all_rows(self.adopted, partial(self._loaded, what)):
+            if "content_hash" in fields:
+                row["content_hash"] = adopted.content_hash(row["path"])
+            yield {field: row[field] for field in fields}
+
+    def get(self, image_ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """As `Collection.get`; an adopted one is read through, and has no vectors to give."""
+        if self.adopted is None:
+            return super().get(image_ids, fields)
+        wanted, known = set(image_ids), [one for one in fields if one != "vector"]
+        rows = self.rows(["image_id", *known])
+        return {row["image_id"]: row for row in rows if row["image_id"] in wanted}
+
+    def search(
+        self, vectors: Vectors, k: int, filter: str | None = None
+    ) -> list[list[dict[str, Any]]]:
+        """As `Collection.search`."""
+        if self.adopted is None:
+            return super().search(vectors, k, filter)
+        what, held = f"Searching collection {self.collection}", self.adopted
+        return self._loaded(what, lambda c: adopted.nearest(c, held, vectors, k, filter))
+
+    def _made(self) -> dict[str, Any]:
+        if self.adopted is None:
+            return super()._made()
+        return {
+            "name": self.adopted.encoder,
+            "fingerprint": self.adopted.fingerprint,
+            "dim": self.adopted.dim,
+            "embed": "image",
+            "precision": self.adopted.precision,
+            "settings": self.adopted.settings,
+        }
+
+    def _check_own(self) -> None:
+        if self.adopted is not None:
+            raise adopted.refuse(self.collection)
