@@ -46,12 +46,13 @@ def made_by_script(uri: str, encoder: Encoder, paths: list[str], metric: str) ->
 
 @pytest.mark.parametrize("metric", ["COSINE", "IP", "L2"])
 def test_it_is_searched_and_evaluated_as_our_own(
-    milvus_uri: str,
+    tmp_path: Path,
     colours: EvalSet,  # noqa: F811
     searcher: Searcher,  # noqa: F811
     tiny_folder: Path,
     metric: str,
 ) -> None:
+    milvus_uri = str(tmp_path / "script.db")
     paths = [image.path for image in colours.images]
     name = made_by_script(milvus_uri, searcher.encoder, paths, metric)
     options = ["--uri", milvus_uri, "--collection", name, "--encoder", str(tiny_folder)]
@@ -81,8 +82,9 @@ def test_it_is_searched_and_evaluated_as_our_own(
 
 
 def test_another_encoder_or_field_is_one_sentence(
-    milvus_uri: str, folder: Path, tiny: Encoder, tiny_folder: Path
+    tmp_path: Path, folder: Path, tiny: Encoder, tiny_folder: Path
 ) -> None:
+    milvus_uri = str(tmp_path / "script.db")
     paths = sorted(str(path) for path in folder.rglob("*.png"))
     # Each picture under another one's name: as if another encoder had made the vectors.
     name = made_by_script(milvus_uri, tiny, paths, "COSINE")
