@@ -479,6 +479,8 @@ def test_json_and_parquet_hold_everything(imported: Run) -> None:
     }
     table = pq.read_table(BytesIO(export_run(imported, "parquet")[0][1])).to_pylist()
     assert {row["query_id"]: row["image_ids"] for row in table} == imported.ranking()
+    counts = ["prompt_tokens", "completion_tokens", "reasoning_tokens"]
+    assert [name for name in table[0] if name.endswith("_tokens")] == counts
     assert {row["query_id"]: row["RR"] for row in table} == {"q1": 0.5, "q 2": 0.5}
 
 

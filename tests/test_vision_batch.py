@@ -56,6 +56,29 @@ def test_a_batch_is_half_the_price(
     assert server.requests == 0, "the answers are in the cache"
 
 
+def test_azure_has_addresses_of_its_own(
+    server: VisionServer, results: list[SearchResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", server.address)
+    monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
+    done = load_reranker("gpt-4o", batch=True).rerank_many(results)
+    assert [ids(one) for one in done] == [BEST] * 5
+    assert (server.requests, len(server.batches.sent)) == (0, 1)
+    assert server.batches.batches["batch-0"]["endpoint"] == "/chat/completions"
+    server.batches.answered = 2
+    reranker = load_reranker("gpt-4o", batch=True, cache=False)
+    assert [ids(one) for one in reranker.rerank_many(results)] == [BEST] * 5
+    reranker.on_wait = lambda *_: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        reranker.rerank_many(results)
+    (name,) = pending_batches()[0].batches
+    told = CliRunner().invoke(main, ["batches", "--cancel", name]).output
+    assert told.startswith(f"Cancelled {name}.")
+
+
 def test_windows_are_rounds(server: VisionServer, tmp_path: Path) -> None:
     shown = shades(12)
     reranker = load_reranker("gpt-4o", batch=True, window=6, stride=3)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from io import BytesIO
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -165,6 +167,20 @@ def test_a_run_of_which_much_failed_says_so_first(
     shown = CliRunner().invoke(main, ["compare", run.run_id]).output
     assert f"* (2): {run.warning}" in shown
     assert ")*" in next(line for line in shown.split("\n") if line.startswith("  hit_rate@1 "))
+
+
+def test_thought_is_exported(
+    colours: EvalSet,  # noqa: F811
+    searcher: Searcher,  # noqa: F811
+    thinker: VisionServer,
+) -> None:
+    searcher.reranker = load_reranker("gpt-6-luna", effort="medium")
+    run = evaluate(colours, searcher, 5, rerank_k=5, limit=2)
+    table = pq.read_table(BytesIO(export_run(run, "parquet")[0][1])).to_pylist()
+    reranked = [row for row in table if row["stage"] != "retrieval"]
+    assert [row["reasoning_tokens"] for row in reranked] == [1400, 1400]
+    header = export_run(run, "csv")[0][1].decode().split("\n")[0]
+    assert "reasoning_tokens" in header.split(",")
 
 
 def test_ask_waits_for_the_end_of_thought(thinker: VisionServer, result: SearchResult) -> None:

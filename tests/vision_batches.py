@@ -28,6 +28,8 @@ class Batches:
         self.broken = 0
         self.sent: list[str] = []
         self.cancelled: list[str] = []
+        self.looked_through = False
+        self.told: dict[str, dict[str, Any]] = {}
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
 
@@ -38,6 +40,7 @@ class Batches:
             self.cancelled.append(name)
             return {**self.batches[name], "status": "cancelling"}
         if path.endswith("/files"):
+            self.looked_through = False
             name = f"file-{len(self.files)}"
             # One part of the form holds lines of JSON.
             self.files[name] = b"\n".join(
@@ -45,8 +48,22 @@ class Batches:
             )
             size = len(self.files[name])
             told = {"id": name, "object": "file", "bytes": size, "created_at": 0}
-            return told | {"filename": "requests.jsonl", "purpose": "batch", "status": "processed"}
-        return self._begin(json.loads(content))
+            told |= {"filename": "requests.jsonl", "purpose": "batch", "status": "pending"}
+            self.told[name] = told
+            return told
+        # Azure refuses a batch of a file that it still looks through, and names paths its own way.
+        asked = json.loads(content)
+        azure = path.startswith("/openai/")
+        assert self.looked_through or not azure
+        assert asked["endpoint"].startswith("/v1/") is not azure
+        return self._begin(asked)
+
+    def file(self, name: str) -> dict[str, Any]:
+        """What is told of a file; when it is asked for a second time it is looked through."""
+        told = dict(self.told[name])
+        self.looked_through = self.told[name]["status"] == "processed"
+        self.told[name]["status"] = "processed"
+        return told
 
     def look(self, name: str) -> dict[str, Any]:
         """How far a batch is."""

@@ -138,6 +138,9 @@ class _Handler(BaseHTTPRequestHandler):
         if path.endswith("/content"):
             self._raw(200, server.batches.files[path.split("/")[-2]], "application/jsonl")
             return
+        if "/files/" in path:
+            self._send(200, server.batches.file(path.rpartition("/")[2]))
+            return
         server.listed += 1
         self._send(200, {"object": "list", "data": server.models})
 
@@ -145,6 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
         server: VisionServer = self.server.server  # type: ignore[attr-defined]
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = self.path.split("?")[0]
+        azure = "api-key" in self.headers
+        assert azure == path.startswith("/openai/") == ("api-version=" in self.path)
         if "/files" in path or "/batches" in path:
             self._send(200, server.batches.take(path, content))
             return

@@ -132,6 +132,7 @@ def _flat_rows(run: Run) -> Iterator[dict[str, Any]]:
                 **{f"{part}_ms": times.get(part) for part in ("encode", "search", "rerank")},
                 "prompt_tokens": usage.get("prompt_tokens"),
                 "completion_tokens": usage.get("completion_tokens"),
+                "reasoning_tokens": usage.get("reasoning_tokens"),
                 "cost_usd": usage.get("cost_usd"),
                 "skipped": row["details"].get("reason"),
                 "explanation": row["details"].get("explanation"),
@@ -160,7 +161,7 @@ def _parquet(run: Run) -> bytes:
 
     rows = list(_flat_rows(run))
     text = ("query_id", "stage", "category", "skipped", "explanation")
-    whole = ("prompt_tokens", "completion_tokens")
+    whole = ("prompt_tokens", "completion_tokens", "reasoning_tokens")
     kinds: dict[str, Any] = dict.fromkeys(text, pa.string()) | dict.fromkeys(whole, pa.int64())
     kinds |= {"image_ids": pa.list_(pa.string()), "scores": pa.list_(pa.float64())}
     schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in rows[0]])

@@ -194,6 +194,18 @@ def reranker_choice(choices: dict[str, RerankerChoice], key: str) -> RerankerCho
     return RerankerChoice(f"{full.removeprefix('openai:')}, panorama", full)
 
 
+def named_models(key: str) -> list[str]:
+    """Vision models that a visitor typed into a widget, or that a link names for it.
+
+    None for those who may not spend the key: links may name what they are not offered.
+    """
+    if not may_change():
+        return []
+    typed = st.session_state.get(key) or []
+    linked = [name for name in st.query_params.get_all(key) if name.startswith(PAID)]
+    return [*([typed] if isinstance(typed, str) else typed), *linked]
+
+
 def model_of(choice: RerankerChoice) -> str | None:
     """The vision model that a choice asks; None where there is none, or it cannot be told."""
     from mmrag.vision.endpoint import find_endpoint

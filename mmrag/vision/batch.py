@@ -144,6 +144,9 @@ def _send(
     path = model.api.path.removeprefix("/v1") if model.endpoint.is_azure else model.api.path
     for content in _files(model, prompts, path):
         file = client.files.create(file=("requests.jsonl", content), purpose="batch")
+        if model.endpoint.is_azure:
+            # There a batch of a file that is still being looked through is refused.
+            client.files.wait_for_processing(file.id, poll_interval=_FIRST_LOOK)
         endpoint: Any = path
         batch = client.batches.create(
             input_file_id=file.id, endpoint=endpoint, completion_window="24h"

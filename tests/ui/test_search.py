@@ -11,6 +11,8 @@ from streamlit.testing.v1 import AppTest
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.ui import resources
 from tests.conftest import wait_until
+from tests.test_vision_table import models
+from tests.vision_server import Scene, VisionServer
 
 from .pages import captions, click, open_dashboard, open_page, run, texts, tiles
 
@@ -114,6 +116,33 @@ def test_what_costs_money_waits_for_a_click(mugs: EvalSet, monkeypatch: pytest.M
     click(page, "Search")
     assert "OPENAI_API_KEY" in texts(page)
     assert len(ids(page, LEFT)) == 9, "the side that needs no key shows its results"
+
+
+def test_any_vision_model_can_be_named(mugs: EvalSet, server: VisionServer) -> None:
+    models(server, "gpt-4o", gpt_4o=47)
+    page = open_page("search", right_rerank="gpt-4o")
+    assert "gpt-4o leaves" in texts(page)
+    assert "in 47 days; its successor is gpt-6-luna" in texts(page)
+    page = open_page("search", left_rerank="openai:a-model-of-mine", right_rerank="none")
+    assert "leaves" not in texts(page)
+    assert server.requests == 0
+    click(page, "Search")
+    assert server.bodies[-1]["model"] == "a-model-of-mine"
+    assert "tokens, no price known" in captions(page)
+    server.always = Scene(body=b"<html>")
+    page = open_page("search", left_rerank="openai:another", right_rerank="none")
+    click(page, "Search")
+    assert server.bodies[-1]["model"] == "another"
+    assert "at most: 1 request had no answer, and may have been charged" in captions(page)
+
+
+def test_visitors_cannot_name_models(
+    mugs: EvalSet, server: VisionServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MMRAG_READ_ONLY", "1")
+    page = open_page("search", right_rerank="openai:another")
+    assert page.selectbox(key="right_rerank").value == "none"
+    assert server.requests == 0
 
 
 def test_the_picture_alone_and_the_words_alone_stand_beside_both(mugs: EvalSet) -> None:

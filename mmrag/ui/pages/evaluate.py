@@ -78,8 +78,7 @@ def _choose() -> list[Plan] | None:
     st.caption(f"{len(eval_set.images):,} images, {len(eval_set.queries):,} queries")
     chosen = _several("Encoders", "encoders", {one: one for one in encoders}, encoders[:1])
     choices = resources.reranker_choices(_description_length(eval_set))
-    typed = st.session_state.get("rerankers", []) if may_change() else []
-    url.before_many("rerankers", [*choices, *typed], ["none"])
+    url.before_many("rerankers", [*choices, *resources.named_models("rerankers")], ["none"])
     st.multiselect(
         "Reranking",
         list(choices),

@@ -11,7 +11,7 @@ from mmrag.types import SearchResult
 from mmrag.ui.doors import only_owners
 from mmrag.ui.markdown import escaped
 from mmrag.ui.navigation import show_error
-from mmrag.ui.panels.search_side import thought
+from mmrag.ui.panels.search_side import spent
 
 ANSWERS_KEPT = 20
 
@@ -95,9 +95,4 @@ def _answer(title: str, question: str, result: SearchResult, images: int) -> Non
                 url = data_url(hit.path, 120)
                 if url:
                     st.image(url, width=96, alt=hit.text or hit.image_id)
-    usage = answer.usage
-    cost = "" if usage.cost_usd is None else f", {usage.cost_usd:.4f} USD"
-    cached = ", from the cache" if usage.cached else ""
-    st.caption(
-        f"{usage.prompt_tokens + usage.completion_tokens:,} tokens{thought(usage)}{cost}{cached}"
-    )
+    st.caption(spent(answer.usage))

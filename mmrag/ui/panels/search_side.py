@@ -14,6 +14,7 @@ import streamlit as st
 from mmrag.demo import drawings_only
 from mmrag.types import SearchResult, Usage
 from mmrag.ui import resources, url
+from mmrag.ui.doors import may_change
 from mmrag.ui.markdown import escaped
 from mmrag.ui.panels.query_numbers import query_numbers
 from mmrag.ui.picture_grid import picture_grid
@@ -66,22 +67,26 @@ def configure(side: str, found: dict[str, CollectionInfo]) -> Configuration:
     )
     collection = url.after(f"{side}_collection", suggested[0])
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        url.before(f"{side}_rerank", list(choices), suggested[1])
+        named = resources.named_models(f"{side}_rerank")
+        offered = list(dict.fromkeys([*choices, *named]))
+        url.before(f"{side}_rerank", offered, suggested[1])
         st.selectbox(
             f"{side.capitalize()}: reranking",
-            list(choices),
-            format_func=lambda key: choices[key].label,
+            offered,
+            format_func=lambda key: resources.reranker_choice(choices, key).label,
             key=f"{side}_rerank",
             persist_state="session",
+            accept_new_options=may_change(),
+            help="Another vision model of the server can be typed in." if may_change() else None,
         )
-        reranker = url.after(f"{side}_rerank", suggested[1])
+        reranker = resources.reranker_choice(choices, url.after(f"{side}_rerank", suggested[1]))
         url.number_before(f"{side}_k", 1, 50, 9)
         st.number_input(
             f"{side.capitalize()}: hits", 1, 50, key=f"{side}_k", persist_state="session", width=110
         )
         k = url.number_after(f"{side}_k", 9)
-    resources.show_notice(choices[reranker])
-    return Configuration(found[collection], choices[reranker], k)
+    resources.show_notice(reranker)
+    return Configuration(found[collection], reranker, k)
 
 
 def readable(collection: str) -> str:
@@ -229,17 +234,22 @@ def _report(result: SearchResult) -> None:
         for problem in report.problems:
             st.text(problem)
     used = report.usage
-    if used.prompt_tokens or used.cached:
-        cost = "no price known" if used.cost_usd is None else f"{used.cost_usd:.4f} USD"
-        st.caption(
-            f"{used.prompt_tokens + used.completion_tokens:,} tokens{thought(used)}, {cost}"
-            + (f", {used.cached} answers from the cache" if used.cached else "")
-        )
+    if used.prompt_tokens or used.cached or used.unanswered:
+        st.caption(spent(used))
 
 
-def thought(used: Usage) -> str:
-    """How many of the tokens were thought, in words; empty for none."""
-    return f" ({used.reasoning_tokens:,} of them thought)" if used.reasoning_tokens else ""
+def spent(used: Usage) -> str:
+    """What requests to a model came to, in words."""
+    thought = f" ({used.reasoning_tokens:,} of them thought)" if used.reasoning_tokens else ""
+    cost = "no price known" if used.cost_usd is None else f"{used.cost_usd:.4f} USD"
+    words = f"{used.prompt_tokens + used.completion_tokens:,} tokens{thought}, {cost}"
+    if used.unanswered:
+        requests = "1 request" if used.unanswered == 1 else f"{used.unanswered} requests"
+        words += f" at most: {requests} had no answer, and may have been charged"
+    if used.cached:
+        answers = "1 answer" if used.cached == 1 else f"{used.cached} answers"
+        words += f", {answers} from the cache"
+    return words
 
 
 def _timings(result: SearchResult) -> None:
