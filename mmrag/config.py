@@ -95,6 +95,16 @@ def decode_workers() -> int:
     return _positive_int("MMRAG_DECODE_WORKERS", min(32, max(2, os.cpu_count() or 2)))
 
 
+def max_tabs() -> int:
+    """`MMRAG_MAX_TABS`: tabs of the dashboard that are served at a time (default 200)."""
+    return _positive_int("MMRAG_MAX_TABS", 200)
+
+
+def max_tabs_each() -> int:
+    """`MMRAG_MAX_TABS_EACH`: of these, from one address (default 100)."""
+    return _positive_int("MMRAG_MAX_TABS_EACH", 100)
+
+
 def compile_models() -> bool:
     """`MMRAG_COMPILE`: 1 if models on an NVIDIA GPU are to be compiled (default 0)."""
     raw = os.environ.get("MMRAG_COMPILE") or "0"

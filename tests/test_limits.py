@@ -83,6 +83,16 @@ def test_what_is_something_else() -> None:
     assert out_of_memory(ImportError("x.so: failed to map segment from shared object"))
 
 
+def test_an_error_without_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = SystemError("<built-in function load> returned NULL without setting an exception")
+    assert out_of_memory(SystemError("bad argument to internal function")) is None
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (4 << 30, resource.RLIM_INFINITY))
+    assert "There is not enough memory" in str(out_of_memory(lost))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+    monkeypatch.setattr("mmrag.system.memory._LITTLE", 0)
+    assert out_of_memory(lost) is None, "not every such error is about memory"
+
+
 # 300 million weights of text, 1.2 GB.
 LARGE_MODEL = {
     "class": "visualized-bge",

@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from mmrag import config
 from mmrag.system import interrupt, shipped
 from mmrag.system.addresses import is_local, reachable_names
 
@@ -51,6 +52,8 @@ def dashboard(
       mmrag dashboard --port 8502
       mmrag dashboard --host 0.0.0.0 --allow-host photos.example.org --read-only
     """
+    # What they cannot be is said before anything starts.
+    config.max_tabs(), config.max_tabs_each()
     local = is_local(host)
     env = {**os.environ, **({"MMRAG_READ_ONLY": "1"} if read_only else {})}
     if prepare:

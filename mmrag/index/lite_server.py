@@ -24,6 +24,7 @@ import fcntl
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,6 +44,7 @@ from mmrag.index.row_counts import RowCounts
 from mmrag.system.processes import started_after_boot
 
 _START_TIMEOUT = 60.0
+_LOG_BYTES = 5_000_000
 _POLL = 0.05
 # As Milvus Lite's own server, and: a port is never shared with another server, and the driver,
 # which pings every ten seconds, is not cut off for that while it is idle.
@@ -149,7 +151,9 @@ class LiteServerLease:
         command += [str(self.store), str(self.state), str(port), str(config.store_linger())]
         package_root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
-        with log.open("wb") as out:
+        log.unlink(missing_ok=True)
+        # For appending, so that it can be emptied while it is written to.
+        with log.open("ab") as out:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -206,6 +210,7 @@ def serve(store: Path, state: Path, port: int, linger: float) -> None:
     idle_since: float | None = None
     with (state / "users.lock").open("ab") as users:
         while not stop.wait(0.2):
+            rotate(state / "server.log")
             try:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -222,6 +227,15 @@ def serve(store: Path, state: Path, port: int, linger: float) -> None:
         current = read_record(state)
         if current is not None and current.pid == me.pid:
             (state / "server.json").unlink(missing_ok=True)
+
+
+def rotate(log: Path, most: int = _LOG_BYTES) -> None:
+    """Begin a log anew when it has grown beyond `most` bytes; the last one stays as `NAME.1`."""
+    # It may be gone, or the disk full: the server goes on.
+    with contextlib.suppress(OSError):
+        if log.stat().st_size > most:
+            shutil.copyfile(log, log.with_name(log.name + ".1"))
+            os.truncate(log, 0)
 
 
 def read_record(state: Path) -> ServerRecord | None:

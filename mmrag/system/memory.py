@@ -5,11 +5,16 @@ from __future__ import annotations
 import errno
 import re
 
+import psutil
+
 _WORDS = re.compile(
     r"out of memory|(cannot|can't|can not|unable to|failed to) allocate|not enough memory|bad_alloc"
     r"|failed to map segment|can't start new thread|allocation failed",
     re.IGNORECASE,
 )
+# What Python says where a library lost a MemoryError on its way.
+_NO_REASON = re.compile(r"NULL without setting an exception|error return without exception set")
+_LITTLE = 500 << 20
 _BYTES = re.compile(r"(?:allocate|size)\D{0,40}?(\d[\d.]*) ?([KMGT]i?B|bytes)", re.IGNORECASE)
 _UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -28,6 +33,8 @@ def out_of_memory(error: BaseException) -> str | None:
     for one in chain:
         short = isinstance(one, MemoryError) or getattr(one, "errno", None) == errno.ENOMEM
         libraries = isinstance(one, RuntimeError | ImportError | OSError | ValueError)
+        if isinstance(one, SystemError) and _NO_REASON.search(str(one)) and _is_tight():
+            short = True
         if short or (libraries and _WORDS.search(str(one))) or _is_foreign(one):
             return (
                 f"There is not enough memory{_needed(str(one))}. Close other programs, or choose "
@@ -35,6 +42,14 @@ def out_of_memory(error: BaseException) -> str | None:
                 "fewer MMRAG_DECODE_WORKERS."
             )
     return None
+
+
+def _is_tight() -> bool:
+    """Whether memory is limited or nearly used up."""
+    import resource
+
+    limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    return limited or psutil.virtual_memory().available < _LITTLE
 
 
 def _is_foreign(error: BaseException) -> bool:

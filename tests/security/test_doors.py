@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
+import psutil
 import pytest
 from streamlit import config as streamlit_config
 
+from mmrag.index.lite_server import rotate
 from mmrag.system.addresses import is_local, reachable_names
 
 from ..conftest import ROOT, free_port, mmrag, wait_until
@@ -22,7 +25,7 @@ from ..ui.pages import click, open_dashboard, open_page, run, texts
 
 
 @contextmanager
-def dashboard_at(home: Path, host: str, *options: str) -> Iterator[tuple[int, Path]]:
+def dashboard_at(home: Path, host: str, *options: str, **env: str) -> Iterator[tuple[int, Path]]:
     """A dashboard on this address, as the command line starts it: its port and its log."""
     port, log = free_port(), home / "dashboard.log"
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MMRAG_", "OPENAI_"))}
@@ -30,7 +33,7 @@ def dashboard_at(home: Path, host: str, *options: str) -> Iterator[tuple[int, Pa
     process = subprocess.Popen(
         [*command, "--port", str(port), *options],
         cwd=ROOT,
-        env={**clean, "MMRAG_HOME": str(home), "PYTHONUNBUFFERED": "1"},
+        env={**clean, "MMRAG_HOME": str(home), "PYTHONUNBUFFERED": "1", **env},
         stdout=log.open("wb"),
         stderr=subprocess.STDOUT,
     )
@@ -43,24 +46,34 @@ def dashboard_at(home: Path, host: str, *options: str) -> Iterator[tuple[int, Pa
         process.wait()
 
 
-def opened(port: int, address: str, host: str, origin: str | None = None) -> str:
-    """The status line of a request for the page's connection under this name."""
-    lines = [
+def tab_lines(port: int, host: str) -> list[str]:
+    return [
         "GET /_stcore/stream HTTP/1.1",
         f"Host: {host}:{port}",
         "Upgrade: websocket",
         "Connection: Upgrade",
         "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        *([f"Origin: {origin}"] if origin else []),
     ]
+
+
+def opened(port: int, address: str, host: str, origin: str | None = None) -> str:
+    """The status line of a request for the page's connection under this name."""
+    lines = [*tab_lines(port, host), *([f"Origin: {origin}"] if origin else [])]
     try:
-        with socket.create_connection((address, port), 10) as connection:
-            connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
-            connection.settimeout(10)
-            return connection.recv(1000).split(b"\r\n")[0].decode()
+        connection, said = tab(port, address, lines)
     except OSError:
         return ""
+    connection.close()
+    return said.partition("\r\n")[0]
+
+
+def tab(port: int, address: str, lines: list[str]) -> tuple[socket.socket, str]:
+    """A connection of the page's that stays open, and the beginning of the answer."""
+    connection = socket.create_connection((address, port), 10)
+    connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+    connection.settimeout(10)
+    return connection, connection.recv(1000).decode()
 
 
 def test_an_address_that_looks_local_answers_to_no_other_name(tmp_path: Path) -> None:
@@ -71,6 +84,42 @@ def test_an_address_that_looks_local_answers_to_no_other_name(tmp_path: Path) ->
         assert " 101 " not in opened(port, "127.0.0.2", "evil.test", evil)
         assert " 101 " not in opened(port, "127.0.0.2", "evil.test")
         assert "owner=" not in log.read_text(), "only this machine reaches it"
+
+
+def test_tabs_are_limited_and_closed_ones_make_room(tmp_path: Path) -> None:
+    at = "127.0.0.2"
+    with dashboard_at(tmp_path, at, MMRAG_MAX_TABS="4", MMRAG_MAX_TABS_EACH="3") as (port, log):
+        lines = tab_lines(port, at)
+        (server,) = [
+            one for one in psutil.Process().children() if "mmrag.cli.serve" in one.cmdline()
+        ]
+        before = server.num_fds()
+        for _ in range(5):
+            tabs = [tab(port, at, lines) for _ in range(3)]
+            assert all(" 101 " in said for _, said in tabs)
+            refused, said = tab(port, at, lines)
+            refused.close()
+            assert " 503 " in said
+            assert "3 tabs are open from your address, 127.0.0.1" in said
+            page = httpx.get(f"http://{at}:{port}/runs")
+            assert (page.status_code, page.text.count("Close some, or try again")) == (503, 1)
+            for connection, _ in tabs:
+                connection.close()
+            assert wait_until(lambda: httpx.get(f"http://{at}:{port}/").status_code == 200, 10)
+        assert wait_until(lambda: server.num_fds() <= before + 3, 10), "descriptors come back"
+        assert len(log.read_text()) < 5000, "who is refused fills no log"
+
+
+def test_a_log_is_begun_anew(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    with log.open("ab") as out:
+        for text in (b"a" * 60, b"b" * 50):
+            out.write(text)
+            out.flush()
+            rotate(log, 100)
+        out.write(b"c")
+    assert log.read_bytes() == b"c"
+    assert (tmp_path / "server.log.1").read_bytes() == b"a" * 60 + b"b" * 50
 
 
 def test_every_address_gets_a_secret_and_known_names(tmp_path: Path) -> None:
