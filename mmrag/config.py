@@ -113,6 +113,14 @@ def compile_models() -> bool:
     return raw == "1"
 
 
+def gpu_path() -> str:
+    """`MMRAG_GPU_PATH`: `measured`, what was quickest on such a GPU (the default), or `plain`."""
+    raw = os.environ.get("MMRAG_GPU_PATH") or "measured"
+    if raw not in ("measured", "plain"):
+        raise MmragError(f"MMRAG_GPU_PATH must be measured or plain, not {raw!r}.")
+    return raw
+
+
 def store_linger() -> float:
     """`MMRAG_STORE_LINGER`: seconds that the local store's server waits for its next user."""
     raw = os.environ.get("MMRAG_STORE_LINGER") or "3"

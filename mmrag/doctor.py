@@ -39,10 +39,15 @@ class Check:
 
 @dataclass(frozen=True)
 class Device:
-    """A device by torch's name, and the precision that `auto` takes on it."""
+    """A device by torch's name, and the precision that `auto` takes on it.
+
+    Of an NVIDIA GPU also which way batches take on it, and why.
+    """
 
     name: str
     precision: str
+    path: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,9 @@ class Report:
             "python": self.python,
             "torch": self.torch,
             "devices": [f"{device.name} ({device.precision})" for device in self.devices],
+            "gpu_paths": [
+                f"{one.name}: {one.path} ({one.why})" for one in self.devices if one.path
+            ],
             "encoders": available or ["none here; `mmrag download visualized-bge-base`"],
             "default": self.default_encoder,
             "milvus": f"does not answer: {milvus.problem}"
@@ -102,6 +110,11 @@ class Report:
         """The check's meaning in a sentence."""
         return [
             self._devices(),
+            *(
+                Check("Devices", f"Path on {one.name}", "fine", one.path, f"{one.why}.")
+                for one in self.devices
+                if one.path
+            ),
             *self._encoders(),
             *map(_known_vector, self.known_vectors),
             *(
@@ -185,7 +198,6 @@ def examine(uri: str | None = None) -> Report:
     import torch
 
     from mmrag.encoders import default_encoder_name, list_encoders
-    from mmrag.encoders.device import multiplies_bf16
     from mmrag.encoders.known import known_vectors
     from mmrag.vision.endpoint import endpoint_or_problem
 
@@ -198,10 +210,7 @@ def examine(uri: str | None = None) -> Report:
     return Report(
         python=platform.python_version(),
         torch=torch.__version__,
-        devices=tuple(
-            Device(name, "bf16" if multiplies_bf16(torch.device(name)) else "fp32")
-            for name in names
-        ),
+        devices=tuple(_device(name) for name in names),
         encoders=tuple(list_encoders()),
         default_encoder=default_encoder_name(),
         milvus=_milvus(uri),
@@ -228,6 +237,19 @@ def _known_vector(known: Known) -> Check:
         f"cosine {known.cosine:.4f} with that of {known.made}" if known.cosine else "not compared",
         "" if same else f"The libraries compute otherwise than {known.versions} did.",
     )
+
+
+def _device(name: str) -> Device:
+    import torch
+
+    from mmrag.encoders.device import multiplies_bf16
+    from mmrag.encoders.gpu_path import path_for
+
+    precision = "bf16" if multiplies_bf16(torch.device(name)) else "fp32"
+    if not name.startswith("cuda"):
+        return Device(name, precision)
+    path = path_for(torch.cuda.get_device_name(name))
+    return Device(name, precision, path.name, path.why)
 
 
 def versions() -> dict[str, str]:

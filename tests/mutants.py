@@ -44,6 +44,20 @@ class Mutant:
 
 NAMED = (
     Mutant(
+        "pinned memory is written while it is copied",
+        "encoders/streams.py",
+        "            slot.copied.synchronize()\n            np.stack",
+        "            np.stack",
+        "test_streams.py::test_results_do_not_depend_on_timing",
+    ),
+    Mutant(
+        "a batch is computed before it has arrived",
+        "encoders/streams.py",
+        '            gpu.wait("computing", slot.copied)\n',
+        "",
+        "test_streams.py::test_results_do_not_depend_on_timing",
+    ),
+    Mutant(
         "the answer cache forgets the server's address",
         "vision/model.py",
         "ResponseCache.key(self.endpoint.address, ",

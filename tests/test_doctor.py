@@ -88,3 +88,15 @@ def test_json_keeps_its_keys() -> None:
     }
     assert keys | later == REPORT.as_json().keys()
     assert REPORT.as_json()["disk_free"] == "3 GB"
+
+
+def test_the_path_of_a_gpu_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    report = examine()
+    why = "no result of NVIDIA H200 is kept here; `python -m bench.gpu` writes one"
+    assert report.as_json()["gpu_paths"] == [f"cuda:0: plain ({why})"]
+    assert ("Path on cuda:0", "plain") in {(one.name, one.found) for one in report.checks()}

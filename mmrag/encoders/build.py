@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mmrag import config
@@ -17,6 +18,8 @@ from mmrag.encoders.packed import Int8Linear, PackedLinear, can_pack, pack_linea
 from mmrag.errors import MmragError
 
 if TYPE_CHECKING:
+    import torch
+
     from mmrag.encoders.family import LoadedModel
 
 
@@ -68,7 +71,20 @@ def build_encoder(loaded: LoadedModel, name: str, device: str, precision: str) -
         elif precision == "bf16" and "int8" in model.abilities and can_pack():
             pack_linear_layers(module, PackedLinear)
     encoder = Encoder(model, info)
-    compiles = torch_device.type == "cuda" and config.compile_models()
-    if compiles and "compile" in model.abilities:
-        module.compile_images(encoder.batch_size)
+    if torch_device.type == "cuda":
+        _take_path(encoder, torch_device)
     return encoder
+
+
+def _take_path(encoder: Encoder, device: torch.device) -> None:
+    """Compute as is quickest on this GPU, as far as that was measured."""
+    import torch
+
+    from mmrag.encoders.gpu_path import path_for
+    from mmrag.encoders.streams import Cuda
+
+    path = path_for(torch.cuda.get_device_name(device))
+    if config.compile_models():
+        path = replace(path, compile=True)
+    if path.name != "plain":
+        encoder.take(path, Cuda(device), torch.cuda.mem_get_info(device)[0])

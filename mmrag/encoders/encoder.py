@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from mmrag.encoders.computing import Batch, Computing, Prepared, Record, Vectors
 from mmrag.encoders.model import AnyShapeModel, EmbeddingModel
 from mmrag.errors import ImageError, MmragError
 from mmrag.images.decode import Pixels, load_image
@@ -19,9 +18,10 @@ from mmrag.images.streaming import map_ahead
 from mmrag.types import ImageSource
 
 if TYPE_CHECKING:
-    import torch
+    from mmrag.encoders.gpu_path import GpuPath
+    from mmrag.encoders.streams import Gpu
 
-Vectors = npt.NDArray[np.float32]
+__all__ = ["Encoder", "EncoderInfo", "Prepared", "Vectors"]
 Item = TypeVar("Item")
 # Inputs per forward pass. On a CPU larger batches are no quicker, and their activations would be
 # too large for memory that is used again (`keep_freed_memory`).
@@ -76,28 +76,13 @@ class EncoderInfo:
         return notebook.encoder_html(self)
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """One input, decoded and resized: pixels (height, width, 3) uint8, a text, or both.
-
-    `looks` names what is odd about the picture; see `images.looks`.
-    """
-
-    pixels: Pixels | None
-    text: str | None
-    looks: tuple[str, ...] = ()
-    query: bool = False
-    """Whether it asks, or is found; models with instructions embed the two differently."""
-
-
 class Encoder:
     """Encodes in batches, decoding images on other threads while the model computes."""
 
     def __init__(self, model: EmbeddingModel, info: EncoderInfo) -> None:
         self.model = model
         self.info = info
-        # Inputs that fit into a GPU's memory together, once it has been too small for more.
-        self._fit: int | None = None
+        self._computing = Computing(model, info.device)
 
     def _repr_html_(self) -> str:
         return self.info._repr_html_()
@@ -105,9 +90,24 @@ class Encoder:
     @property
     def batch_size(self) -> int:
         """Inputs per forward pass that suit the device and the model."""
+        if self._computing.batch_size is not None:
+            return self._computing.batch_size
         if self.info.device == "cpu" and self.info.parameters < _SMALL_MODEL:
             return _SMALL_MODEL_BATCH
         return _BATCH_SIZES.get(self.info.device.split(":")[0], 32)
+
+    def take(
+        self, path: GpuPath, gpu: Gpu, free_bytes: float, record: Record | None = None
+    ) -> None:
+        """Compute in another way than the plain one; see `gpu_path`.
+
+        Args:
+            path: the way.
+            gpu: what copies and computes beside each other.
+            free_bytes: of the device's memory, for batches that fit.
+            record: what makes CUDA graphs, if not `graphs.capture`.
+        """
+        self._computing.take(path, gpu, free_bytes, record)
 
     def __repr__(self) -> str:
         return f"Encoder({self.info.name!r}, dim={self.info.dim}, device={self.info.device!r})"
@@ -217,7 +217,7 @@ class Encoder:
         batch_size = batch_size or self.batch_size
         pending: dict[tuple[bool, bool, int], list[tuple[Item, Prepared]]] = {}
         # On a GPU one batch computes while the next one is gathered and sent after it.
-        running: _Batch[Item] | None = None
+        running: Batch[Item] | None = None
         for item, result in map_ahead(load, items, workers=workers, ahead=2 * batch_size):
             if result is None or isinstance(result, ImageError):
                 yield item, result
@@ -229,7 +229,7 @@ class Encoder:
             batch = pending.setdefault(kind, [])
             batch.append((item, result))
             if len(batch) == min(batch_size, max(1, _BATCH_TOKENS >> size)):
-                started = self._start(batch)
+                started = self._computing.start(batch)
                 batch.clear()
                 if running is not None:
                     yield from running.vectors()
@@ -240,7 +240,7 @@ class Encoder:
             yield from running.vectors()
         for batch in pending.values():
             if batch:
-                yield from self._start(batch).vectors()
+                yield from self._computing.start(batch).vectors()
 
     def _size_class(self, prepared: Prepared) -> int:
         """n for pictures of up to 2^n tokens where they keep their sizes: like ones go together."""
@@ -248,79 +248,3 @@ class Encoder:
             return 0
         model = cast(AnyShapeModel, self.model)
         return model.picture_tokens(*prepared.pixels.shape[:2]).bit_length()
-
-    def _start(self, batch: Sequence[tuple[Item, Prepared]]) -> _Batch[Item]:
-        """Compute a batch; by halves where a GPU's memory is too small for the whole."""
-        import torch
-
-        if self._fit is None or len(batch) <= self._fit:
-            try:
-                return self._compute(batch)
-            except torch.cuda.OutOfMemoryError as error:
-                if len(batch) == 1:
-                    raise MmragError(
-                        f"The memory of {self.info.device} is too small for a single input; "
-                        "use --precision bf16, --device cpu, or stop what else is using it."
-                    ) from error
-            # Here, where the error no longer holds what was computed.
-            torch.cuda.empty_cache()
-            self._fit = len(batch) // 2
-            logging.getLogger(__name__).warning(
-                "The memory of %s is too small for %d inputs at once; going on with %d.",
-                self.info.device,
-                len(batch),
-                self._fit,
-            )
-        # A part may find that it has to be smaller still; where the parts begin stays as it is.
-        fit = self._fit
-        parts = [self._start(batch[start : start + fit]) for start in range(0, len(batch), fit)]
-        array = np.stack([vector for part in parts for _, vector in part.vectors()])
-        return _Batch([item for item, _ in batch], array, None)
-
-    def _compute(self, batch: Sequence[tuple[Item, Prepared]]) -> _Batch[Item]:
-        """Compute a batch; on a GPU only send it there, without waiting for it."""
-        import torch
-
-        first = batch[0][1]
-        on_gpu = self.info.device.startswith("cuda")
-        any_shape = "any-shape" in self.model.abilities
-        each = None
-        pixels = None
-        if first.pixels is not None:
-            each = [prepared.pixels for _, prepared in batch if prepared.pixels is not None]
-        if each is not None and not any_shape:
-            shape = (len(each), *each[0].shape)
-            pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=on_gpu)
-            np.stack(each, out=pixels.numpy())
-            if on_gpu:
-                pixels = pixels.to(self.info.device, non_blocking=True)
-        texts = None
-        if first.text is not None:
-            texts = [prepared.text or "" for _, prepared in batch]
-        with torch.inference_mode():
-            if any_shape:
-                model = cast(AnyShapeModel, self.model)
-                raw = model.embed_any_shape(each, texts, first.query).float()
-            else:
-                raw = self.model.embed(pixels, texts).float()
-            vectors = torch.nn.functional.normalize(raw, dim=-1)
-            done = None
-            if on_gpu:
-                vectors = vectors.to("cpu", non_blocking=True)
-                done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-                done.record(torch.cuda.current_stream(raw.device))
-        return _Batch([item for item, _ in batch], vectors.cpu().numpy(), done)
-
-
-@dataclass(frozen=True)
-class _Batch(Generic[Item]):
-    """A batch of which `array` is filled once `done` has happened (at once where it is None)."""
-
-    items: list[Item]
-    array: Vectors
-    done: torch.cuda.Event | None
-
-    def vectors(self) -> Iterator[tuple[Item, Vectors]]:
-        if self.done is not None:
-            self.done.synchronize()
-        yield from zip(self.items, self.array, strict=True)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-Ability = Literal["specialise", "int8", "compile", "train", "any-shape", "several"]
+Ability = Literal["specialise", "int8", "compile", "train", "any-shape", "several", "graph"]
 
 
 class EmbeddingModel(Protocol):
@@ -25,7 +25,8 @@ class EmbeddingModel(Protocol):
     - "compile": it has `compile_images(n)`, which compiles batches of `n` images;
     - "train": it has `folder_class`, one of `folders.CLASSES`, which saves it;
     - "any-shape": it is an `AnyShapeModel`;
-    - "several": it is one whose `embed_several` takes several pictures as one input.
+    - "several": it is one whose `embed_several` takes several pictures as one input;
+    - "graph": it is a `GraphModel`.
     """
 
     dim: int
@@ -70,3 +71,22 @@ class AnyShapeModel(EmbeddingModel, Protocol):
 
     def embed_several(self, pictures: Sequence[Pixels], text: str | None) -> torch.Tensor:
         """One query of several pictures, with a text or without, to (1, dim); see "several"."""
+
+class GraphModel(EmbeddingModel, Protocol):
+    """A model with the ability "graph": what it computes on the device can be recorded there.
+
+    `embed(pixels, texts)` is `embed_tokens(pixels, *tokens(pixels, texts))`.
+    """
+
+    def tokens(
+        self, pixels: torch.Tensor | None, texts: Sequence[str] | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Token ids (n, tokens) on the device, and False where padding is, or None without any."""
+
+    def room(self, pixels: torch.Tensor | None) -> int:
+        """The most tokens that fit, beside a picture or alone."""
+
+    def embed_tokens(
+        self, pixels: torch.Tensor | None, ids: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Pixels and tokens on the device to (n, dim), without a word with the host."""

@@ -36,7 +36,7 @@ class VisualizedBGE(nn.Module):
         tokenizer: the text model's tokenizer.
     """
 
-    abilities: frozenset[Ability] = frozenset({"specialise", "int8", "compile", "train"})
+    abilities: frozenset[Ability] = frozenset({"specialise", "int8", "compile", "train", "graph"})
     folder_class = "visualized-bge"
 
     def __init__(
@@ -75,15 +75,33 @@ class VisualizedBGE(nn.Module):
         Returns:
             (n, dim) vectors of the last layer's `[CLS]`, not normalised.
         """
+        return self.embed_tokens(pixels, *self.tokens(pixels, texts))
+
+    def room(self, pixels: torch.Tensor | None) -> int:
+        """The most tokens of a text, beside a picture or alone."""
         if pixels is None:
-            assert texts is not None
-            ids, mask = self._tokenize(texts, self.max_text_tokens)
+            return self.max_text_tokens
+        beside = self.text.config.max_position_embeddings - self.vision.patches
+        return min(beside, self.max_text_tokens)
+
+    def tokens(
+        self, pixels: torch.Tensor | None, texts: Sequence[str] | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What of `embed` is the host's; see `GraphModel`."""
+        if texts is None:
+            assert pixels is not None
+            texts = [""] * len(pixels)
+        return self._tokenize(texts, self.room(pixels))
+
+    def embed_tokens(
+        self, pixels: torch.Tensor | None, ids: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """What of `embed` is the device's; see `GraphModel`."""
+        if pixels is None:
             positions = torch.arange(ids.shape[1], device=ids.device) + self._first_position
             return self.text(self.text.embed_words(ids, positions), mask, self._fused)
         images = self._image_tokens(pixels)
         n, count, _ = images.shape
-        room = min(self.text.config.max_position_embeddings - count, self.max_text_tokens)
-        ids, mask = self._tokenize(texts if texts is not None else [""] * n, room)
         # [CLS] is at position 0, the image at 1...n, what follows [CLS] at n + 1, n + 2, ...
         positions = torch.arange(ids.shape[1], device=ids.device) + count
         positions[0] = 0

@@ -86,6 +86,7 @@ def load_env(folder: Path, content: bytes) -> None:
         ("MMRAG_DECODE_WORKERS", config.decode_workers),
         ("MMRAG_STORE_LINGER", config.store_linger),
         ("MMRAG_COMPILE", config.compile_models),
+        ("MMRAG_GPU_PATH", config.gpu_path),
         ("MMRAG_HOME", config.home),
         ("MMRAG_EVAL_SETS", known_eval_sets),
         ("MMRAG_PRICES", lambda: find_price("gpt-4o")),
