@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,13 +55,15 @@ def devices() -> list[str]:
 def _precisions(device: str, wanted: list[str] | None) -> list[str]:
     import torch
 
-    from mmrag.encoders.device import multiplies_bf16, multiplies_int8
+    from mmrag.encoders.device import multiplies_bf16, multiplies_fp8, multiplies_int8
 
     possible = ["fp32"]
     if multiplies_bf16(torch.device(device)):
         possible.append("bf16")
     if multiplies_int8(torch.device(device)):
         possible.append("int8")
+    if multiplies_fp8(torch.device(device)):
+        possible.append("fp8")
     if device != "cpu":
         possible.append("fp16")
     return [precision for precision in possible if not wanted or precision in wanted]
@@ -89,13 +92,22 @@ def server_uri(request: pytest.FixtureRequest) -> Iterator[str]:
 
     A fresh one for each benchmark, so that its memory is that of one collection.
     """
-    uri = request.config.getoption("uri") or os.environ.get("MMRAG_URI")
-    if uri and "://" in uri:
+    folder = request.getfixturevalue("tmp_path_factory").mktemp("milvus")
+    with milvus_server(request.config, folder, True) as uri:
+        yield uri
+
+
+@contextlib.contextmanager
+def milvus_server(config: pytest.Config, folder: Path, server: bool) -> Iterator[str]:
+    """The address of a server as `server_uri` says, or a local store in `folder`."""
+    uri = config.getoption("uri") or os.environ.get("MMRAG_URI")
+    if not server:
+        yield str(folder / "store.db")
+    elif uri and "://" in uri:
         yield uri
     elif os.environ.get("MMRAG_TEST_MILVUS"):
         from tests.conftest import run_milvus_server
 
-        folder = request.getfixturevalue("tmp_path_factory").mktemp("milvus")
         with run_milvus_server(os.environ["MMRAG_TEST_MILVUS"], folder) as started:
             yield started
     else:

@@ -105,6 +105,12 @@ def max_tabs_each() -> int:
     return _positive_int("MMRAG_MAX_TABS_EACH", 100)
 
 
+def decode_processes() -> int:
+    """`MMRAG_DECODE_PROCESSES`: processes that decode images for those threads (default 0)."""
+    raw = os.environ.get("MMRAG_DECODE_PROCESSES") or "0"
+    return 0 if raw == "0" else _positive_int("MMRAG_DECODE_PROCESSES", 0)
+
+
 def compile_models() -> bool:
     """`MMRAG_COMPILE`: 1 if models on an NVIDIA GPU are to be compiled (default 0)."""
     raw = os.environ.get("MMRAG_COMPILE") or "0"

@@ -40,6 +40,7 @@ def test_a_quick_run_has_every_kind_of_row(tmp_path: Path) -> None:
     """The suite itself, as a user runs it, with the smallest of everything."""
     only = "(encode and tiny) or (tutorial and tiny) or (decode and jpg-small)"
     only += " or (search and 1000-exact-lite) or (scoring and 1000-50)"
+    only += " or (test_load and lite and 8-128)"
     options = ["--encoder", "tiny", "--device", "cpu", "--precision", "fp32", "--quick"]
     # Without a Milvus server: a second one beside another test's does not start. And as if not
     # beside other tests, where pytest-benchmark measures nothing, nor refuses to.
@@ -48,7 +49,9 @@ def test_a_quick_run_has_every_kind_of_row(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     rows = {(row["group"], row["name"]): row for row in document["rows"]}
-    assert {group for group, _ in rows} == {"encode", "tutorial", "decode", "search", "evaluate"}
+    assert {group for group, _ in rows} == {
+        *("encode", "tutorial", "decode", "search", "load", "evaluate")
+    }
     encode = [row for (group, _), row in rows.items() if group == "encode"]
     assert {row["params"]["source"] for row in encode} == {"files", "arrays", "composed", "texts"}
     for row in encode:
@@ -59,6 +62,11 @@ def test_a_quick_run_has_every_kind_of_row(tmp_path: Path) -> None:
     assert of_files["unit"] == "img/s"
     search = next(row for (group, _), row in rows.items() if group == "search")
     assert search["figures"]["recall"] == 1.0
+    load = next(row for (group, _), row in rows.items() if group == "load")
+    assert load["params"]["clients"] == 8
+    assert load["unit"] == "queries/s"
+    assert load["figures"]["recall"] > 0.9
+    assert load["figures"]["p95_ms"] >= load["figures"]["p50_ms"]
     assert document["machine"]["cores"] == os.cpu_count()
     assert document["saved"] is None
     text = json.dumps(document)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,14 @@ import pytest
 import torch
 
 from mmrag.encoders import graphs, streams
+from mmrag.encoders.device import resolve_precision
 from mmrag.encoders.encoder import Encoder
 from mmrag.encoders.gpu_path import GpuPath, path_for
 from mmrag.encoders.graphs import Graphs
+from mmrag.encoders.packed_gpu import LAYERS, quantise_linear_layers
 from mmrag.encoders.streams import Lanes
+from mmrag.errors import ImageError, MmragError
+from mmrag.images.processes import Decoders
 
 from .conftest import PARITY
 from .late_gpu import LateGpu
@@ -314,3 +319,53 @@ def test_a_gpu_takes_its_path(
     plain = Encoder(encoder.model, replace(encoder.info))
     build._take_path(plain, torch.device("cpu"))
     assert plain.batch_size == 64
+
+
+@pytest.mark.parametrize(("precision", "least"), [("int8", 0.999), ("fp8", 0.99)])
+def test_eight_bit_layers_are_near(tiny: Encoder, precision: str, least: float) -> None:
+    """With a scale for each row; few rows and many."""
+    model = copy.deepcopy(tiny.model)
+    quantise_linear_layers(model, precision)  # type: ignore[arg-type]
+    kinds = {type(layer) for layer in model.modules()}  # type: ignore[attr-defined]
+    assert LAYERS[precision] in kinds
+    assert torch.nn.Linear not in kinds
+    low = Encoder(model, tiny.info)
+    for images, texts in INPUTS[:4]:
+        cosines = (low.encode(images, texts) * tiny.encode(images, texts)).sum(1)
+        assert least <= cosines.min() < 1
+
+
+def test_eight_bits_are_for_devices_that_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    assert resolve_precision("int8", gpu) == "int8"
+    with pytest.raises(MmragError, match="Ada and Hopper"):
+        resolve_precision("fp8", gpu)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    assert resolve_precision("fp8", gpu) == "fp8"
+
+
+def test_other_processes_decode_the_same_pixels(
+    tiny: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the same errors; and when they have died, threads go on."""
+    quick = Encoder(tiny.model, tiny.info)
+    quick._decoders = Decoders(1)
+    image = PARITY / "images" / "noise.png"
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    try:
+        found, right = quick.prepare(image, None), tiny.prepare(image, None)
+        assert np.array_equal(found.pixels, right.pixels)  # type: ignore[arg-type]
+        assert found.looks == right.looks
+        with pytest.raises(ImageError) as one:
+            quick.prepare(tmp_path / "bad.png", None)
+        with pytest.raises(ImageError, match=re.escape(str(one.value))):
+            tiny.prepare(tmp_path / "bad.png", None)
+        pool: Any = quick._decoders._pool
+        next(iter(pool._processes.values())).kill()
+        assert np.array_equal(quick.prepare(image, None).pixels, right.pixels)  # type: ignore[arg-type]
+        assert [r.message for r in caplog.records] == [
+            "The processes that decode have died; going on with threads."
+        ]
+    finally:
+        quick._decoders.close()

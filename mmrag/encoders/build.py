@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mmrag import config
 from mmrag.encoders.checkpoints import combine, weight_hashes
 from mmrag.encoders.device import (
+    QUANTISED,
     keep_freed_memory,
     resolve_device,
     resolve_precision,
@@ -28,18 +29,23 @@ def build_encoder(loaded: LoadedModel, name: str, device: str, precision: str) -
 
     What it does beyond that depends on the abilities that the model declares.
 
-    int8 is a precision class of its own: its fingerprint is another one than that of the float
-    precisions, so a collection is embedded and searched in int8, or not at all. What each step
-    here brings is in bench/NOTES.md.
+    int8 and fp8 are precision classes of their own: their fingerprints are others than that of the
+    float precisions, so a collection is embedded and searched in int8, or not at all. What each
+    step here brings is in bench/NOTES.md.
     """
     model, preprocessing = loaded.model, loaded.preprocessing
     module: Any = model
     torch_device = resolve_device(device)
     precision = resolve_precision(precision, torch_device)
-    if precision == "int8" and "int8" not in model.abilities:
-        raise MmragError(f"The encoder {name!r} does not run in int8; use --precision auto.")
-    if precision == "int8":
-        preprocessing = {**preprocessing, "precision": "int8"}
+    on_cpu = torch_device.type == "cpu"
+    if precision in QUANTISED:
+        if "int8" not in model.abilities:
+            raise MmragError(
+                f"The encoder {name!r} does not run in {precision}; use --precision auto."
+            )
+        # A GPU has scales by row.
+        kind = precision if on_cpu else f"{precision} by row"
+        preprocessing = {**preprocessing, "precision": kind}
     hashes = weight_hashes(module)
     any_way = {key: value for key, value in loaded.defaults.items() if value is not None}
     others = {key: one for key, one in preprocessing.items() if key not in loaded.defaults}
@@ -60,7 +66,6 @@ def build_encoder(loaded: LoadedModel, name: str, device: str, precision: str) -
         composed=composed if composed != alone else "",
     )
     module.eval().requires_grad_(False)
-    on_cpu = torch_device.type == "cpu"
     if precision != "fp32" and "specialise" in model.abilities:
         module.specialise(fused=not on_cpu)
     module.to(torch_device, torch_dtype(precision, torch_device))
@@ -70,6 +75,10 @@ def build_encoder(loaded: LoadedModel, name: str, device: str, precision: str) -
             pack_linear_layers(module, Int8Linear)
         elif precision == "bf16" and "int8" in model.abilities and can_pack():
             pack_linear_layers(module, PackedLinear)
+    elif precision in QUANTISED:
+        from mmrag.encoders.packed_gpu import quantise_linear_layers
+
+        quantise_linear_layers(module, precision)
     encoder = Encoder(model, info)
     if torch_device.type == "cuda":
         _take_path(encoder, torch_device)

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8", "fp8")
+# Each is a class of its own, whose vectors are not mixed with those of the floats.
+QUANTISED = ("int8", "fp8")
 # glibc's names for its settings.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -55,8 +57,11 @@ def resolve_precision(name: str, device: torch.device) -> str:
         raise MmragError(f"Unknown precision {name!r}; use one of {', '.join(PRECISIONS)}.")
     if name == "int8" and not multiplies_int8(device):
         raise MmragError(
-            "Precision int8 is for x86 CPUs with VNNI or AMX instructions; use auto here."
+            "Precision int8 is for x86 CPUs with VNNI or AMX instructions, and NVIDIA GPUs from "
+            "Ampere on; use auto here."
         )
+    if name == "fp8" and not multiplies_fp8(device):
+        raise MmragError("Precision fp8 is for NVIDIA GPUs from Ada and Hopper on; use auto here.")
     if name != "auto":
         return name
     return "bf16" if multiplies_bf16(device) else "fp32"
@@ -76,18 +81,27 @@ def multiplies_bf16(device: torch.device) -> bool:
 
 
 def multiplies_int8(device: torch.device) -> bool:
-    """Whether `device` is a CPU with instructions for int8 products; without, it takes minutes."""
+    """Whether `device` has instructions for int8 products; without, it takes minutes."""
     import torch
 
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
     found = torch.cpu.get_capabilities()
     return device.type == "cpu" and any(found.get(f) for f in ("avx512_vnni", "amx_int8"))
 
 
-def torch_dtype(precision: str, device: torch.device | None = None) -> torch.dtype:
-    """The torch dtype of `fp32`, `bf16` or `fp16`; for `int8`, of what is not quantised."""
+def multiplies_fp8(device: torch.device) -> bool:
+    """Whether `device` is a GPU with instructions for products of 8-bit floats."""
     import torch
 
-    if precision == "int8":
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
+
+
+def torch_dtype(precision: str, device: torch.device | None = None) -> torch.dtype:
+    """The torch dtype of `fp32`, `bf16` or `fp16`; for others, of what is not quantised."""
+    import torch
+
+    if precision in QUANTISED:
         precision = resolve_precision("auto", device or torch.device("cpu"))
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 

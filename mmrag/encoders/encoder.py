@@ -14,6 +14,7 @@ from mmrag.encoders.model import AnyShapeModel, EmbeddingModel
 from mmrag.errors import ImageError, MmragError
 from mmrag.images.decode import Pixels, load_image
 from mmrag.images.looks import looks
+from mmrag.images.processes import Decoders, decoders
 from mmrag.images.streaming import map_ahead
 from mmrag.types import ImageSource
 
@@ -83,6 +84,8 @@ class Encoder:
         self.model = model
         self.info = info
         self._computing = Computing(model, info.device)
+        square = model is not None and "square" in model.abilities
+        self._decoders: Decoders | None = decoders() if square else None
 
     def _repr_html_(self) -> str:
         return self.info._repr_html_()
@@ -117,8 +120,12 @@ class Encoder:
         pixels: Pixels | None = None
         odd: tuple[str, ...] = ()
         if image is not None:
-            rgb = load_image(image, min_side=self.model.image_size or None)
-            pixels, odd = self.model.preprocess(rgb), looks(rgb)
+            size, others = self.model.image_size, self._decoders
+            if others is not None and isinstance(image, str | os.PathLike | bytes):
+                pixels, odd = others.cropped(image, size)
+            else:
+                rgb = load_image(image, min_side=size or None)
+                pixels, odd = self.model.preprocess(rgb), looks(rgb)
         if text is not None:
             # Arguments of a command may hold bytes that are no UTF-8, which no tokenizer takes.
             text = text.encode("utf-8", "replace").decode()

@@ -33,7 +33,7 @@ def capture(function: Step, inputs: Inputs) -> Step:
         The same function for such inputs; what it returns is the caller's.
     """
     own = [None if one is None else one.clone() for one in inputs]
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         # What is set up or compiled at the first calls must not be recorded.

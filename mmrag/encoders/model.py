@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-Ability = Literal["specialise", "int8", "compile", "train", "any-shape", "several", "graph"]
+Ability = Literal[
+    "specialise", "int8", "compile", "train", "any-shape", "several", "graph", "square"
+]
 
 
 class EmbeddingModel(Protocol):
@@ -26,7 +28,8 @@ class EmbeddingModel(Protocol):
     - "train": it has `folder_class`, one of `folders.CLASSES`, which saves it;
     - "any-shape": it is an `AnyShapeModel`;
     - "several": it is one whose `embed_several` takes several pictures as one input;
-    - "graph": it is a `GraphModel`.
+    - "graph": it is a `GraphModel`;
+    - "square": `preprocess(image)` is `resize_and_crop(image, image_size)`.
     """
 
     dim: int
@@ -71,6 +74,7 @@ class AnyShapeModel(EmbeddingModel, Protocol):
 
     def embed_several(self, pictures: Sequence[Pixels], text: str | None) -> torch.Tensor:
         """One query of several pictures, with a text or without, to (1, dim); see "several"."""
+
 
 class GraphModel(EmbeddingModel, Protocol):
     """A model with the ability "graph": what it computes on the device can be recorded there.

@@ -63,7 +63,7 @@ class Cuda:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._copying = torch.cuda.Stream(device)
+        self._copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def pinned(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         """As `Gpu.pinned`."""
@@ -86,7 +86,7 @@ class Cuda:
         """As `Gpu.record`."""
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record(self._stream(lane))
-        return event  # type: ignore[no-any-return]
+        return event
 
     def wait(self, lane: Lane, event: Event) -> None:
         """As `Gpu.wait`."""

@@ -36,7 +36,9 @@ class VisualizedBGE(nn.Module):
         tokenizer: the text model's tokenizer.
     """
 
-    abilities: frozenset[Ability] = frozenset({"specialise", "int8", "compile", "train", "graph"})
+    abilities: frozenset[Ability] = frozenset(
+        {"specialise", "int8", "compile", "train", "graph", "square"}
+    )
     folder_class = "visualized-bge"
 
     def __init__(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mmrag.encoders.device import QUANTISED
 from mmrag.errors import IndexStoreError, MmragError
 from mmrag.index.kinds import BuildOptions, IndexKind, check_kind, index_params
 from mmrag.index.schema import collection_schema
@@ -92,14 +93,14 @@ def check_encoder(name: str, held: dict[str, Any], ours: EncoderInfo) -> None:
     if ours.can_search(held["fingerprint"], held["embed"]):
         return
     weights = held.get("weights")
-    is_int8 = "int8" in (held["precision"], ours.precision)
+    quantised = bool({held["precision"], ours.precision} & {*QUANTISED})
     differs = [
         text
         for text, applies in (
             (f"dimension {held['dim']} instead of {ours.dim}", held["dim"] != ours.dim),
             (
                 f"precision {held['precision']} instead of {ours.precision}",
-                is_int8 and held["precision"] != ours.precision,
+                quantised and held["precision"] != ours.precision,
             ),
             ("other weights", weights and ours.weights and weights != ours.weights),
         )

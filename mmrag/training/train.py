@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from mmrag.encoders.device import resolve_device, resolve_precision, torch_dtype
+from mmrag.encoders.device import QUANTISED, resolve_device, resolve_precision, torch_dtype
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
@@ -270,8 +270,8 @@ def hold_out(eval_set: EvalSet) -> tuple[EvalSet, EvalSet]:
 
 def _precision(name: str, device: torch.device, dim: int) -> str:
     """`auto` stays in fp32 for small models on a CPU: converting costs more than it saves there."""
-    if name == "int8":
-        raise MmragError("Training needs precision fp32, bf16 or fp16; int8 is for encoding.")
+    if name in QUANTISED:
+        raise MmragError(f"Training needs precision fp32, bf16 or fp16; {name} is for encoding.")
     if name == "auto" and device.type == "cpu" and dim < 384:
         return "fp32"
     return resolve_precision(name, device)

@@ -22,6 +22,8 @@ def how(row: pd.Series) -> str:
         return f"{row['precision']}, the tutorials' loop"
     batch = "one by one" if row.get("batch_size") == 1 else "in batches"
     compiled = ", compiled" if row.get("compiled") == "yes" else ""
+    if isinstance(path := row.get("path"), str):
+        batch = f"{path}, batches of {row['batch_size']:.0f}"
     return f"{row['precision']}{compiled}, {batch}"
 
 
@@ -100,6 +102,37 @@ def searching(rows: pd.DataFrame, size: str) -> alt.Chart:
         .properties(
             height=300 + _ROW * (rows["kind"].nunique() // 2 + 1),
             description="Milliseconds of a search over the number of images, a line for each index",
+        )
+    )
+
+
+def under_load(rows: pd.DataFrame) -> alt.Chart:
+    """Searches a second over the number of clients, a line for each store."""
+    clients = alt.X("clients:Q", title="clients at once", scale=alt.Scale(type="log", nice=False))
+    return _lines(rows, clients, alt.Y("value:Q", title="searches a second"), "clients:Q")
+
+
+def recall(rows: pd.DataFrame) -> alt.Chart:
+    """Milliseconds that 95 of 100 searches stay below over recall, a line for each store."""
+    share = alt.X("recall:Q", title="recall against exact search", scale=alt.Scale(zero=False))
+    return _lines(rows, share, alt.Y("p95_ms:Q", title="milliseconds, p95"), "ef:Q")
+
+
+def _lines(rows: pd.DataFrame, x: alt.X, y: alt.Y, order: str) -> alt.Chart:
+    tips = ["kind:N", "clients:Q", "ef:Q", "recall:Q", "value:Q", "p50_ms:Q", "p95_ms:Q"]
+    return (
+        alt.Chart(guarded(rows))
+        .mark_line(point=True)
+        .encode(
+            x=x,
+            y=y,
+            order=order,
+            color=alt.Color("kind:N", title=None, legend=_LEGEND),
+            tooltip=tips,
+        )
+        .properties(
+            height=260 + _ROW * (rows["kind"].nunique() // 2 + 1),
+            description=f"{y.title} over {x.title}, a line for each store",
         )
     )
 

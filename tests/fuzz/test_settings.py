@@ -85,6 +85,7 @@ def load_env(folder: Path, content: bytes) -> None:
         ("MMRAG_MAX_PIXELS", config.max_pixels),
         ("MMRAG_DECODE_WORKERS", config.decode_workers),
         ("MMRAG_STORE_LINGER", config.store_linger),
+        ("MMRAG_DECODE_PROCESSES", config.decode_processes),
         ("MMRAG_COMPILE", config.compile_models),
         ("MMRAG_GPU_PATH", config.gpu_path),
         ("MMRAG_HOME", config.home),

@@ -113,6 +113,33 @@ def test_search_and_latency_have_their_tabs(results: Path) -> None:
     assert captions(page).count("No encoding was measured.") == 3
 
 
+def test_load_is_drawn_by_clients_and_by_recall(results: Path) -> None:
+    rows = [
+        benchmark(
+            "load",
+            f"test_load[lite-{clients}-{ef}]",
+            1.0,
+            params={"where": "lite", "index": "HNSW", "size": 50, "clients": clients, "ef": ef},
+            items=100 * clients,
+            unit="queries/s",
+            recall=0.9,
+            p50_ms=2.0,
+            p95_ms=3.0,
+        )
+        for clients, ef in ((1, 128), (8, 128), (1, 16))
+    ]
+    keep(results, "2026-01-01T00:00:00", "a" * 40, *rows)
+    page = open_page("speed")
+    assert not page.exception
+    charts = [json.loads(one.proto.spec) for one in page.get("vega_lite_chart")]
+    assert [chart["description"].partition(",")[0] for chart in charts] == [
+        "searches a second over clients at once",
+        "milliseconds",
+    ]
+    (shown,) = [frame.value for frame in page.dataframe if "recall" in frame.value]
+    assert shown["value"].tolist() == [100.0, 100.0, 800.0]
+
+
 def test_a_measurement_that_fails_is_a_sentence(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

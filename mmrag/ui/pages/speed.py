@@ -80,6 +80,7 @@ def _tabs(frame: pd.DataFrame) -> None:
         _cost(latest)
     with search:
         _search(latest)
+        _load(latest)
     with query:
         _query(latest)
     with history:
@@ -228,6 +229,28 @@ def _search(latest: pd.DataFrame) -> None:
         guarded(rows[[c for c in dict.fromkeys(columns) if c in rows]]),
         hide_index=True,
         width="stretch",
+    )
+
+
+def _load(latest: pd.DataFrame) -> None:
+    """Searches at once, and what recall costs, where that was measured."""
+    rows = latest[latest["group"] == "load"].dropna(axis=1, how="all").copy()
+    if rows.empty:
+        st.caption("No search under load was measured: `mmrag bench --save --only load` does.")
+        return
+    rows["kind"] = rows["where"] + ", " + rows["index"] + ", " + rows["machine"]
+    many = rows.sort_values("clients").iloc[-1]
+    usual = rows["ef"] == many["ef"]
+    st.header("Searches at once", anchor=False)
+    st.altair_chart(speed_charts.under_load(rows[usual]), width="stretch")
+    st.header("What recall costs", anchor=False)
+    st.altair_chart(speed_charts.recall(rows[rows["clients"] == 1]), width="stretch")
+    columns = ["machine", "where", "index", "size", "clients", "ef", "value", "p50_ms", "p95_ms"]
+    st.dataframe(
+        guarded(rows[[*columns, "recall"]].sort_values(["where", "ef", "clients"])),
+        hide_index=True,
+        width="stretch",
+        column_config={"value": st.column_config.NumberColumn("queries/s", format="%.0f")},
     )
 
 

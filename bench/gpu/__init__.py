@@ -1,0 +1,5 @@
+"""The prepared measurement of a GPU: `python -m bench.gpu`, at most seven minutes, no network.
+
+`parts` holds the table of what is measured, the cheapest and most decisive first. Each part is
+guarded, and after each the result file is written as a whole.
+"""

@@ -1,0 +1,138 @@
+"""Images a second: the tutorials' loop, ready arrays by way and batch, files."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.gpu.quality import embed_all, session_pixels
+from bench.gpu.session import Session
+from bench.models import open_bench_encoder
+from bench.pictures import make_files
+from bench.reference import count_operations, tutorial_loop
+from mmrag.encoders.gpu_path import GpuPath
+
+# Beside the plain one. What is compiled stays so, so each has an encoder of its own.
+WAYS = {
+    "overlap": GpuPath(overlap=True),
+    "graphs": GpuPath(graphs=True),
+    "overlap and graphs": GpuPath(overlap=True, graphs=True),
+    "compile": GpuPath(compile=True),
+    "all": GpuPath(overlap=True, graphs=True, compile=True),
+}
+# A way must be so much quicker than the plain one, with so like vectors, to be chosen.
+_QUICKER, _ALIKE = 1.03, 0.999
+
+
+def tutorial(session: Session) -> None:
+    """The tutorials' loop in float32, one at a time, from files."""
+    encoder = session.encoder("fp32")
+    loop = tutorial_loop(encoder)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = make_files(Path(folder), 2 if session.quick else 32, 640, 480)
+        times = session.times(lambda: loop(paths))
+    session.document["tutorial"] = len(paths) / min(times)
+    params = {"encoder": session.base, "precision": "fp32"}
+    session.row("tutorial", "tutorial loop", times, params, "img/s", len(paths))
+
+
+def batches(session: Session) -> None:
+    """Ready arrays on the plain path, at batches of 32 to 512, with the memory they take."""
+    encoder = session.encoder()
+    memory: dict[int, float] = {}
+    for size in (2, 4) if session.quick else (32, 64, 128, 256, 512):
+        if session.on_gpu:
+            torch.cuda.reset_peak_memory_stats(session.device)
+        pixels = session_pixels(session, size * (1 if session.quick else max(2, 1024 // size)))
+        times = session.times(lambda p=pixels, n=size: embed_all(encoder, p, n))  # type: ignore[misc]
+        if session.on_gpu:
+            memory[size] = torch.cuda.max_memory_allocated(session.device) / 2**20
+        _encoded(session, "plain", "arrays", size, times, len(pixels), memory.get(size))
+    sizes = sorted(memory)
+    if len(sizes) > 1:
+        more = memory[sizes[-1]] - memory[sizes[0]]
+        session.document["mb_per_image"] = round(more / (sizes[-1] - sizes[0]), 2)
+
+
+def ways(session: Session) -> None:
+    """The same on every path; what is quickest with the same vectors becomes the choice."""
+    size = 4 if session.quick else 256
+    pixels = session_pixels(session, 2 * size if session.quick else 8 * size)
+    encoder = session.encoder()
+    wanted = embed_all(encoder, pixels, size)
+    plain = session.times(lambda: embed_all(encoder, pixels, size))
+    best, gain = GpuPath(), 1.0
+    for name, path in WAYS.items():
+        if session.left() < 45 and not session.quick:
+            break
+        encoder = session.encoder()
+        session.take(encoder, _sized(path, size))
+        times = session.times(lambda one=encoder: embed_all(one, pixels, size), warm_up=2)  # type: ignore[misc]
+        alike = float((embed_all(encoder, pixels, size) * wanted).sum(1).min())
+        _encoded(session, name, "arrays", size, times, len(pixels), cosine_min=round(alike, 6))
+        ratio = min(plain) / min(times)
+        if ratio > max(gain, _QUICKER) and alike >= _ALIKE:
+            best, gain = path, ratio
+    session.path = _sized(best, size)
+    session.document["choices"] = {
+        "overlap": best.overlap,
+        "compile": best.compile,
+        "graphs": best.graphs,
+        "batch_size": size,
+        "mb_per_image": float(session.document.get("mb_per_image", 0.0)),
+        "why": f"{gain:.2f} × as quick as the plain path" if gain > 1 else "nothing was quicker",
+    }
+
+
+def files(session: Session) -> None:
+    """From JPEG files of 640 × 480, decoded on threads, on the path that was chosen."""
+    encoder = session.encoder()
+    session.take(encoder, session.path)
+    size = min(encoder.batch_size, 4 if session.quick else 1024)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = make_files(Path(folder), size if session.quick else 16 * size, 640, 480)
+        times = session.times(lambda: encoder.encode(paths, batch_size=size))
+    _encoded(session, session.path.name, "files", size, times, len(paths))
+
+
+def _sized(path: GpuPath, size: int) -> GpuPath:
+    return GpuPath(path.overlap, path.compile, path.graphs, size)
+
+
+def _encoded(
+    session: Session,
+    way: str,
+    source: str,
+    size: int,
+    times: list[float],
+    n: int,
+    memory: float | None = None,
+    **figures: Any,
+) -> None:
+    rate = n / min(times)
+    counted = _operations(session.base)
+    figures["gflop_per_item"] = round(counted / 1e9, 3)
+    limit = session.document.get("limits", {}).get(session.precision)
+    if limit:
+        figures["limit_share"] = round(rate * counted / limit, 4)
+    if "tutorial" in session.document:
+        figures["times_tutorial"] = round(rate / session.document["tutorial"], 3)
+    if memory:
+        figures["peak_memory_mb"] = round(memory)
+    params = {
+        "encoder": session.base,
+        "precision": session.precision,
+        "source": source,
+        "batch_size": size,
+        "path": way,
+    }
+    session.row("encode", f"{source} {way} {size}", times, params, "img/s", n, **figures)
+
+
+@cache
+def _operations(name: str) -> float:
+    return count_operations(open_bench_encoder(name, "cpu", "fp32"), True, None)
