@@ -85,6 +85,32 @@ def vision_model() -> str | None:
     return os.environ.get("MMRAG_VISION_MODEL") or None
 
 
+def embedding_url() -> str | None:
+    """`MMRAG_EMBEDDING_URL`: where hosted encoders are, if not at their provider."""
+    return os.environ.get("MMRAG_EMBEDDING_URL") or None
+
+
+def embedding_key() -> str | None:
+    """`MMRAG_EMBEDDING_KEY`: for an embedding server of one's own that wants one."""
+    return os.environ.get("MMRAG_EMBEDDING_KEY") or None
+
+
+def embedding_concurrency() -> int:
+    """`MMRAG_EMBEDDING_CONCURRENCY`: requests to a hosted encoder under way at once."""
+    return _positive_int("MMRAG_EMBEDDING_CONCURRENCY", 4)
+
+
+def embedding_max_cost() -> float | None:
+    """`MMRAG_EMBEDDING_MAX_COST`: US dollars that a hosted encoder may cost a process."""
+    text = os.environ.get("MMRAG_EMBEDDING_MAX_COST")
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise MmragError(f"MMRAG_EMBEDDING_MAX_COST must be a number, not {text!r}.") from None
+
+
 def max_pixels() -> int:
     """`MMRAG_MAX_PIXELS`: images with more pixels are skipped (default 89,478,485)."""
     return _positive_int("MMRAG_MAX_PIXELS", 89_478_485)

@@ -40,6 +40,9 @@ def encoders(search: str | None, as_json: bool) -> None:
     if search is None:
         click.echo("clip:NAME: every CLIP that open_clip takes, e.g. clip:ViT-B-32/openai or")
         click.echo("  clip:hf-hub:OWNER/NAME; `mmrag encoders --search TEXT` lists them")
+        click.echo(
+            "api:PROVIDER/MODEL: a hosted one of cohere, voyage, gemini, jina, vllm, infinity"
+        )
         click.echo("st:NAME_OR_FOLDER: every model of sentence-transformers")
     elif not known:
         click.echo(f"No encoder's name holds {search!r}.", err=True)

@@ -19,6 +19,7 @@ from mmrag.cli.options import (
     store_options,
     warn_drawings_only,
 )
+from mmrag.cli.rerank_options import usage_line
 
 if TYPE_CHECKING:
     from mmrag.index.kinds import BuildOptions
@@ -164,6 +165,8 @@ def index(
         source = Source(open_gallery(folder, metadata, reading), open_encoder(**encoder), embed)
         report = add(source)
     name = source.encoder.info.name
+    # What computes elsewhere is not counted here.
+    used = source.encoder.usage if source.embedder is None else None
     warn_drawings_only(name, (image.path for image in source.gallery.images))
     status = (1 if strict else UNREADABLE) if report.unreadable else 0
     if as_json:
@@ -191,6 +194,7 @@ def index(
                 "stale": report.stale,
                 "seconds": report.seconds,
                 "images_per_second": report.images_per_second,
+                **({"usage": used} if used else {}),
             }
         )
         return status
@@ -201,6 +205,8 @@ def index(
         f"in {report.seconds:.1f} s"
         + (f" ({report.images_per_second:.1f} images/s)." if report.embedded else ".")
     )
+    if used is not None:
+        click.echo(f"{printable(name)}: {usage_line(used)}")
     stale = set(report.stale)
     for skipped in report.skipped[:_SHOWN]:
         what = "stale" if skipped.path in stale else "skipped"

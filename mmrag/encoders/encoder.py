@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from mmrag.encoders.computing import Batch, Computing, Prepared, Record, Vectors
-from mmrag.encoders.model import AnyShapeModel, EmbeddingModel
+from mmrag.encoders.model import AnyShapeModel, EmbeddingModel, PaidModel
 from mmrag.errors import ImageError, MmragError
 from mmrag.images.decode import Pixels, load_image
 from mmrag.images.looks import looks
 from mmrag.images.processes import Decoders, decoders
 from mmrag.images.streaming import map_ahead
-from mmrag.types import ImageSource
+from mmrag.types import ImageSource, Usage
 
 if TYPE_CHECKING:
     from mmrag.encoders.gpu_path import GpuPath
@@ -179,6 +179,11 @@ class Encoder:
             assert outcome is not None
             vectors[i] = outcome
         return vectors
+
+    @property
+    def usage(self) -> Usage | None:
+        """Requests, tokens and cost so far, of a hosted model; None for one that computes here."""
+        return cast(PaidModel, self.model).usage if "paid" in self.model.abilities else None
 
     @property
     def takes_several(self) -> bool:

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from mmrag.images.decode import Pixels
+from mmrag.types import Usage
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
 Ability = Literal[
-    "specialise", "int8", "compile", "train", "any-shape", "several", "graph", "square"
+    "specialise", "int8", "compile", "train", "any-shape", "several", "paid", "graph", "square"
 ]
 
 
@@ -28,6 +29,7 @@ class EmbeddingModel(Protocol):
     - "train": it has `folder_class`, one of `folders.CLASSES`, which saves it;
     - "any-shape": it is an `AnyShapeModel`;
     - "several": it is one whose `embed_several` takes several pictures as one input;
+    - "paid": it has `usage`, a `mmrag.types.Usage` of the requests so far;
     - "graph": it is a `GraphModel`;
     - "square": `preprocess(image)` is `resize_and_crop(image, image_size)`.
     """
@@ -50,6 +52,12 @@ class TrainableModel(EmbeddingModel, Protocol):
     """A model with the ability "train"."""
 
     folder_class: str
+
+
+class PaidModel(EmbeddingModel, Protocol):
+    """A model with the ability "paid"."""
+
+    usage: Usage
 
 
 class AnyShapeModel(EmbeddingModel, Protocol):

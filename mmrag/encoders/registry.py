@@ -15,6 +15,7 @@ FAMILIES = (
     "mmrag.encoders.bge_vl",
     "mmrag.encoders.clip_names",
     "mmrag.encoders.sentence_names",
+    "mmrag.vision.embedding_names",
     "mmrag.encoders.plugins",
     "mmrag.encoders.folders",
 )

@@ -6,6 +6,7 @@ import email.utils
 import math
 import random
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,18 +31,23 @@ def seconds_to_wait(error: openai.OpenAIError, attempt: int) -> float | None:
     import openai
 
     if isinstance(error, openai.APIStatusError):
-        headers = error.response.headers
+        return wait_after(error.status_code, error.response.headers, attempt)
+    lost = isinstance(error, openai.APIConnectionError)
+    if not lost or isinstance(error, openai.APITimeoutError):
+        return None
+    return wait_after(None, {}, attempt)
+
+
+def wait_after(status: int | None, headers: Mapping[str, str], attempt: int) -> float | None:
+    """`seconds_to_wait` by an answer's status and headers; None is a lost connection."""
+    if status is not None:
         wanted = _asked_for(headers.get("retry-after"))
         told = headers.get("x-should-retry")
-        passing = error.status_code in _PASSING or error.status_code >= 500
+        passing = status in _PASSING or status >= 500
         if told == "false" or not (passing or told == "true"):
             return None
         if wanted is not None:
             return wanted if wanted <= _LONGEST_ASKED_FOR else None
-    elif not isinstance(error, openai.APIConnectionError) or isinstance(
-        error, openai.APITimeoutError
-    ):
-        return None
     return float(min(_LONGEST, _FIRST * 2 ** min(attempt - 1, 10)) * (1 - 0.25 * random.random()))
 
 

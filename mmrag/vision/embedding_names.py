@@ -1,0 +1,60 @@
+"""Hosted encoders by name: `api:PROVIDER/MODEL`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmrag.encoders.family import EncoderDescription, LoadedModel, LoadOptions
+from mmrag.errors import MmragError
+
+USAGE = "api:PROVIDER/MODEL"
+OPTIONS = frozenset({"dim", "fusion", "image_weight"})
+
+
+def takes(name: str) -> bool:
+    """Whether it begins with `api:`."""
+    return name.startswith("api:")
+
+
+def describe(search: str | None = None) -> list[EncoderDescription]:
+    """None: providers know what they have, and pages would offer what costs money."""
+    return []
+
+
+def load(name: str, options: LoadOptions) -> LoadedModel:
+    """A client of the provider; one request tells the dimension."""
+    from mmrag.vision.embedding_protocols import PROTOCOLS
+    from mmrag.vision.embeddings import HostedModel
+
+    provider, _, model = name.removeprefix("api:").partition("/")
+    protocol = PROTOCOLS.get(provider)
+    if protocol is None or not model:
+        raise MmragError(
+            f"{name!r} is no hosted encoder: write api:PROVIDER/MODEL with one of "
+            f"{', '.join(PROTOCOLS)}, such as api:cohere/embed-v4.0."
+        )
+    if protocol.composes and options.fusion is not None:
+        raise MmragError(f"{name} does not fuse separate vectors; leave --fusion out.")
+    weight = 0.5 if options.image_weight is None else options.image_weight
+    loaded = HostedModel(name, protocol, model, options.dim, options.fusion or "sum-unit", weight)
+    settings = {
+        "address": loaded.address,
+        "composition": "by the model" if protocol.composes else f"fusion {loaded.fusion}",
+        "dim": loaded.dim,
+        **({} if protocol.composes else {"image_weight": weight}),
+    }
+    return LoadedModel(
+        loaded,
+        "the provider's terms",
+        f"{provider} {model}",
+        {"class": "api", "provider": provider, "model": model, **settings},
+        settings,
+        dict.fromkeys(("composition", "image_weight")),
+    )
+
+
+def download(name: str, progress: Callable[..., Any] | None = None) -> list[Path]:
+    """Nothing: it is hosted."""
+    raise MmragError(f"Nothing to download for {name!r}: it is hosted.")

@@ -1,0 +1,165 @@
+"""Hosted encoders against a server that speaks each protocol and looks at the pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmrag import MmragError, Query, load_encoder
+from mmrag.encoders.queries import query_vectors
+from mmrag.errors import BudgetReached, ModelServerError
+
+SECRET = "secret-key-1234"
+WORDS = {"red": (255, 0, 0), "green": (0, 255, 0), "a": (1, 1, 1)}
+
+
+class Hosted:
+    """A model whose vectors are mean colours, with one more value."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.paths: list[str] = []
+        self.failures: list[int] = []
+        model = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                status, answer = 200, {}
+                if model.failures:
+                    status = model.failures.pop()
+                    answer = {"message": f"wrong key {SECRET}"}
+                elif (
+                    SECRET not in f"{self.headers['Authorization']}{self.headers['x-goog-api-key']}"
+                ):
+                    status = 401
+                else:
+                    model.bodies.append(body)
+                    model.paths.append(self.path)
+                    answer = model.answer(self.path, body)
+                data = json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.send_header("Retry-After", "0")
+                self.end_headers()
+                self.wfile.write(data)
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def answer(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        if "batchEmbedContents" in path:
+            parts = [one["content"]["parts"] for one in body["requests"]]
+            return {"embeddings": [{"values": self.vector(some)} for some in parts]}
+        if path == "/v2/embed":
+            found = [self.vector(one["content"]) for one in body["inputs"]]
+            units = {"input_tokens": 1000, "image_tokens": 2000}
+            return {"embeddings": {"float": found}, "meta": {"billed_units": units}}
+        if "messages" in body:
+            inputs = [body["messages"][0]["content"]]
+        elif "inputs" in body:
+            inputs = [one["content"] for one in body["inputs"]]
+        else:
+            inputs = [[one] for one in body["input"]]
+        rows = [{"index": i, "embedding": self.vector(one)} for i, one in enumerate(inputs)]
+        return {"data": rows[::-1], "usage": {"total_tokens": 3, "text_tokens": 3}}
+
+    def vector(self, parts: list[Any]) -> list[float]:
+        colours = [self.colour(part) for part in parts]
+        return [*np.mean(colours, axis=0).tolist(), 10.0]
+
+    def colour(self, part: Any) -> tuple[float, ...]:
+        text = part if isinstance(part, str) else part.get("text")
+        if text in WORDS:
+            return WORDS[text]
+        whole = json.dumps(part)
+        data = whole.partition("base64,")[2] or json.dumps(
+            (part.get("inline_data") or {}).get("data") or part.get("image")
+        )
+        picture = Image.open(io.BytesIO(base64.b64decode(data.strip('"}] '))))
+        return tuple(np.asarray(picture.convert("RGB")).mean((0, 1)))
+
+
+@pytest.fixture
+def hosted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosted]:
+    made = Hosted()
+    thread = threading.Thread(target=made.server.serve_forever, args=(0.02,))
+    thread.start()
+    monkeypatch.setenv("MMRAG_EMBEDDING_URL", made.url)
+    for name in ("COHERE_API_KEY", "VOYAGE_API_KEY", "GEMINI_API_KEY", "JINA_API_KEY"):
+        monkeypatch.setenv(name, SECRET)
+    monkeypatch.setenv("MMRAG_EMBEDDING_KEY", SECRET)
+    yield made
+    made.server.shutdown()
+    thread.join()
+    made.server.server_close()
+
+
+def unit(*values: float) -> np.ndarray:
+    return np.asarray(values) / np.linalg.norm(values)
+
+
+BLUE, RED = Image.new("RGB", (40, 30), "blue"), Image.new("RGB", (2000, 1500), "red")
+
+
+@pytest.mark.parametrize("provider", ["cohere", "voyage", "gemini", "jina", "vllm", "infinity"])
+def test_each_protocol(hosted: Hosted, provider: str) -> None:
+    encoder = load_encoder(f"api:{provider}/some/model")
+    assert encoder.info.dim == 4
+    pictures = encoder.encode([BLUE, RED])
+    assert np.abs(pictures[0] - unit(0, 0, 255, 10)).max() < 1e-5
+    assert np.abs(pictures[1] - unit(255, 0, 0, 10)).max() < 1e-5
+    texts = encoder.encode(texts=["green", "red"], query=True)
+    assert np.abs(texts[0] - unit(0, 255, 0, 10)).max() < 1e-5
+    [both] = encoder.encode([BLUE], ["red"], query=True)
+    expected = unit(127.5, 0, 127.5, 10)
+    if provider in ("jina", "infinity"):
+        expected = unit(*(unit(0, 0, 255, 10) + unit(255, 0, 0, 10)))
+    assert np.abs(both - expected).max() < 1e-5
+    several = query_vectors(encoder, [Query(images=[BLUE, RED], text="green")])[0]
+    if provider not in ("jina", "infinity"):
+        assert np.abs(several - unit(85, 85, 85, 10)).max() < 1e-5
+    asked = len(hosted.bodies)
+    assert load_encoder(f"api:{provider}/some/model").encode([BLUE, RED]).shape == (2, 4)
+    assert len(hosted.bodies) == asked, "from the cache"
+    assert encoder.usage is not None
+    assert encoder.usage.requests == asked
+    assert "some/model" in hosted.paths[-1] + str(hosted.bodies[-1])
+    assert SECRET not in str(encoder.info) + str(hosted.bodies)
+
+
+def test_failures_limits_and_keys(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    hosted.failures = [503, 429]
+    encoder = load_encoder("api:cohere/embed-v4.0")
+    assert encoder.usage is not None
+    assert encoder.usage.cost_usd == pytest.approx((1000 * 0.12 + 2000 * 0.47) / 1e6)
+    hosted.failures = [401]
+    with pytest.raises(ModelServerError, match="status 401") as caught:
+        encoder.encode([BLUE])
+    assert SECRET not in str(caught.value)
+    monkeypatch.setenv("MMRAG_EMBEDDING_MAX_COST", "0.0000001")
+    with pytest.raises(BudgetReached):
+        load_encoder("api:cohere/embed-v4.0").encode([RED])
+    with pytest.raises(MmragError, match="No price of api:jina/x is known"):
+        load_encoder("api:jina/x")
+    monkeypatch.delenv("MMRAG_EMBEDDING_MAX_COST")
+    monkeypatch.delenv("COHERE_API_KEY")
+    with pytest.raises(ModelServerError, match="set COHERE_API_KEY"):
+        load_encoder("api:cohere/embed-v4.0")
+    monkeypatch.delenv("MMRAG_EMBEDDING_URL")
+    with pytest.raises(ModelServerError, match="set MMRAG_EMBEDDING_URL"):
+        load_encoder("api:vllm/x")
+    with pytest.raises(MmragError, match="with one of cohere, voyage, gemini"):
+        load_encoder("api:nobody/x")
