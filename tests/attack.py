@@ -65,7 +65,7 @@ def attack(group: Group, times: int, seed: int) -> Outcome:
         command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *group.tests]
         environment = {
             **os.environ,
-            "MMRAG_TEST_ROUNDS": str(50 * times),
+            "MMRAG_TEST_ROUNDS": str(30 * times),
             "MMRAG_TEST_FUZZ": str(times),
             "MMRAG_TEST_SEED": str(seed),
         }

@@ -41,17 +41,20 @@ WITH_MILVUS = {"test_browse.py", "test_index.py", "test_server_options.py", "tes
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `-n 2`, what one process runs: a file, all with Milvus, or tests/fuzz, which counts.
+    """With `-n 2`, what one process runs: a file, all with Milvus, tests/fuzz, which counts, or
+    tests/browser, which shares one dashboard.
 
     xdist's own groups (`--dist loadgroup`) do nothing with pytest 9.2.
     """
     from xdist.scheduler import LoadScopeScheduling
 
+    config.option.loadscopereorder = False  # `pytest_collection_modifyitems` puts long ones first
+
     class Groups(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = Path(nodeid.partition("::")[0])
-            if file.parent.name == "fuzz":
-                return "fuzz"
+            if file.parent.name in ("browser", "fuzz"):
+                return file.parent.name
             return "milvus" if file.name in WITH_MILVUS else str(file)
 
     return Groups(config, log)
@@ -69,9 +72,16 @@ SLOW = {
     "test_wheel.py",
 }
 
+# Files that take minutes.
+LONG = {"test_distributed.py", "test_killed.py", "test_training.py", "test_wheel.py"} | WITH_MILVUS
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Markers by where a test is and what it needs, for `make test-quick` and `-m`."""
+    """Markers by where a test is and what it needs, for `make test-quick` and `-m`.
+
+    The long ones come first: two processes then end at about the same time.
+    """
+    items.sort(key=lambda item: item.path.name not in LONG and item.path.parent.name != "browser")
     for item in items:
         room = item.path.parent.name
         if room in ("browser", "faults"):

@@ -28,10 +28,15 @@ def eval_set() -> EvalSet:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, eval_set: EvalSet) -> Iterator[dict[str, Run]]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def runs(home: Path, eval_set: EvalSet) -> Iterator[dict[str, Run]]:
     """The demo's three runs over the composed queries, made once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MMRAG_HOME", str(tmp_path_factory.mktemp("demo")))
+        patch.setenv("MMRAG_HOME", str(home))
         with RunStore() as store:
             made = demo.runs(store)
             again = demo.runs(store)
@@ -102,13 +107,16 @@ def test_on_other_pictures_one_line_names_the_real_model(tmp_path) -> None:  # t
         assert "mmrag download visualized-bge-base" in lines[0]
 
 
-def test_the_demo_command_ends_with_a_table_and_knows_the_way_on(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    done = mmrag("demo", env={"MMRAG_HOME": str(tmp_path)})
+def test_the_demo_command_ends_with_a_table_and_knows_the_way_on(
+    runs: dict[str, Run], home: Path
+) -> None:
+    """Where the runs exist; `test_wheel.py` has it in an empty folder."""
+    done = mmrag("demo", env={"MMRAG_HOME": str(home)})
     assert done.returncode == 0, done.stderr
     assert "demo-clip + encoder:demo" in done.stdout
     assert "against the first" in done.stdout
     assert "Note: demo-clip is the weaker one on purpose" in done.stdout
-    again = mmrag("demo", "--json", env={"MMRAG_HOME": str(tmp_path)})
+    again = mmrag("demo", "--json", env={"MMRAG_HOME": str(home)})
     document = json.loads(again.stdout)
     assert [row["label"] for row in document["table"]["rows"]] == [
         "demo-clip",
@@ -120,14 +128,14 @@ def test_the_demo_command_ends_with_a_table_and_knows_the_way_on(tmp_path) -> No
 def test_training_repeated_from_the_seed_gives_the_same_losses(
     tmp_path: Path, eval_set: EvalSet
 ) -> None:
-    """The configuration of `demo`, 200 steps in small batches, twice."""
+    """The configuration of `demo`, 60 steps in small batches, twice."""
     from mmrag.training.train import TrainingSettings, train
 
-    settings = TrainingSettings(steps=200, batch_size=4, group_size=2, seed=1, device="cpu")
+    settings = TrainingSettings(steps=60, batch_size=4, group_size=2, seed=1, device="cpu")
     few = replace(eval_set, images=eval_set.images[:30], queries=eval_set.queries[:30])
     losses = [
         train(eval_set, "new:visualized-bge-tiny", tmp_path / name, settings, held_out=few).losses
         for name in ("first", "second")
     ]
-    assert len(losses[0]) == 200
+    assert len(losses[0]) == 60
     assert losses[0] == losses[1]

@@ -92,7 +92,7 @@ SCRIPT = """
 import sys
 from mmrag import EvalSet
 from mmrag.training.train import TrainingSettings, hold_out, train
-settings = TrainingSettings(steps=40, batch_size=8, device="cpu", precision="fp32")
+settings = TrainingSettings(steps=16, batch_size=8, device="cpu", precision="fp32")
 train(EvalSet.load(sys.argv[1]), "new:visualized-bge-tiny", sys.argv[2], settings,
       checkpoint_seconds=0.0)
 """

@@ -21,7 +21,7 @@ from PIL import Image
 
 from ..test_evaluate import colours as colours
 
-ROUNDS = int(os.environ.get("MMRAG_TEST_ROUNDS", "50"))
+ROUNDS = int(os.environ.get("MMRAG_TEST_ROUNDS", "30"))
 
 
 @pytest.fixture
