@@ -18,31 +18,33 @@ from mmrag.system.addresses import is_local
 _LINK = "owner"
 
 
-def enter() -> bool:
-    """Call before anything is drawn; whether the visitor came by the owner's link.
-
-    Where others could reach the dashboard and nothing guards it, a sentence is all they see.
-    """
+def by_link() -> bool:
+    """Whether the visitor comes by the owner's link; call before anything is drawn."""
     secret = os.environ.get("MMRAG_DASHBOARD_OWNER")
     given = st.query_params.get(_LINK)
-    if given is not None:
-        # It stays in no address that is copied, and in no history.
-        del st.query_params[_LINK]
-        if secret and hmac.compare_digest(os.fsencode(given), os.fsencode(secret)):
-            st.session_state.is_owner = True
-    if not (secret or os.environ.get("MMRAG_DASHBOARD_PASSWORD") or _has_oidc()):
-        try:
-            local = is_local(st.get_option("server.address"))
-        except MmragError:
-            local = False
-        if not local:
-            st.title("mmrag")
-            st.text(
-                "This dashboard listens to more than this machine and has no password; set "
-                "MMRAG_DASHBOARD_PASSWORD, or start it with `mmrag dashboard --host …`."
-            )
-            st.stop()
-    return bool(st.session_state.get("is_owner"))
+    if given is None:
+        return False
+    # It stays in no address that is copied, and in no history.
+    del st.query_params[_LINK]
+    return bool(secret) and hmac.compare_digest(os.fsencode(given), os.fsencode(secret or ""))
+
+
+def require_door() -> None:
+    """Where others could reach the dashboard and nothing guards it, a sentence is all they see."""
+    guards = ("MMRAG_DASHBOARD_OWNER", "MMRAG_DASHBOARD_PASSWORD")
+    if any(os.environ.get(guard) for guard in guards) or has_oidc():
+        return
+    try:
+        local = is_local(st.get_option("server.address"))
+    except MmragError:
+        local = False
+    if not local:
+        st.title("mmrag")
+        st.text(
+            "This dashboard listens to more than this machine and has no password; set "
+            "MMRAG_DASHBOARD_PASSWORD, or start it with `mmrag dashboard --host …`."
+        )
+        st.stop()
 
 
 def may_change() -> bool:
@@ -67,7 +69,8 @@ def only_owners(what: str) -> None:
     )
 
 
-def _has_oidc() -> bool:
+def has_oidc() -> bool:
+    """Whether `.streamlit/secrets.toml` has an [auth] section."""
     try:
         return "auth" in st.secrets
     except FileNotFoundError:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import hmac
-import os
-import threading
-import time
 from pathlib import Path
 
 import streamlit as st
 
-from mmrag.ui.doors import enter
+from mmrag.ui import sign_in
 
 _HERE = Path(__file__).parent
-WRONG_PASSWORD_SECONDS = 1.0
 
 # Title, icon, and what the page is for.
 PAGES = {
@@ -61,22 +56,31 @@ PAGES = {
 def run() -> None:
     """Draw the page that the URL names."""
     st.set_page_config(page_title="mmrag", page_icon=str(_HERE / "icon.png"), layout="wide")
-    _sign_in()
+    known = sign_in.is_signed_in()
     pages = []
     for name, (title, icon, _) in PAGES.items():
         file = _HERE / "pages" / f"{name}.py"
         if file.exists():
             first = name == "search"
-            pages.append(st.Page(file, title=title, icon=icon, url_path=name, default=first))
+            path = "start" if first else name
+            pages.append(st.Page(file, title=title, icon=icon, url_path=path, default=first))
+            if first:
+                # Streamlit has the first page at "/" alone, and people write its name too.
+                pages.append(st.Page(file, title=title, url_path=name, visibility="hidden"))
     from mmrag.errors import MmragError
 
-    page = st.navigation(pages, position="top")
+    # The page that a link names is still the one after signing in.
+    page = st.navigation(pages, position="top" if known else "hidden")
+    if not known:
+        sign_in.ask()
     st.set_page_config(page_title=f"{page.title} · mmrag")
     st.html(_HERE / "page.css")
     st.title(page.title, anchor=False)
     words = {title: words for title, _, words in PAGES.values()}
     with st.container(key="page_words"):
         st.caption(words[page.title])
+        sign_in.sign_out_button()
+        sign_in.write_cookie()
     try:
         page.run()
     except MmragError as error:
@@ -88,45 +92,3 @@ def show_error(error: Exception) -> None:
     with st.container(border=True):
         st.markdown(":material/error: **That did not work**")
         st.text(str(error))
-
-
-def _sign_in() -> None:
-    """`MMRAG_DASHBOARD_PASSWORD`, or OIDC when `.streamlit/secrets.toml` has an [auth] section."""
-    if enter():
-        return
-    password = os.environ.get("MMRAG_DASHBOARD_PASSWORD")
-    if password and not st.session_state.get("signed_in"):
-        st.title("mmrag")
-        with st.form("sign_in"):
-            given = st.text_input("Password", type="password")
-            if st.form_submit_button("Sign in", type="primary"):
-                if _is_password(given, password):
-                    st.session_state.signed_in = True
-                    st.rerun()
-                st.error("That is not the password.")
-        st.stop()
-    if _oidc_configured() and not st.user.is_logged_in:
-        st.title("mmrag")
-        st.button("Sign in", type="primary", on_click=st.login)
-        st.stop()
-
-
-@st.cache_resource(show_spinner=False)
-def _attempts() -> threading.Lock:
-    """Held while a password is looked at: all visitors together have one try a second."""
-    return threading.Lock()
-
-
-def _is_password(given: str, password: str) -> bool:
-    with _attempts():
-        if hmac.compare_digest(os.fsencode(given), os.fsencode(password)):
-            return True
-        time.sleep(WRONG_PASSWORD_SECONDS)
-        return False
-
-
-def _oidc_configured() -> bool:
-    try:
-        return "auth" in st.secrets
-    except FileNotFoundError:
-        return False

@@ -24,6 +24,7 @@ _WORDS = {
     "left_rerank": "the reranking",
     "right_rerank": "the reranking",
     "runs": "the run",
+    "picture": "the picture",
 }
 
 
@@ -54,7 +55,7 @@ def before(key: str, options: Sequence[str], default: str) -> None:
     elif st.session_state.get(key) not in options or (linked and value not in options):
         st.session_state[key] = default
     if linked and value not in options:
-        _gone(key, value)
+        gone(key, value)
 
 
 def after(key: str, default: str) -> str:
@@ -98,6 +99,16 @@ def text_after(key: str, default: str) -> str:
     return value
 
 
+def named_before(key: str) -> list[str]:
+    """What a link newly names under this key, for what is no widget's choice."""
+    return _moved_to(key) or []
+
+
+def named_after(key: str, values: Sequence[str]) -> None:
+    """Put these into the URL; none take the key away."""
+    _write(key, list(values))
+
+
 def tabs(key: str, labels: Mapping[str, str]) -> Sequence[Any]:
     """Tabs by their short names; only the `open` one need be drawn. The first is the default."""
     short = {label: name for name, label in labels.items()}
@@ -117,7 +128,7 @@ def before_many(key: str, options: Sequence[str], default: Sequence[str]) -> Non
     if linked:
         for value in linked:
             if value not in options:
-                _gone(key, value)
+                gone(key, value)
         found = [value for value in linked if value in options]
         st.session_state[key] = found or list(default)
     elif linked is not None or key not in st.session_state:
@@ -166,7 +177,8 @@ def _write(key: str, values: list[str]) -> None:
     st.session_state.setdefault("url_pending", {})[key] = values
 
 
-def _gone(key: str, value: str) -> None:
+def gone(key: str, value: str) -> None:
+    """Say above the page that the link named what is not here."""
     what = _WORDS.get(key, key)
     st.session_state.setdefault("url_gone", []).append(
         f"The link names {what} “{value[:100]}”, which is not here. This is shown instead."

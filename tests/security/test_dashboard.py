@@ -19,7 +19,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from mmrag import ImageIndex, RunStore, load_encoder, open_gallery
-from mmrag.ui.navigation import WRONG_PASSWORD_SECONDS
+from mmrag.ui.sign_in import COOKIE, WRONG_PASSWORD_SECONDS
 
 from ..browser.conftest import open_browser, settled
 from ..dashboard_server import Dashboard, start_dashboard, stop
@@ -114,6 +114,7 @@ def sent(page: Page) -> bytes:
 
 
 def sign_in(page: Page, url: str, password: str = PASSWORD) -> None:
+    page.context.clear_cookies()
     page.goto(url)
     page.get_by_label("Password", exact=True).fill(password)
     page.get_by_role("button", name="Sign in").click()
@@ -232,6 +233,32 @@ def test_wrong_passwords_are_refused_and_slowed_down(guarded: Dashboard, page: P
     settled(other)
     settled(page)
     assert time.monotonic() - started >= 2 * WRONG_PASSWORD_SECONDS
+    other.goto("about:blank")
+    other.close()
+
+
+def test_a_browser_signs_in_once_and_out_again(guarded: Dashboard, page: Page) -> None:
+    """The linked page is kept, tabs and reloads share the sign-in, and signing out ends it."""
+    password = page.get_by_label("Password", exact=True)
+    sign_in(page, f"{guarded.url}/runs?show=queries")
+    expect(page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
+    settled(page)
+    assert "/runs?show=queries" in page.url
+    [cookie] = [one for one in page.context.cookies() if one["name"] == COOKIE]
+    assert PASSWORD not in cookie["value"]
+    assert cookie["sameSite"] == "Strict"
+    assert 6 < (cookie["expires"] - time.time()) / 86_400 < 8
+    other = page.context.new_page()
+    other.goto(f"{guarded.url}/health")
+    expect(other.get_by_role("heading", name="Health", exact=True)).to_be_visible()
+    other.get_by_role("button", name="Sign out").click()
+    expect(other.get_by_label("Password", exact=True)).to_be_focused()
+    page.reload()
+    expect(password).to_be_visible()
+    forged = cookie["value"][:-2] + ("AA" if cookie["value"][-2:] != "AA" else "BB")
+    page.context.add_cookies([{"name": COOKIE, "value": forged, "url": guarded.url}])
+    page.reload()
+    expect(password).to_be_visible()
     other.goto("about:blank")
     other.close()
 

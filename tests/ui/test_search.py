@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from mmrag import config
+from mmrag.errors import ImageError
 from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.galleries import kept_pictures
 from mmrag.ui import resources
 from tests.conftest import wait_until
 from tests.test_vision_table import models
@@ -164,6 +168,35 @@ def test_an_uploaded_picture_is_searched_and_not_judged(mugs: EvalSet) -> None:
     assert ids(page, LEFT)[0] == mugs.images[4].image_id
     assert {tile["mark"] for tile in tiles(page, LEFT)} == {None}
     assert click(page, "Remove the picture").info[0].value.startswith("Give a picture")
+
+
+def test_a_picture_is_in_the_link_when_asked_for(mugs: EvalSet) -> None:
+    """Its hash alone stands there, and a link whose picture is gone or damaged says so."""
+    path = Path(mugs.images[4].path)
+    page = open_page("search", source="own")
+    page.file_uploader(key="upload").upload(path.name, path.read_bytes(), "image/png")
+    assert "picture" not in run(page).query_params
+    click(page, "Keep it in the link")
+    name = str(page.query_params["picture"])
+    assert name == hashlib.sha256(path.read_bytes()).hexdigest()
+    other = open_page("search", source="own", picture=name)
+    assert ids(other, LEFT) == ids(page, LEFT)
+    assert "picture" not in click(other, "Remove the picture").query_params
+    (config.home() / "kept_pictures" / name).write_bytes(b"damaged")
+    for gone in (name, "../../secret"):
+        page = open_page("search", source="own", picture=gone)
+        assert "The link names the picture" in page.warning[0].value
+        assert tiles(page) == []
+
+
+def test_the_oldest_picture_of_links_goes_when_there_are_too_many(
+    mugs: EvalSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_pictures, "MAX_PICTURES", 2)
+    names = [kept_pictures.keep_picture(Path(i.path).read_bytes()) for i in mugs.images[:3]]
+    assert [kept_pictures.kept_picture(name) is None for name in names] == [True, False, False]
+    with pytest.raises(ImageError):
+        kept_pictures.keep_picture(b"no picture")
 
 
 def test_a_broken_picture_is_a_sentence(mugs: EvalSet) -> None:

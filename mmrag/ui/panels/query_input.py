@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from mmrag.errors import MmragError
+from mmrag.errors import ImageError, MmragError
 from mmrag.eval_sets.known_sets import known_eval_sets
+from mmrag.galleries.kept_pictures import keep_picture, kept_picture
 from mmrag.images.decode import read_bytes
 from mmrag.images.formats import EXTENSIONS
 from mmrag.images.thumbnails import data_url
 from mmrag.types import ImageSource, Query
 from mmrag.ui import resources, url
+from mmrag.ui.doors import may_change
 from mmrag.ui.markdown import escaped
 from mmrag.ui.paste import pasted_picture
 from mmrag.ui.picture_grid import Tile, picture_grid
@@ -157,6 +159,14 @@ def _from_set() -> ChosenQuery | None:
 
 
 def _own_picture() -> ChosenQuery | None:
+    named = url.named_before("picture")
+    if named:
+        found = {name: kept_picture(name) for name in named}
+        for name in (name for name, data in found.items() if data is None):
+            url.gone("picture", name)
+        there = [data for data in found.values() if data is not None]
+        st.session_state.own_picture = there[0] if there else None
+        st.session_state.own_more = tuple(there[1:])
     kept = st.session_state.get("own_picture")
     more: tuple[bytes, ...] = st.session_state.get("own_more", ())
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -183,16 +193,14 @@ def _own_picture() -> ChosenQuery | None:
             break
     if kept is not None:
         _show_pictures([kept, *more])
-        these, them = ("These pictures are", "them") if more else ("This picture is", "it")
-        st.caption(
-            f"{these} in no link: whoever opens the address of this page, or loads "
-            f"it again, begins without {them}."
-        )
+        _offer_link([kept, *more])
         words = "Remove the pictures" if more else "Remove the picture"
         if st.button(words, icon=":material/close:", type="tertiary"):
             del st.session_state.own_picture
             st.session_state.own_more = ()
             st.rerun()
+    else:
+        url.named_after("picture", [])
     text = _instruction("", "own")
     if kept is None and not text:
         st.info("Give a picture, an instruction, or both.")
@@ -200,6 +208,28 @@ def _own_picture() -> ChosenQuery | None:
     exclude = st.session_state.get("own_picture_is_hit", False)
     exclude = bool(exclude and kept is not None)
     return ChosenQuery(kept, text, exclude_query_image=exclude, more=more if kept else ())
+
+
+def _offer_link(pictures: list[bytes]) -> None:
+    """Say whether the page's address brings these pictures, and keep them there when asked."""
+    names = [hashlib.sha256(data).hexdigest() for data in pictures]
+    these, them = ("these pictures", "them") if len(names) > 1 else ("this picture", "it")
+    if all(kept_picture(name) is not None for name in names):
+        url.named_after("picture", names)
+        st.caption(f"The address of this page brings {these} with it.")
+        return
+    url.named_after("picture", [])
+    st.caption(
+        f"The address of this page leaves {these} out: whoever opens it, or loads it again, "
+        f"begins without {them}."
+    )
+    if may_change() and st.button("Keep it in the link", icon=":material/link:", type="tertiary"):
+        try:
+            for data in pictures:
+                keep_picture(data)
+        except (ImageError, OSError) as error:
+            raise MmragError(f"The picture could not be kept: {error}") from None
+        st.rerun()
 
 
 def use_as_query(data: bytes) -> None:

@@ -1,0 +1,150 @@
+"""Signing in with `MMRAG_DASHBOARD_PASSWORD` or OIDC, once for a browser, and signing out.
+
+A signed cookie says that this browser gave the password, or came by the owner's link. It holds no
+secret, ends after `DAYS`, and is worth nothing once the password or the owner's link is another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import threading
+import time
+from contextlib import suppress
+
+import streamlit as st
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+
+from mmrag import config
+from mmrag.ui.doors import by_link, has_oidc, require_door
+
+COOKIE = "mmrag_visitor"
+DAYS = 7
+WRONG_PASSWORD_SECONDS = 1.0
+# The field may be drawn a moment later than this.
+_FOCUS = (
+    "const focus = () => { const field = document.querySelector('input[type=password]');"
+    " if (field) field.focus(); else setTimeout(focus, 50); }; setTimeout(focus, 50)"
+)
+# What gives a role, by the setting that holds it.
+_OWNER, _PASSWORD = "MMRAG_DASHBOARD_OWNER", "MMRAG_DASHBOARD_PASSWORD"
+
+
+def is_signed_in() -> bool:
+    """Whether this visitor may see anything; call before anything is drawn."""
+    state = st.session_state
+    came_by_link = by_link()
+    require_door()
+    if came_by_link:
+        state.is_owner = True
+        _tell_browser(_OWNER)
+    elif "is_owner" not in state:
+        forgotten = "signed_out" in state
+        state.is_owner = not forgotten and _remembered(_OWNER)
+        state.signed_in = not forgotten and _remembered(_PASSWORD)
+    return bool(state.is_owner) or not (_wants_password() or _wants_oidc())
+
+
+def ask() -> None:
+    """Draw what a visitor sees who is not signed in, and end the page."""
+    st.title("mmrag", anchor=False)
+    write_cookie()
+    if not _wants_password():
+        st.button("Sign in", type="primary", on_click=st.login)
+        st.stop()
+    with st.form("sign_in"):
+        given = st.text_input("Password", type="password", autocomplete="current-password")
+        if st.form_submit_button("Sign in", type="primary"):
+            if _is_password(given, os.environ[_PASSWORD]):
+                st.session_state.signed_in = True
+                _tell_browser(_PASSWORD)
+                st.rerun()
+            st.error("That is not the password.")
+    st.html(f"<script>{_FOCUS}</script>", unsafe_allow_javascript=True)
+    st.stop()
+
+
+def sign_out_button() -> None:
+    """For whoever gave a password, came by the owner's link, or signed in with OIDC."""
+    state = st.session_state
+    if state.get("signed_in") or state.get("is_owner"):
+        st.button("Sign out", icon=":material/logout:", type="tertiary", on_click=_sign_out)
+    elif has_oidc():
+        st.button("Sign out", icon=":material/logout:", type="tertiary", on_click=st.logout)
+
+
+def write_cookie() -> None:
+    """Draw what tells the browser to keep its cookie, or to forget it; it acts once."""
+    script = st.session_state.get("cookie_script")
+    if script:
+        st.html(script, unsafe_allow_javascript=True)
+
+
+def _tell_browser(role: str | None) -> None:
+    """Remember this role, or none."""
+    value = _signer(role).dumps(role) if role else ""
+    age = DAYS * 86_400 if role else 0
+    words = json.dumps(f"{COOKIE}={value}; Max-Age={age}; SameSite=Strict; Path=/")
+    secure = "(location.protocol === 'https:' ? '; Secure' : '')"
+    st.session_state.cookie_script = f"<script>document.cookie = {words} + {secure}</script>"
+
+
+def _sign_out() -> None:
+    st.session_state.clear()
+    st.session_state.signed_out = True
+    _tell_browser(None)
+
+
+def _wants_password() -> bool:
+    return bool(os.environ.get(_PASSWORD)) and not st.session_state.get("signed_in")
+
+
+def _wants_oidc() -> bool:
+    return has_oidc() and not st.user.is_logged_in
+
+
+def _remembered(role: str) -> bool:
+    """Whether the browser's cookie says so, and this dashboard wrote it."""
+    given = st.context.cookies.get(COOKIE)
+    if not (given and os.environ.get(role)):
+        return False
+    try:
+        return bool(_signer(role).loads(given, max_age=DAYS * 86_400) == role)
+    except BadSignature:
+        return False
+
+
+def _signer(role: str) -> URLSafeTimedSerializer:
+    """Signs with this home's secret and with what gives the role."""
+    digest = {"digest_method": hashlib.sha256}
+    return URLSafeTimedSerializer(_secret() + os.environ[role], salt=role, signer_kwargs=digest)
+
+
+@st.cache_resource(show_spinner=False)
+def _secret() -> str:
+    """Without it a password could be guessed from a cookie at leisure; one for each home."""
+    path = config.home() / "cookie.secret"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        # For nobody else on this machine from the first byte on.
+        number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(number, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(32))
+    return path.read_text(encoding="ascii")
+
+
+@st.cache_resource(show_spinner=False)
+def _attempts() -> threading.Lock:
+    """Held while a password is looked at: all visitors together have one try a second."""
+    return threading.Lock()
+
+
+def _is_password(given: str, password: str) -> bool:
+    with _attempts():
+        if hmac.compare_digest(os.fsencode(given), os.fsencode(password)):
+            return True
+        time.sleep(WRONG_PASSWORD_SECONDS)
+        return False
