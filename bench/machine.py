@@ -25,8 +25,16 @@ def describe_machine() -> dict[str, Any]:
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "system": platform.system(),
         "python": platform.python_version(),
-        "libraries": {name: metadata.version(name) for name in _LIBRARIES},
+        "libraries": {name: version for name in _LIBRARIES if (version := _version(name))},
     }
+
+
+def _version(name: str) -> str:
+    """Nothing of a library that is not here: a machine that is lent may have few."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def cpu_model() -> str:

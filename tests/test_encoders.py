@@ -7,6 +7,8 @@ import json
 import logging
 import pickle
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,13 @@ from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
 from bench.models import open_bench_encoder
 from mmrag import list_encoders, load_encoder
+from mmrag.encoders import SHIPPED_DIR
 from mmrag.encoders.attention import attend
 from mmrag.encoders.device import multiplies_int8, resolve_device, resolve_precision
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import CheckpointError, ImageError, MmragError
 
-from .conftest import PARITY, make_checkpoint
+from .conftest import PARITY, ROOT, make_checkpoint
 
 
 @pytest.mark.parametrize("kind", ["base", "m3"])
@@ -369,6 +372,31 @@ def test_auto_precision_follows_the_hardware() -> None:
     for device in ("cuda:99", "auto:1", "cpu:x"):
         with pytest.raises(MmragError, match="device"):
             resolve_device(device)
+
+
+def test_the_shipped_encoders_words_need_no_transformers(tmp_path: Path) -> None:
+    """Which takes a second to import; the tokens are the same, and so is what is saved."""
+    from transformers import AutoTokenizer
+
+    from mmrag.encoders.fast_tokenizer import FastTokenizer
+
+    folder = SHIPPED_DIR / "demo"
+    ours, theirs = FastTokenizer(folder), AutoTokenizer.from_pretrained(folder)
+    texts = ["", "A red MUG, with stripes!", "née à çé ☃ [MASK] [PAD] x", "a " * 700, "\n\t"]
+    assert ours(texts)["input_ids"] == theirs(texts)["input_ids"]
+    assert ours.get_vocab() == theirs.get_vocab()
+    assert (ours.pad_token_id, len(ours)) == (theirs.pad_token_id, len(theirs))
+    ours.save_pretrained(str(tmp_path))
+    assert AutoTokenizer.from_pretrained(tmp_path)(texts)["input_ids"] == ours(texts)["input_ids"]
+    code = (
+        "import sys; from mmrag import load_encoder; "
+        "load_encoder('demo', device='cpu').encode(texts=['a red mug']); "
+        "print('transformers' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    assert not FastTokenizer.can_read(tmp_path)
 
 
 def test_names(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from transformers import PreTrainedTokenizerBase
 
+    from mmrag.encoders.fast_tokenizer import FastTokenizer
+
 logger = logging.getLogger("mmrag")
 
 
@@ -42,7 +44,10 @@ class VisualizedBGE(nn.Module):
     folder_class = "visualized-bge"
 
     def __init__(
-        self, vision: EvaTower | ConvTower, text: BertTower, tokenizer: PreTrainedTokenizerBase
+        self,
+        vision: EvaTower | ConvTower,
+        text: BertTower,
+        tokenizer: PreTrainedTokenizerBase | FastTokenizer,
     ) -> None:
         super().__init__()
         self.vision = vision

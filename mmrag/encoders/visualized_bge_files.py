@@ -25,6 +25,7 @@ from mmrag.encoders.checkpoints import (
     write_safetensors,
 )
 from mmrag.encoders.conv_tower import ConvConfig, ConvTower
+from mmrag.encoders.fast_tokenizer import FastTokenizer
 from mmrag.encoders.towers import BertConfig, BertTower, EvaConfig, EvaTower
 from mmrag.encoders.visualized_bge import VisualizedBGE
 from mmrag.errors import CheckpointError, MmragError
@@ -137,7 +138,9 @@ def preprocessing(model: VisualizedBGE) -> dict[str, Any]:
     }
 
 
-def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase | FastTokenizer:
+    if FastTokenizer.can_read(folder):
+        return FastTokenizer(folder)
     from transformers import AutoTokenizer
 
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -147,7 +150,9 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def _build(
-    vision: Mapping[str, Any], text: BertConfig, tokenizer: PreTrainedTokenizerBase
+    vision: Mapping[str, Any],
+    text: BertConfig,
+    tokenizer: PreTrainedTokenizerBase | FastTokenizer,
 ) -> VisualizedBGE:
     """The architecture; the towers' parameters are placeholders, which loaded ones replace."""
     check_sizes({**vision, **asdict(text)}, "the configuration")
