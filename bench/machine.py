@@ -15,18 +15,25 @@ _LIBRARIES += ["pymilvus", "milvus-lite"]
 
 def describe_machine() -> dict[str, Any]:
     """CPU and GPU models, cores, memory, system and library versions; no host name, no paths."""
-    import psutil
     import torch
 
     return {
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 2**30),
+        "memory_gb": _memory_gb(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "system": platform.system(),
         "python": platform.python_version(),
         "libraries": {name: version for name in _LIBRARIES if (version := _version(name))},
     }
+
+
+def _memory_gb() -> int | None:
+    try:
+        import psutil
+    except ImportError:
+        return None
+    return round(psutil.virtual_memory().total / 2**30)
 
 
 def _version(name: str) -> str:

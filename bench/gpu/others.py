@@ -9,7 +9,7 @@ import torch
 from bench.gpu.quality import embed_all, session_pixels
 from bench.gpu.session import ROOT, Session
 from bench.models import WORDS
-from mmrag import EvalSet, load_encoder
+from mmrag import load_encoder
 from mmrag.encoders.visualized_bge_files import make_tokenizer
 from mmrag.types import Hit, Query, SearchResult
 
@@ -77,6 +77,7 @@ def sentence(session: Session) -> None:
 
 def training(session: Session) -> None:
     """A step of training the base model on pairs of pictures and words, in mixed precision."""
+    from mmrag import EvalSet
     from mmrag.training.models import open_model
 
     n = 2 if session.quick else 32

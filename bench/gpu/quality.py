@@ -15,8 +15,7 @@ import numpy as np
 
 from bench.gpu.session import ROOT, Session
 from bench.models import WORDS
-from bench.quality import compare_precisions
-from mmrag import EvalSet, load_encoder
+from mmrag import load_encoder
 from mmrag.encoders.encoder import Encoder, Vectors
 
 PARITY = ROOT / "tests" / "parity"
@@ -87,6 +86,9 @@ def _apart(found: Vectors, reference: Vectors) -> tuple[float, float]:
 
 def rankings(session: Session) -> None:
     """The shipped eval set with `demo`: half precision against float32, on this device."""
+    from bench.quality import compare_precisions
+    from mmrag import EvalSet
+
     catalogue = EvalSet.load(ROOT / "eval_sets" / "catalogue")
     every = 150 if session.quick else 1
     catalogue = replace(
