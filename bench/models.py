@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmrag.encoders import load_encoder
+from mmrag.encoders import list_encoders, load_encoder
 from mmrag.encoders.build import build_encoder
 from mmrag.encoders.encoder import Encoder
 from mmrag.encoders.family import LoadedModel
@@ -35,6 +35,11 @@ _MADE_UP = {
     "visualized-bge-base": ("eva02_base_patch16_clip_224", _BERT_BASE),
     "visualized-bge-m3": ("eva02_large_patch14_clip_224", _XLM_LARGE),
 }
+# BGE-VL by name: width, layers, heads of the text and of the vision tower, patch, output.
+_BGE_VL = {
+    "bge-vl-base": ((512, 12, 8), (768, 12, 12), 16, 512),
+    "bge-vl-large": ((768, 12, 12), (1024, 24, 16), 14, 768),
+}
 FULL_SIZE = (*_MADE_UP, "clip:ViT-B-32", "clip:ViT-L-14")
 WORDS = (
     "phone case with this image theme",
@@ -47,13 +52,14 @@ WORDS = (
 
 
 def open_bench_encoder(name: str, device: str, precision: str) -> Encoder:
-    """The encoder `name`, with fresh weights if it is one of `FULL_SIZE` that is not downloaded.
+    """The encoder `name`, with fresh weights if it is a known one that is not downloaded.
 
     Speed does not depend on the weights' values. The made-up vocabulary is small, so the word
     table, which only takes memory, is smaller than the official one.
 
     Args:
-        name: one of `FULL_SIZE`, `tiny` (the size of `demo`), or as `load_encoder` takes it.
+        name: one of `FULL_SIZE`, `bge-vl-base`, `bge-vl-large`, `tiny` (the size of `demo`), or as
+            `load_encoder` takes it.
         device: as `load_encoder` takes it.
         precision: as `load_encoder` takes it.
     """
@@ -75,12 +81,50 @@ def open_bench_encoder(name: str, device: str, precision: str) -> Encoder:
             raise MmragError(f"open_clip does not know {name!r}.")
         model = clip.create({"model_cfg": config}, WORDS)
         preprocessing = clip.preprocessing(model)
+    elif name in _BGE_VL and not any(one.available for one in list_encoders(name)):
+        model, preprocessing = _bge_vl(name)
     elif name == "tiny":
         return _tiny(device, precision)
     else:
         return load_encoder(name, device=device, precision=precision)
     loaded = LoadedModel(model, "none", "made-up weights", preprocessing)
     return build_encoder(loaded, name, device, precision)
+
+
+def _bge_vl(name: str) -> tuple[Any, dict[str, Any]]:
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
+
+    from mmrag.encoders import sentence
+    from mmrag.encoders.visualized_bge_files import make_tokenizer
+
+    text, vision, patch, output = _BGE_VL[name]
+    words = make_tokenizer(WORDS, 1000)
+    special = {
+        "vocab_size": len(words),
+        "eos_token_id": words.sep_token_id,
+        "bos_token_id": words.cls_token_id,
+        "pad_token_id": words.pad_token_id,
+    }
+    config = CLIPConfig(
+        text_config={**_tower(*text), **special},
+        vision_config={**_tower(*vision), "patch_size": patch},
+        projection_dim=output,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        CLIPModel(config).save_pretrained(folder)
+        CLIPProcessor(CLIPImageProcessor(), words).save_pretrained(folder)
+        options = sentence.SentenceOptions(fusion="sum-raw")
+        model = sentence.load(Path(folder), name, options, trust=False)
+        return model, sentence.preprocessing(model, Path(folder))
+
+
+def _tower(width: int, layers: int, heads: int) -> dict[str, int]:
+    return {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+    }
 
 
 def _tiny(device: str, precision: str) -> Encoder:

@@ -106,7 +106,9 @@ def count_operations(encoder: Encoder, image: bool, text: str | None) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     model = encoder.model
-    pixels = torch.zeros((1, model.image_size, model.image_size, 3), dtype=torch.uint8)
+    # Models that take any shape make a square of what CLIP sees.
+    side = model.image_size or 224
+    pixels = torch.zeros((1, side, side, 3), dtype=torch.uint8)
     # torch's `MultiheadAttention` has a kernel of its own for inference, which is not counted.
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

@@ -117,7 +117,8 @@ def test_encode(
     # A round is about two seconds of whole batches.
     n = size if quick else size * max(1, min(len(files) // size, round(2 / once)))
     unit = {"composed": "pairs/s", "texts": "texts/s"}.get(source, "img/s")
-    figures: dict[str, Any] = {"items": n, "unit": unit}
+    dim = encoder.info.dim
+    figures: dict[str, Any] = {"items": n, "unit": unit, "dim": dim, "bytes_per_vector": 4 * dim}
     figures["params"] = {**setup.params, "source": source, "batch_size": size}
     if source == "files":
         figures.update({key: round(value, 3) for key, value in setup.first.items()})

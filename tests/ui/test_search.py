@@ -199,6 +199,18 @@ def test_the_oldest_picture_of_links_goes_when_there_are_too_many(
         kept_pictures.keep_picture(b"no picture")
 
 
+def test_several_uploads_are_one_query(mugs: EvalSet) -> None:
+    page = open_page("search", source="own")
+    first, second = (Path(mugs.images[n].path) for n in (4, 5))
+    uploads = page.file_uploader(key="upload")
+    uploads.upload(first.name, first.read_bytes(), "image/png")
+    uploads.upload(second.name, second.read_bytes(), "image/png")
+    run(page)
+    assert "takes one picture at a time: the vectors of the 2 query pictures" in texts(page)
+    assert {mugs.images[4].image_id, mugs.images[5].image_id} <= set(ids(page, LEFT)[:3])
+    assert click(page, "Remove the pictures").info[0].value.startswith("Give a picture")
+
+
 def test_a_broken_picture_is_a_sentence(mugs: EvalSet) -> None:
     page = open_page("search", source="own")
     page.file_uploader(key="upload").upload("mine.png", b"this is no picture", "image/png")

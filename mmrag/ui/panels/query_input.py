@@ -169,6 +169,8 @@ def _own_picture() -> ChosenQuery | None:
         st.session_state.own_more = tuple(there[1:])
     kept = st.session_state.get("own_picture")
     more: tuple[bytes, ...] = st.session_state.get("own_more", ())
+    # The uploader goes on holding what was removed here.
+    removed: set[str] = st.session_state.setdefault("removed_pictures", set())
     with st.container(horizontal=True, vertical_alignment="bottom"):
         uploaded = st.file_uploader(
             "Upload a picture, or several of one thing",
@@ -183,9 +185,9 @@ def _own_picture() -> ChosenQuery | None:
     for given in (
         [pasted] if pasted is not None else [],
         [photographed.getvalue()] if photographed else [],
-        [one.getvalue() for one in uploaded],
+        [one.getvalue() for one in uploaded if _digest(one.getvalue()) not in removed],
     ):
-        new = [hashlib.sha256(data).hexdigest() for data in given]
+        new = [_digest(data) for data in given]
         if not set(new) <= set(_seen_pictures()):
             _seen_pictures().extend(new)
             kept, more = given[0], tuple(given[1:])
@@ -198,6 +200,7 @@ def _own_picture() -> ChosenQuery | None:
         if st.button(words, icon=":material/close:", type="tertiary"):
             del st.session_state.own_picture
             st.session_state.own_more = ()
+            removed.update(_seen_pictures())
             st.rerun()
     else:
         url.named_after("picture", [])
@@ -251,6 +254,10 @@ def _instruction(default: str, of: object) -> str:
         placeholder="phone case with this image theme",
     )
     return url.text_after("text", default).strip()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _seen_pictures() -> list[str]:
