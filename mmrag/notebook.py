@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from tqdm.auto import tqdm
+
 from mmrag.images.thumbnails import data_url
+from mmrag.types import Hit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from mmrag.galleries.gallery import Gallery
     from mmrag.runs.compare import Comparison
     from mmrag.runs.run import Run
+    from mmrag.system.jobs import Progress
     from mmrag.types import ImageSource, SearchResult
 
 _SIDE = 140
@@ -87,7 +91,7 @@ def comparison_html(comparison: Comparison) -> str:
             "metric": metric,
             "difference": f"{found.delta:+.3f}",
             "95 % interval": _interval(found.ci95, "+.3f"),
-            "p (Holm)": f"{found.p if found.p_holm is None else found.p_holm:.3f}",
+            "p (Holm)": _p_value(found.p if found.p_holm is None else found.p_holm),
         }
         for pair in comparison.pairs
         for metric, found in pair.metrics.items()
@@ -111,11 +115,27 @@ def encoder_html(info: EncoderInfo) -> str:
     )
 
 
+class StageBars:
+    """`on_progress` of `evaluate`: a bar for each stage, as the notebook draws bars."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Move the bar of this stage."""
+        if self._bar is None or self._bar.desc != progress.stage:
+            self._bar = tqdm(total=progress.total, desc=progress.stage, unit="query")
+        self._bar.update(progress.done - self._bar.n)
+        if progress.done == progress.total:
+            self._bar.close()
+
+
 def hits_frame(result: SearchResult) -> pd.DataFrame:
     """A row a hit."""
     import pandas as pd
 
-    return pd.DataFrame([vars(hit) for hit in result.hits])
+    columns = [field.name for field in fields(Hit)]
+    return pd.DataFrame([vars(hit) for hit in result.hits], columns=columns)
 
 
 def queries_frame(eval_set: EvalSet) -> pd.DataFrame:
@@ -167,6 +187,10 @@ def differences_frame(comparison: Comparison) -> pd.DataFrame:
 
 def _interval(ci95: tuple[float, float], digits: str) -> str:
     return f"[{ci95[0]:{digits}}, {ci95[1]:{digits}}]"
+
+
+def _p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _count(n: int, one: str, many: str | None = None) -> str:

@@ -60,6 +60,7 @@ def test_hits(eval_set: EvalSet) -> None:
     frame = result.to_pandas()
     assert list(frame["image_id"]) == ["red", "green", "blue"]
     assert frame["metadata"][2] == {"price": 3}
+    assert list(SearchResult(query, [], {}).to_pandas()) == list(frame), "columns without hits, too"
     gone = SearchResult(query, [Hit(1, "x", "nowhere.png", 0.5, 1, "", {})], {})._repr_html_()
     assert gone.count("<img") == 1, "a picture that is gone leaves its name"
 
