@@ -106,7 +106,7 @@ def judge(comparison: Comparison, conditions: Sequence[Condition]) -> list[Verdi
             values, holds = {}, []
             for term in condition.terms:
                 if term.metric not in pair.metrics:
-                    known = ", ".join(pair.metrics)
+                    known = ", ".join(pair.metrics) or "none in common"
                     raise MmragError(
                         f"The runs share no metric {term.metric!r}; they have {known}."
                     )
