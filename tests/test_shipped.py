@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from mmrag.runs.compare import compare_runs
 from mmrag.runs.run import Run
 from mmrag.runs.store import RunStore
 
-from .conftest import mmrag
+from .conftest import ROOT, mmrag
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,21 @@ def test_demo_beats_demo_clip_and_improves_it_as_a_reranker(
         assert difference.ci95[0] > 0.05
         assert difference.p_holm is not None
         assert difference.p_holm < 0.01
+
+
+def test_the_table_of_the_readme_is_measured(runs: dict[str, Run], eval_set: EvalSet) -> None:
+    """Within what another processor rounds otherwise: two of 514 queries."""
+    table = re.findall(r"^\| `demo.*", (ROOT / "README.md").read_text("utf-8"), re.M)
+    queries = demo.composed(eval_set)
+    for line, run in zip(table, runs.values(), strict=True):
+        summary = demo.on_queries(run, queries).summaries[run.stage]
+        told = [[float(n) for n in re.findall(r"[\d.]+", cell)] for cell in line.split("|")[2:5]]
+        for (mean, low, high), name in zip(
+            told, ("hit_rate@1", "hit_rate@10", "nDCG@10"), strict=True
+        ):
+            found = summary.overall[name]
+            assert mean == pytest.approx(found.mean, abs=0.004)
+            assert (low, high) == pytest.approx(found.ci95, abs=0.008)
 
 
 def test_the_weights_are_small_plain_and_described() -> None:
