@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 MILVUS_VENV ?= $(VENV)/milvus-server
 
 .PHONY: help setup setup-dev setup-milvus dashboard demo test test-quick test-lowest attack lint mutants \
-	docs format clean
+	docs pictures notebooks format clean
 
 help:
 	@echo "make dashboard  the dashboard in a browser, with something to show"
@@ -17,6 +17,8 @@ help:
 	@echo "make test-lowest  quick tests with the oldest versions that are allowed"
 	@echo "make lint       style, types and the order of the rooms"
 	@echo "make docs       the documentation as a site, in site/"
+	@echo "make pictures   the pictures of the documentation, from the running dashboard"
+	@echo "make notebooks  what the notebooks of the documentation show"
 	@echo "make mutants    which changes to the code no test notices"
 	@echo "make clean      remove the environment"
 
@@ -87,6 +89,13 @@ lint: setup-dev
 
 docs: setup-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+# Those of the documents; a test says when they are older than what they show.
+pictures: setup-dev
+	$(BIN)/python -m tests.browser.pictures
+
+notebooks: setup-dev
+	$(BIN)/python -m tests.notebooks
 
 # Slow: hours for all rooms; ARGS="metrics" takes one, ARGS="--sample 200" some mutants of all.
 mutants: setup-dev
