@@ -67,7 +67,7 @@ def _photos(folder: Path, catalogue: EvalSet) -> None:
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     for place in (folder, photos):
         (place / "description.json").write_text(lines)
-    names = ("leopard.jpg", "user.jpg", "photos/a.jpg")
+    names = ("leopard.jpg", "user.jpg", "photos/a.jpg", "front.jpg", "back.jpg")
     for name, query in zip(names, catalogue.queries, strict=False):
         with Image.open(str(query.image)) as picture:
             picture.convert("RGB").save(folder / name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import open_browser, settled
@@ -25,7 +27,7 @@ from tests.dashboard_server import running_dashboard
 FOLDER = ROOT / "docs" / "pictures"
 SOURCES = FOLDER / "sources.json"
 # Page to the height of its picture and what has to be there before it is taken.
-PAGES = {"search": (1000, ".tile"), "runs": (970, "[data-testid=stVegaLiteChart] canvas")}
+PAGES = {"search": (1000, ".tile"), "runs": (970, "[data-testid=stVegaLiteChart] path")}
 SCHEMES = ("light", "dark")
 WIDTH = 1280
 
@@ -79,7 +81,11 @@ def take(page: Page, url: str, name: str, scheme: str) -> None:
     # Pictures and charts fade in.
     page.wait_for_timeout(1500)
     clip = {"x": 0, "y": 0, "width": WIDTH, "height": height}
-    page.screenshot(path=FOLDER / f"{name}-{scheme}.png", clip=clip, animations="disabled")  # type: ignore[arg-type]
+    shot = page.screenshot(clip=clip, animations="disabled")  # type: ignore[arg-type]
+    with Image.open(io.BytesIO(shot)) as picture:
+        # A third of the bytes.
+        small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        small.save(FOLDER / f"{name}-{scheme}.png", optimize=True)
 
 
 def main() -> int:
