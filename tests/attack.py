@@ -41,9 +41,28 @@ GROUPS = (
     Group("disks and power", "tests", ("tests/faults/test_disk.py", "tests/faults/test_power.py")),
     Group("together", "tests", ("tests/faults/test_together.py", "tests/test_removal.py")),
     Group("fuzz", "inputs, and tests", ("tests/fuzz",)),
-    Group("doors", "tests", ("tests/security", "tests/test_uploads.py")),
+    Group("doors", "tests", ("tests/security", "tests/test_uploads.py", "tests/test_runs.py")),
+    Group("workers", "tests", ("tests/test_distributed.py::test_a_killed_worker_loses_nothing",)),
     Group("visitors", "tests", ("tests/browser/test_load.py",)),
 )
+
+# Single cases that are easily overlooked, and where they are.
+CASES = {
+    "upload limits": "tests/test_uploads.py",
+    "timing of passwords": "tests/security/test_dashboard.py"
+    "::test_wrong_passwords_are_refused_and_slowed_down",
+    "stored markup on the pages, in a browser": "tests/security/test_dashboard.py"
+    "::test_hostile_texts_are_texts_and_secrets_stay_on_the_server",
+    "stored markup in the report, in a browser": "tests/security/test_text.py"
+    "::test_the_report_in_a_browser_runs_nothing",
+    "formulas in CSV": "tests/security/test_text.py::test_tables_hold_no_formula",
+    "traversal at media addresses": "tests/security/test_dashboard.py"
+    "::test_its_server_gives_out_no_files",
+    "the clock going back": "tests/faults/test_together.py::test_a_clock_that_goes_back",
+    "Ray workers killed": "tests/test_distributed.py::test_a_killed_worker_loses_nothing",
+    "tabs without end": "tests/security/test_doors.py"
+    "::test_tabs_are_limited_and_closed_ones_make_room",
+}
 
 
 @dataclass(frozen=True)
@@ -108,7 +127,10 @@ def table(outcomes: Sequence[Outcome], seed: int, commit: str) -> str:
             f"{one.seconds / 60:.0f} |"
         )
     day = datetime.now(UTC).date().isoformat()
-    return "\n".join([*lines, "", f"{day}, commit {commit}, seed {seed}.", ""])
+    lines += ["", f"{day}, commit {commit}, seed {seed}.", ""]
+    lines += ["Single cases, each in one of these groups:", "", "| case | test |", "| --- | --- |"]
+    lines += [f"| {case} | `{test}` |" for case, test in CASES.items()]
+    return "\n".join([*lines, ""])
 
 
 def main() -> int:

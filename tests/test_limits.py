@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import resource
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from mmrag import MmragError, open_gallery
 from mmrag.cli import run
 from mmrag.galleries import gallery
+from mmrag.galleries.metadata import read_records
 from mmrag.system.json_stream import json_records
 from mmrag.system.memory import out_of_memory
 
@@ -29,6 +31,21 @@ def test_a_long_list_is_not_held_as_objects() -> None:
     assert sum(1 for _ in json_records(text)) == 1_000_000
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 30_000, "kilobytes; the objects would take some 70 MB"
+
+
+def test_a_long_table_is_not_held(tmp_path: Path) -> None:
+    file = tmp_path / "m.csv"
+    with file.open("w") as out:
+        out.write("path,description\n")
+        for _ in range(100):
+            out.write(f"a.png,{'words ' * 100}\n" * 1000)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_records(file).rows) == 100_000
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 10_000_000 < file.stat().st_size
 
 
 def test_more_records_than_are_read(

@@ -6,10 +6,10 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from charset_normalizer import from_bytes
 
@@ -21,6 +21,8 @@ PATH_KEYS = ("image_path", "path", "image", "file_path", "file_name", "filename"
 TEXT_KEYS = ("description", "text", "caption", "title")
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t"}
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_BLOCK = 1 << 20
 # The first line of a table is within so many characters.
 _HEADER = 1 << 16
 # A comma before the decimals, points between thousands.
@@ -75,25 +77,53 @@ def read_records(path: Path, reading: Reading | None = None) -> Records:
             expected there.
     """
     reading = reading or Reading()
+    table = path.suffix.lower() in (".csv", ".tsv")
     try:
-        text, assumed = _text(path, reading.encoding)
+        encoding = _streams(path, reading.encoding) if table else None
+        text, assumed = "", None
+        if encoding is None:
+            text, assumed = _text(path, reading.encoding)
     except FileNotFoundError:
         raise MmragError(f"No metadata file at {path}.") from None
     # ValueError: a name that no file can have.
     except (OSError, ValueError) as error:
         raise MmragError(f"{str(path)!r} cannot be read: {error}") from error
     said = [f"as {assumed}"] if assumed else []
-    if path.suffix.lower() not in (".csv", ".tsv"):
+    if not table:
         return Records(_json_records(path, text), _note(path, said))
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
-    separator, lines = _separator(path, text, reading.separator, usual, said)
+
+    def opened() -> TextIO:
+        if encoding is None:
+            return io.StringIO(text, newline="")
+        return path.open(encoding=encoding, newline="")
+
+    with opened() as file:
+        begins = file.read(_HEADER)
+    separator, hinted = _separator(path, begins, reading.separator, usual, said)
     if separator != usual and reading.delimiter is None:
         said.append(f"with {_DELIMITERS[separator]} between the cells")
-    return Records(_table_records(path, lines, separator), _note(path, said))
+    return Records(_table_records(path, opened, separator, hinted), _note(path, said))
 
 
 def _note(path: Path, said: list[str]) -> tuple[str, ...]:
     return (f"{path.name} was read {' '.join(said)}.",) if said else ()
+
+
+def _streams(path: Path, given: str | None) -> str | None:
+    """The encoding by which all of a file can be read; None where that has to be found out."""
+    with path.open("rb") as file:
+        begins = file.read(_BLOCK)
+        encoding = given or ("utf-16" if begins.startswith(_UTF_16) else "utf-8-sig")
+        decoder = codecs.getincrementaldecoder(encoding)()
+        try:
+            while begins:
+                decoder.decode(begins)
+                begins = file.read(_BLOCK)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return None
+    return encoding
 
 
 def _text(path: Path, encoding: str | None) -> tuple[str, str | None]:
@@ -102,7 +132,7 @@ def _text(path: Path, encoding: str | None) -> tuple[str, str | None]:
     try:
         return (data.decode(encoding) if encoding else decode(data)), None
     except UnicodeDecodeError as error:
-        if encoding or data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        if encoding or data.startswith(_UTF_16):
             raise _undecodable(path, data, error) from error
         found = from_bytes(data).best()
         if found is None:
@@ -130,14 +160,17 @@ def _json_records(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 
 def _separator(
     path: Path, text: str, given: str | None, usual: str, said: list[str]
-) -> tuple[str, str]:
-    """The delimiter of the cells: whatever makes a column of paths out of the first line."""
-    first, _, rest = text.partition("\n")
+) -> tuple[str, bool]:
+    """The delimiter of the cells: whatever makes a column of paths out of the first line.
+
+    It may also be in a line of its own before that, as spreadsheets write it.
+    """
+    first = text.partition("\n")[0]
     if hint := re.fullmatch(r"sep=(.)\r?", first):
-        return given or hint[1], rest
+        return given or hint[1], True
     for separator in [given] if given else dict.fromkeys([usual, *_DELIMITERS]):
         if set(_header(text, separator)) & set(PATH_KEYS):
-            return separator, text
+            return separator, False
     found = ", ".join(map(repr, _header(text, given or usual)[:9])) or "nothing"
     raise MmragError(
         f"{path}, line 1: expected a column called {', '.join(PATH_KEYS[:-1])} or {PATH_KEYS[-1]}, "
@@ -148,15 +181,23 @@ def _separator(
 
 def _header(text: str, separator: str) -> list[str]:
     try:
-        begins = io.StringIO(text[:_HEADER], newline="")
+        begins = io.StringIO(text, newline="")
         cells = next(csv.reader(begins, delimiter=separator), [])
     except csv.Error:
         return []
     return [cell.strip() for cell in cells]
 
 
-def _table_records(path: Path, text: str, separator: str) -> Iterator[tuple[int, Any]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+def _table_records(
+    path: Path, opened: Callable[[], TextIO], separator: str, hinted: bool
+) -> Iterator[tuple[int, Any]]:
+    with opened() as file:
+        if hinted:
+            file.readline()
+        yield from _rows(path, csv.reader(file, delimiter=separator), separator)
+
+
+def _rows(path: Path, reader: Any, separator: str) -> Iterator[tuple[int, Any]]:
     try:
         header = [cell.strip() for cell in next(reader, [])]
         for cells in reader:
@@ -168,7 +209,8 @@ def _table_records(path: Path, text: str, separator: str) -> Iterator[tuple[int,
                 )
             if any(cells):
                 yield reader.line_num, _record(header, cells, separator)
-    except csv.Error as error:
+    # ValueError: the file has changed since it was looked through.
+    except (csv.Error, OSError, ValueError) as error:
         raise MmragError(f"{path}, line {reader.line_num}: {error}.") from error
 
 

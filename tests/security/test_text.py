@@ -19,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from PIL import Image
+from playwright.sync_api import Browser
 
 from mmrag import EvalSet, ImageIndex, MmragError, Query, RunStore, open_gallery
 from mmrag.cli import run as command
@@ -33,6 +34,8 @@ from mmrag.system.jobs import JobQueue
 from mmrag.types import GalleryImage, Hit, SearchResult
 from mmrag.ui.tables import guarded
 from mmrag.ui.tiles import as_csv, as_json
+
+from ..browser.conftest import browser as browser
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -143,6 +146,24 @@ def test_the_report_has_the_same_elements_whatever_the_texts_are(
     assert "alert(1)" in bad, "the texts are in it"
     assert "{{ 7 * 7 }}" in bad, "and are no template"
     assert "default-src 'none'" in bad
+
+
+def test_the_report_in_a_browser_runs_nothing(
+    hostile: Run,
+    tmp_path: Path,
+    browser: Browser,
+) -> None:
+    report = tmp_path / "report.html"
+    report.write_bytes(export_run(hostile, "html")[0][1])
+    page, odd = browser.new_page(), []
+    page.on("dialog", lambda dialog: (odd.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda asked: odd.append(asked.url))
+    page.goto(report.as_uri())
+    page.mouse.move(300, 300)
+    assert [url for url in odd if url != report.as_uri() and not url.startswith("data:")] == []
+    assert page.get_by_text("<script>alert(1)</script>").count() > 0, "as text"
+    assert page.locator("script, iframe, [onerror], [onload], [onmouseover]").count() == 0
+    page.close()
 
 
 @pytest.mark.parametrize("format", ["csv", "search"])
