@@ -223,8 +223,9 @@ def test_names() -> None:
         "openai:MODEL",
         "encoder:NAME",
         "bge-reranker",
+        "ce:NAME_OR_FOLDER",
     ]
-    for name in ("encoder", "encoder:", "openai:", "gpt", ""):
+    for name in ("encoder", "encoder:", "ce:", "openai:", "gpt", ""):
         with pytest.raises(MmragError, match="Unknown reranker"):
             load_reranker(name)
     with pytest.raises(MmragError, match="Unknown encoder 'nope'"):
