@@ -101,4 +101,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    from mmrag.system.measuring import measure_alone
+
+    raise SystemExit(measure_alone(main))

@@ -262,4 +262,6 @@ def _middle(values: Sequence[float]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from mmrag.system.measuring import measure_alone
+
+    sys.exit(measure_alone(main))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,6 +40,16 @@ def alone() -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
+
+
+def measure_alone(main: Callable[[], int]) -> int:
+    """The status of a program that measures: 1 with one line where another one measures already."""
+    try:
+        with alone():
+            return main()
+    except MmragError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
 
 
 def _open(path: Path) -> int:

@@ -63,7 +63,9 @@ def _measure(on_progress: Callable[[Progress], None], should_stop: Callable[[], 
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None
-        reader = threading.Thread(target=_follow, args=(process.stderr, on_progress), daemon=True)
+        said: list[str] = []
+        arguments = (process.stderr, on_progress, said)
+        reader = threading.Thread(target=_follow, args=arguments, daemon=True)
         reader.start()
         try:
             _wait(process, should_stop)
@@ -76,9 +78,8 @@ def _measure(on_progress: Callable[[Progress], None], should_stop: Callable[[], 
         try:
             rows = json.load(out)["rows"]
         except (ValueError, KeyError, TypeError) as error:
-            raise MmragError(
-                "The measurement did not finish; run `mmrag bench --quick` to see why."
-            ) from error
+            why = f": {said[-1]}" if said else "; run `mmrag bench --quick` to see why."
+            raise MmragError(f"The measurement did not finish{why}") from error
     when = datetime.now(UTC).isoformat(timespec="seconds")
     path = _kept()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,8 +99,11 @@ def _wait(process: subprocess.Popen[str], should_stop: Callable[[], bool]) -> No
     raise MmragError(f"The measurement was stopped after {LIMIT_SECONDS // 60} minutes.")
 
 
-def _follow(messages: IO[str], on_progress: Callable[[Progress], None]) -> None:
+def _follow(messages: IO[str], on_progress: Callable[[Progress], None], said: list[str]) -> None:
+    """Say how far it is, and keep the sentences with which it ends."""
     for line in messages:
+        if line.startswith("Error: "):
+            said.append(line.removeprefix("Error: ").strip())
         found = _PERCENT.search(line)
         if found:
             on_progress(Progress("measuring, per cent", int(found[1]), 100))

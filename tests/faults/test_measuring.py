@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,10 @@ import psutil
 import pytest
 
 from mmrag.cli import run
+from mmrag.errors import MmragError
 from mmrag.measurements import list_results, read_results, save_result
+from mmrag.system.measuring import measure_alone
+from mmrag.ui import speed_jobs
 
 from ..conftest import ROOT, wait_until
 from ..test_bench import made_file
@@ -69,7 +73,13 @@ def test_children_go_with_the_parent(
     assert wait_until(lambda: not any(one.is_running() for one in below), 20)
 
 
-def test_two_measurements_at_once(measuring: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_two_measurements_at_once(
+    measuring: subprocess.Popen[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     second = subprocess.run(
         [sys.executable, "-m", "mmrag", *MEASURE],
         cwd=ROOT,
@@ -82,6 +92,11 @@ def test_two_measurements_at_once(measuring: subprocess.Popen[str], tmp_path: Pa
     assert f"Another measurement of this machine is running (process {measuring.pid})" in (
         second.stderr
     )
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert measure_alone(lambda: pytest.fail("it measured")) == 1
+    assert "Another measurement of this machine is running" in capsys.readouterr().err
+    with pytest.raises(MmragError, match="did not finish: Another measurement of this machine"):
+        speed_jobs._measure(lambda _: None, lambda: False)
     assert measuring.poll() is None, "the first one goes on"
 
 
