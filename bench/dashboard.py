@@ -58,7 +58,7 @@ def prepare(home: Path, pictures: int) -> list[str]:
     from mmrag.eval_sets.eval_set import EvalSet
 
     with tqdm(total=100, desc="indexing the catalogue", unit="%") as bar:
-        demo.index_catalogue(lambda share, _: bar.update(int(100 * share) - bar.n))
+        demo.index_galleries(lambda share, _: bar.update(int(100 * share) - bar.n), [demo.DRAWINGS])
     eval_set = EvalSet.load(demo.CATALOGUE)
     if pictures:
         folder = home / COLLECTION

@@ -31,6 +31,8 @@ from mmrag.types import GalleryImage
 
 LONGER_SIDE = 384
 QUALITY = 84
+# Made-up wordings of each training query with words, beside the templates.
+MADE_UP = 20
 
 
 def ship(source: Path, out: Path) -> EvalSet:
@@ -120,11 +122,14 @@ def training(source: Path, out: Path, part: str = "all", seed: int = 0) -> EvalS
         elif query.category == "name":
             said = wording.wordings(named, called, product, rng)
             said += tuple(called[product])
+        if query.text:
+            said += tuple(wording.made_up(called, product, rng, MADE_UP))
         add(replace(query, paraphrases=said, metadata={"product": product}), judged)
     for image in sorted(paths.values(), key=lambda one: one.image_id):
         shown = image.metadata["product"]
         for other in rng.sample([p for p in everything if p != shown], 2):
             said = wording.wordings(instead, called, other, rng)
+            said += tuple(wording.made_up(called, other, rng, MADE_UP))
             judged = {one.image_id: 1 for one in by_product[other]}
             query_id = f"other-{len(queries):05d}"
             add(EvalQuery(query_id, image.path, said[0], "other", said[1:]), judged)

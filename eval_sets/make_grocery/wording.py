@@ -99,6 +99,29 @@ def wordings(
     return tuple(template.format(rng.choice(called[product])) for template in templates)
 
 
+def made_up(called: Mapping[str, list[str]], product: str, rng: random.Random, n: int) -> list[str]:
+    """A product's name among words that mean nothing, so that a model listens to names only."""
+
+    def word() -> str:
+        syllables = rng.randint(1, 3)
+        made = "".join(
+            rng.choice("bcdfghjklmnprstvwy") + rng.choice("aeiou") for _ in range(syllables)
+        )
+        return made + rng.choice(("", "", "n", "r", "s", "t", "d", "'d"))
+
+    return [
+        " ".join(
+            [
+                *(word() for _ in range(rng.randint(0, 5))),
+                rng.choice(called[product]),
+                *(word() for _ in range(rng.choice((0, 0, 1, 2, 3)))),
+            ]
+        )
+        + rng.choice(("", "", "?", "."))
+        for _ in range(n)
+    ]
+
+
 def _spans(words: list[str]) -> Iterable[str]:
     for length in range(len(words), 0, -1):
         for start in range(len(words) - length + 1):

@@ -15,7 +15,7 @@ from mmrag.cli.options import (
     print_json,
     printable,
     store_options,
-    warn_drawings_only,
+    warn_of_other_pictures,
 )
 from mmrag.cli.query_options import query_options
 from mmrag.cli.rerank_options import (
@@ -102,7 +102,7 @@ def ask(
             filter=filter,
             exclude_query_image=exclude_query_image,
         )
-    warn_drawings_only(loaded.info.name, (hit.path for hit in result.hits))
+    warn_of_other_pictures(loaded.info.name, (hit.path for hit in result.hits))
     if not result.hits:
         raise MmragError("No hits to answer from: the collection is empty, or the filter is.")
     stream = stream_answer(question, answering, hits=result.hits, images=images)

@@ -1,4 +1,4 @@
-"""`demo`: the catalogue that ships with mmrag, searched and scored in the terminal."""
+"""`demo`: photographs and drawings that ship with mmrag, searched and scored in the terminal."""
 
 from __future__ import annotations
 
@@ -10,57 +10,65 @@ from mmrag.cli.options import json_option, print_json, printable
 from mmrag.errors import MmragError
 
 if TYPE_CHECKING:
+    from mmrag.demo import Show
     from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.runs.run import Run
 
-EXAMPLES = ("theme", "colour", "pattern", "product")
 METRICS = ("hit_rate@1", "hit_rate@10", "nDCG@10")
 
 
 @click.command()
 @json_option
 def demo(as_json: bool) -> None:
-    """Search and score the catalogue with the encoders that ship with mmrag.
+    """Search and score photographs and drawings with the encoders that ship with mmrag.
 
-    Needs neither network nor key; the first time takes about half a minute.
+    Needs neither network nor key; the first time takes about a minute.
 
     \b
     Example:
       mmrag demo
     """
     from mmrag import demo as shown
-    from mmrag.eval_sets.eval_set import EvalSet
-    from mmrag.eval_sets.known_sets import CATALOGUE
     from mmrag.runs.compare import run_table
 
-    made = prepare_demo()
-    eval_set = EvalSet.load(CATALOGUE)
-    whole = [shown.on_queries(run, shown.composed(eval_set)) for run in made]
-    table = run_table(whole, METRICS)
-    best = shown.numbers(made[-1], eval_set)
+    found = []
+    for show, made in prepare_demo():
+        eval_set = show.eval_set()
+        whole = [shown.on_queries(run, shown.composed(eval_set)) for run in made]
+        numbers = shown.numbers(made[-1], eval_set)
+        found.append((show, eval_set, made[-1], run_table(whole, METRICS), numbers))
     if as_json:
-        print_json({"numbers": best, "table": table})
+        shows = {s.title: {"numbers": n, "table": t} for s, _, _, t, n in found}
+        # Those of the drawings stand alone too, as they did before there were photographs.
+        print_json({**shows[found[-1][0].title], "shows": shows})
         return
-    _examples(made[-1], eval_set)
-    _show_table(table)
-    click.echo(
-        f"\nThe shipped encoder demo, share of composed queries with a right image first:\n"
-        f"  all {best.composed_first:.1%} (in the first 10: {best.composed_in_10:.1%}), "
-        f"combinations it never saw {best.unseen_first:.1%}\n"
-        f"  queries with paraphrases {best.original_first:.1%}, "
-        f"in those other words {best.paraphrased_first:.1%}"
-    )
+    for show, eval_set, best, table, numbers in found:
+        click.echo(f"\n== The {show.title}: {len(eval_set.images)}, {_asked(show, eval_set)} ==")
+        _examples(show, best, eval_set)
+        _show_table(table)
+        new = numbers.unseen_first
+        unseen = "" if new is None else f", combinations it never saw {new:.1%}"
+        click.echo(
+            f"\nThe shipped encoder {show.encoder}, share of composed queries with a right image "
+            f"first:\n"
+            f"  all {numbers.composed_first:.1%} (in the first 10: {numbers.composed_in_10:.1%})"
+            f"{unseen}\n"
+            f"  queries with paraphrases {numbers.original_first:.1%}, "
+            f"in those other words {numbers.paraphrased_first:.1%}\n"
+            f"  It knows {show.knows} only."
+        )
     click.echo("\nSee it: `make dashboard`. With your own pictures: `mmrag index FOLDER`.")
 
 
-def prepare_demo() -> list[Run]:
-    """Index and evaluate the catalogue, with a progress bar, as far as that is not done yet."""
+def prepare_demo() -> list[tuple[Show, list[Run]]]:
+    """Index and evaluate what ships, with a progress bar, as far as that is not done yet."""
     from mmrag import demo as shown
     from mmrag.cli.progress import progress_bar
     from mmrag.runs.store import RunStore
 
-    if not shown.is_possible():
-        raise MmragError("The catalogue or the shipped encoders are not here; use a whole clone.")
+    shows = shown.possible()
+    if not shows:
+        raise MmragError("What ships with mmrag is not here; use a whole clone.")
     bar = progress_bar(total=100, unit="%", bar_format="{desc:45} {percentage:3.0f} %|{bar}|")
 
     def at(low: float, high: float) -> Any:
@@ -71,19 +79,32 @@ def prepare_demo() -> list[Run]:
         return show
 
     with bar, RunStore() as store:
-        shown.index_catalogue(at(0, 0.5))
-        return shown.runs(store, at(0.5, 1))
+        shown.index_galleries(at(0, 0.4))
+        part = 0.6 / len(shows)
+        return [
+            (show, shown.runs(store, at(0.4 + i * part, 0.4 + (i + 1) * part), show))
+            for i, show in enumerate(shows)
+        ]
 
 
-def _examples(run: Run, eval_set: EvalSet) -> None:
+def _asked(show: Show, eval_set: EvalSet) -> str:
+    queries = f"{len(eval_set.queries):,} queries"
+    return queries if show.every == 1 else f"one query in {show.every} ({queries})"
+
+
+def _examples(show: Show, run: Run, eval_set: EvalSet) -> None:
     """One query of each kind, with what was found."""
     images = {image.image_id: image for image in eval_set.images}
-    for category in EXAMPLES:
+    by_path = {image.path: image for image in eval_set.images}
+    for category in show.examples:
         query = next(q for q in eval_set.queries if q.category == category)
         picture = query.metadata.get("theme") or query.metadata.get("shows") or "a picture"
+        if query.image in by_path:
+            picture = by_path[query.image].metadata["product"]
         if isinstance(picture, dict):
             picture = " ".join(map(str, picture.values()))
-        click.echo(f"\n{printable(f'[{picture}]')} + “{printable(query.text or '')}”")
+        beside = f"{printable(f'[{picture}]')} + " if query.image else ""
+        click.echo(f"\n{beside}“{printable(query.text or '')}”")
         relevant = eval_set.relevant(query.query_id)
         for rank, image_id in enumerate(run.ranking()[query.query_id][:3], start=1):
             mark = "✓" if image_id in relevant else "·"

@@ -21,7 +21,7 @@ from mmrag.cli.options import (
     open_encoder,
     print_json,
     printable,
-    warn_drawings_only,
+    warn_of_other_pictures,
 )
 from mmrag.cli.rerank_options import (
     RerankChoice,
@@ -293,7 +293,7 @@ def evaluate(
         raise click.UsageError("Give several image weights or several rerankers, not both.")
     loaded = open_encoder(image_weight=weights[0], **encoder)
     images = chain.from_iterable(one.images for one in labelled_sets)
-    warn_drawings_only(loaded.info.name, (image.path for image in images))
+    warn_of_other_pictures(loaded.info.name, (image.path for image in images))
     bars = _Bars()
     runs: list[Run] = []
     with RunStore() as store, bars:

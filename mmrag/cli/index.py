@@ -17,7 +17,7 @@ from mmrag.cli.options import (
     print_json,
     printable,
     store_options,
-    warn_drawings_only,
+    warn_of_other_pictures,
 )
 from mmrag.cli.rerank_options import usage_line
 
@@ -167,7 +167,7 @@ def index(
     name = source.encoder.info.name
     # What computes elsewhere is not counted here.
     used = source.encoder.usage if source.embedder is None else None
-    warn_drawings_only(name, (image.path for image in source.gallery.images))
+    warn_of_other_pictures(name, (image.path for image in source.gallery.images))
     status = (1 if strict else UNREADABLE) if report.unreadable else 0
     if as_json:
         print_json(

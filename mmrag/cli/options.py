@@ -138,11 +138,11 @@ def open_encoder(encoder: str | None, **options: Any) -> Encoder:
     return load_encoder(encoder, **options)
 
 
-def warn_drawings_only(encoder: str, paths: Iterable[str]) -> None:
+def warn_of_other_pictures(encoder: str, paths: Iterable[str]) -> None:
     """One line on standard error when a shipped model meets pictures that it does not know."""
-    from mmrag.demo import drawings_only
+    from mmrag.demo import knows_only
 
-    note = drawings_only(encoder, paths)
+    note = knows_only(encoder, paths)
     if note:
         click.echo(note, err=True)
 

@@ -16,7 +16,7 @@ from mmrag.cli.options import (
     print_json,
     printable,
     store_options,
-    warn_drawings_only,
+    warn_of_other_pictures,
 )
 from mmrag.cli.query_options import query_options
 from mmrag.cli.rerank_options import (
@@ -97,7 +97,7 @@ def search(
             filter=filter,
             exclude_query_image=exclude_query_image,
         )
-    warn_drawings_only(loaded.info.name, (hit.path for hit in result.hits))
+    warn_of_other_pictures(loaded.info.name, (hit.path for hit in result.hits))
     agreement = None
     if reranker is not None and shuffles:
         reranked = result.hits[: reranker.depth]

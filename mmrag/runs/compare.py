@@ -470,8 +470,7 @@ def _notes(entries: Sequence[Entry], pairs: Sequence[PairComparison]) -> list[st
         if entry.stage == RERANKED and entry.run.warning:
             notes.insert(0, f"{entry.label}: {entry.run.warning}")
     encoders = {(entry.run.config.get("encoder") or {}).get("name") for entry in entries}
-    if {"demo", "demo-clip"} <= encoders:
-        notes.append(WEAK_ON_PURPOSE)
+    notes += [note for weak, note in WEAK_ON_PURPOSE.items() if weak <= encoders]
     for pair in pairs:
         notes += _judged_notes(entries[pair.a], entries[pair.b])
         most = max(len(entries[i].scores.query_ids) for i in (pair.a, pair.b))

@@ -158,6 +158,8 @@ def train(
     model = files.model
     if settings.init_from:
         init_from(model, settings.init_from)
+        begun = Path(settings.init_from).name
+        files.card["source"] = f"begun from {begun}, trained on {eval_set.name}"
     if settings.freeze:
         freeze(model, settings.freeze)
     maker = BatchMaker(

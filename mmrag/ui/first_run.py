@@ -1,4 +1,4 @@
-"""Something to look at on a fresh clone: the catalogue, indexed with the shipped encoders."""
+"""Something to look at on a fresh clone: photographs and drawings, with the shipped encoders."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -15,6 +16,7 @@ from mmrag.system.jobs import Progress
 from mmrag.ui import resources
 
 if TYPE_CHECKING:
+    from mmrag.demo import Show
     from mmrag.index.collections import CollectionInfo
 
 # Set by `mmrag dashboard`, unless it was told --no-prepare.
@@ -23,10 +25,10 @@ PREPARE = "MMRAG_DASHBOARD_PREPARE"
 
 @dataclass
 class _Indexing:
-    """The catalogue's way into the index; `error` where it did not get there."""
+    """The first pictures' way into the index; `error` where they did not get there."""
 
     share: float = 0.0
-    what: str = "Indexing the catalogue that ships with mmrag …"
+    what: str = "Indexing the pictures that ship with mmrag …"
     error: MmragError | None = None
     is_over: bool = False
 
@@ -35,12 +37,13 @@ class _Indexing:
 
         try:
             with resources.model_turns().turn():
-                demo.index_catalogue(self._tell)
+                # The page can be used with these; the others follow when they are scored.
+                demo.index_galleries(self._tell, [demo.DRAWINGS])
         except MmragError as error:
             self.error = error
         # Whoever waits for it has to be told.
         except Exception as error:  # noqa: BLE001
-            self.error = MmragError(f"The catalogue could not be indexed: {error}")
+            self.error = MmragError(f"The pictures could not be indexed: {error}")
         finally:
             self.is_over = True
 
@@ -61,10 +64,10 @@ def _beginning() -> threading.Lock:
 
 @st.cache_resource(show_spinner=False)
 def prepare() -> None:
-    """Once per process, in the background: index the catalogue, and score it for the Runs page."""
+    """Once per process, in the background: index what ships, and score it for the Runs page."""
     from mmrag import demo
 
-    if os.environ.get(PREPARE) == "1" and demo.is_possible():
+    if os.environ.get(PREPARE) == "1" and demo.DRAWINGS.is_possible():
         threading.Thread(target=_prepare, name="mmrag-prepare", daemon=True).start()
 
 
@@ -73,18 +76,23 @@ def _prepare() -> None:
     while work is not None and not work.is_over:
         threading.Event().wait(0.5)
     # Brings in torch; the first page is drawn meanwhile.
+    from mmrag import demo
     from mmrag.ui import evaluation_jobs
 
-    evaluation_jobs.queue().submit("The catalogue, for the Runs page", _score)
+    for show in reversed(demo.possible()):
+        title = f"The {show.title}, for the Runs page"
+        evaluation_jobs.queue().submit(title, partial(_score, show))
 
 
-def _score(on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> str:
+def _score(
+    show: Show, on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]
+) -> str:
     from mmrag import demo
 
     def tell(share: float, what: str) -> None:
         on_progress(Progress(what, int(100 * share), 100))
 
-    return demo.runs(resources.runs(), tell)[-1].run_id
+    return demo.runs(resources.runs(), tell, show)[-1].run_id
 
 
 def ensure_something_to_search() -> dict[str, CollectionInfo]:
@@ -98,7 +106,7 @@ def ensure_something_to_search() -> dict[str, CollectionInfo]:
         return found
     from mmrag import demo
 
-    if not found and not demo.is_possible():
+    if not found and not demo.DRAWINGS.is_possible():
         st.info(
             "No collection to search yet. Index a folder on the Gallery page, or run "
             "`mmrag index FOLDER`."

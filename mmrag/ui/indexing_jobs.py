@@ -96,7 +96,7 @@ _numbers = itertools.count(1)
 
 def _work(plan: IndexingPlan) -> Work:
     def work(on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> str:
-        from mmrag.demo import drawings_only
+        from mmrag.demo import knows_only
         from mmrag.galleries.gallery import open_gallery
         from mmrag.index.image_index import ImageIndex
 
@@ -127,7 +127,7 @@ def _work(plan: IndexingPlan) -> Work:
                     raise
         finally:
             gallery_data.forget()
-        note = drawings_only(plan.encoder, (image.path for image in gallery.images))
+        note = knows_only(plan.encoder, (image.path for image in gallery.images))
         key = str(next(_numbers))
         kept = _outcomes()
         kept[key] = Outcome(plan, report, note)

@@ -25,7 +25,7 @@ TABS = {
 
 def main() -> None:
     """The page."""
-    if not usable_collections() and demo.is_possible():
+    if not usable_collections() and demo.DRAWINGS.is_possible():
         ensure_something_to_search()
     found = {info.name: info for info in resources.collections(resources.uri())}
     if not found:

@@ -138,7 +138,7 @@ def _form(found: dict[str, CollectionInfo]) -> None:
                 width=210,
                 accept_new_options=True,
                 help="One of these, a folder that `train` wrote, or `clip:ARCH/PRETRAINED`. The "
-                "shipped demo encoders know the catalogue's drawings only.",
+                "shipped encoders know the drawings, or the photographs, that ship with them only.",
             )
             if source == "folder":
                 embed = st.selectbox(

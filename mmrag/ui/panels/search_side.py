@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from mmrag.demo import drawings_only
+from mmrag.demo import DRAWINGS, SHOWS, Show, knows_only
 from mmrag.types import SearchResult, Usage
 from mmrag.ui import resources, url
 from mmrag.ui.doors import may_change
@@ -98,11 +98,17 @@ def readable(collection: str) -> str:
 def suggestion(side: str, found: dict[str, CollectionInfo]) -> tuple[str, str]:
     """The first visitor's view: the same search without and with reranking, if possible."""
     names = list(found)
-    clip = [name for name, info in found.items() if info.encoder == "demo-clip"]
-    best = [name for name, info in found.items() if info.encoder == "demo"]
-    if clip and best:
-        return clip[0], "none" if side == "left" else "encoder:demo"
+    show = DRAWINGS
+    own = {info.encoder: name for name, info in found.items() if _is_of(show, name)}
+    if own.keys() >= set(show.encoders):
+        return own[show.weaker], "none" if side == "left" else f"encoder:{show.encoder}"
     return names[0], "none"
+
+
+def _is_of(show: Show, collection: str) -> bool:
+    """Whether a collection holds a show's own pictures, rather than another's."""
+    others = {one.folder.name for one in SHOWS if one is not show}
+    return readable(collection) not in others
 
 
 def swap() -> None:
@@ -185,11 +191,9 @@ def show(
     if chosen.is_edited:
         notes.insert(0, "Not judged: the instruction was edited")
     st.caption(" · ".join(note for note in notes if note))
-    note = drawings_only(configuration.collection.encoder, (hit.path for hit in result.hits))
+    note = knows_only(configuration.collection.encoder, (hit.path for hit in result.hits))
     if note:
-        st.caption(
-            ":material/info: The shipped encoders know the catalogue's drawings only.", help=note
-        )
+        st.caption(":material/info: This encoder knows other pictures than these.", help=note)
     for note in result.notes:
         st.text(note)
     if not result.hits:
