@@ -49,6 +49,7 @@ LEFT_OUT = {
     r"eval-set import grocery": "needs the data set; tests/test_cli.py",
     r"--engine ray|s3://": "starts a cluster, needs a bucket; tests/test_distributed.py",
     r"--uri http": "needs a Milvus server; tests/test_index.py",
+    r"eval_sets/grocery": "825 queries over photographs; tests/test_shipped.py",
     r"--checkpoint mine.pt": "needs weights of one's own; tests/test_clip.py",
     r"--metric first_place": "a metric that is added; tests/test_contributing.py",
     r"compare RUN RUN|--run 20261127": "placeholders",
