@@ -50,6 +50,7 @@ LEFT_OUT = {
     r"--engine ray|s3://": "starts a cluster, needs a bucket; tests/test_distributed.py",
     r"--uri http": "needs a Milvus server; tests/test_index.py",
     r"eval_sets/grocery": "825 queries over photographs; tests/test_shipped.py",
+    r"--encoder api:": "needs a server; tests/test_hosted_encoders.py",
     r"--checkpoint mine.pt": "needs weights of one's own; tests/test_clip.py",
     r"--metric first_place": "a metric that is added; tests/test_contributing.py",
     r"compare RUN RUN|--run 20261127": "placeholders",
@@ -117,6 +118,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         make_folder(folder)
         for line in (
             "mmrag index photos --metadata photos.csv",
+            "mmrag index photos --metadata photos.csv --collection photos",
             "mmrag evaluate eval_sets/catalogue --encoder demo --name baseline",
             "mmrag evaluate eval_sets/catalogue --encoder demo --name demo",
             "mmrag evaluate eval_sets/catalogue --encoder demo-clip --name demo-clip",
@@ -190,6 +192,8 @@ def test_commands_do_what_they_say(document: str, here: Path, was_read: set[str]
 def test_what_is_left_out_is_there() -> None:
     lines = [line for found in ALL.values() for line in found]
     assert [one for one in LEFT_OUT if not any(re.search(one, line) for line in lines)] == []
+    named = re.findall(r"tests/[\w/.]+", " ".join(LEFT_OUT.values()))
+    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 def test_other_commands_name_what_is_there() -> None:

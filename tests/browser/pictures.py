@@ -27,7 +27,7 @@ from tests.dashboard_server import running_dashboard
 FOLDER = ROOT / "docs" / "pictures"
 SOURCES = FOLDER / "sources.json"
 # Page to the height of its picture and what has to be there before it is taken.
-PAGES = {"search": (1000, ".tile"), "runs": (970, "[data-testid=stVegaLiteChart] path")}
+PAGES = {"search": (1000, ".tile"), "runs": (1120, "[data-testid=stVegaLiteChart] path")}
 SCHEMES = ("light", "dark")
 WIDTH = 1280
 
@@ -74,6 +74,7 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 def take(page: Page, url: str, name: str, scheme: str) -> None:
     """One picture, when the page has settled."""
     height, there = PAGES[name]
+    page.set_viewport_size({"width": WIDTH, "height": height})
     page.goto(f"{url}/{'' if name == 'search' else name}")
     expect(page.locator(there).first).to_be_visible(timeout=300_000)
     settled(page)
