@@ -85,6 +85,7 @@ def test_json_keeps_its_keys() -> None:
         "vision_model",
         "model_notices",
         "known_vectors",
+        "gpu_paths",
     }
     assert keys | later == REPORT.as_json().keys()
     assert REPORT.as_json()["disk_free"] == "3 GB"

@@ -174,7 +174,7 @@ def test_thought_is_exported(
     searcher: Searcher,  # noqa: F811
     thinker: VisionServer,
 ) -> None:
-    searcher.reranker = load_reranker("gpt-6-luna", effort="medium")
+    searcher.reranker = load_reranker("openai:gpt-6-luna", effort="medium")
     run = evaluate(colours, searcher, 5, rerank_k=5, limit=2)
     table = pq.read_table(BytesIO(export_run(run, "parquet")[0][1])).to_pylist()
     reranked = [row for row in table if row["stage"] != "retrieval"]

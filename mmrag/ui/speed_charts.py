@@ -132,7 +132,7 @@ def _lines(rows: pd.DataFrame, x: alt.X, y: alt.Y, order: str) -> alt.Chart:
         )
         .properties(
             height=260 + _ROW * (rows["kind"].nunique() // 2 + 1),
-            description=f"{y.title} over {x.title}, a line for each store",
+            description=f"{y['title']} over {x['title']}, a line for each store",
         )
     )
 
