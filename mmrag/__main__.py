@@ -9,6 +9,7 @@ from mmrag.system import interrupt
 
 def main() -> None:
     """Run the command line and end the process with its status."""
+    interrupt.ignore_at_the_end()
     interrupt.stop_at_once()
     from mmrag.cli import run
 

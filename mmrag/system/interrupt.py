@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -53,6 +54,15 @@ def stop_at_once() -> None:
     if not _is_ignored():
         signal.signal(signal.SIGINT, lambda *_: leave())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def ignore_at_the_end() -> None:
+    """Call first: once all has been said and cleared away, Ctrl-C no longer changes the status.
+
+    Python gives the signal back to the system while it takes itself apart, which would end a
+    command that is done as if it had been killed. What is registered first runs last.
+    """
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def asked() -> bool:
