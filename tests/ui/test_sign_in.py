@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from .pages import click, open_dashboard, run
@@ -26,4 +28,10 @@ def test_nothing_is_shown_before_the_right_password(monkeypatch: pytest.MonkeyPa
     page.text_input[0].set_value("open sesame")
     click(page, "Sign in")
     assert "No collection to search yet" in run(page).info[0].value
+    [script] = [one.proto.body for one in page.get("html") if "cookie" in one.proto.body]
+    assert re.fullmatch(
+        r'<script>document\.cookie = "mmrag_visitor=[\w.-]+; Max-Age=604800; SameSite=Strict; '
+        r"""Path=/" \+ \(location\.protocol === 'https:' \? '; Secure' : ''\)</script>""",
+        script,
+    )
     assert list(open_dashboard().info) == [], "another visitor has to sign in too"
