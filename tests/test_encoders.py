@@ -368,6 +368,8 @@ def test_auto_precision_follows_the_hardware() -> None:
     assert resolve_precision("auto", cpu) == ("bf16" if has_bf16 else "fp32")
     assert resolve_precision("fp16", cpu) == "fp16"
     with pytest.raises(MmragError, match="Unknown precision"):
+        resolve_precision("fp7", cpu)
+    with pytest.raises(MmragError, match="fp8 is for NVIDIA GPUs from Ada and Hopper on"):
         resolve_precision("fp8", cpu)
     for device in ("cuda:99", "auto:1", "cpu:x"):
         with pytest.raises(MmragError, match="device"):

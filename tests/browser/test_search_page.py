@@ -6,7 +6,7 @@ import io
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, TimeoutError, expect
 
 from mmrag.eval_sets.known_sets import CATALOGUE
 from tests.dashboard_server import Dashboard, start_dashboard, stop
@@ -25,10 +25,16 @@ def compared(page: Page) -> None:
 
 
 def choose(page: Page, label: str, option: str) -> None:
-    """Choose from the select box with this label."""
+    """Choose from the select box with this label; a page that is drawn anew closes its list."""
     compared(page)
-    page.get_by_label(label, exact=True).click()
-    page.get_by_role("option", name=option, exact=True).click()
+    wanted = page.get_by_role("option", name=option, exact=True)
+    for _ in range(5):
+        page.get_by_label(label, exact=True).fill(option)
+        try:
+            wanted.click(timeout=10_000)
+            break
+        except TimeoutError:
+            page.keyboard.press("Escape")
     settled(page)
 
 
