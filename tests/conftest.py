@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,10 @@ from mmrag.encoders.encoder import Encoder
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.types import GalleryImage
 
+from .helpers import PARITY, ROOT, free_port
 from .hub import Hub
 from .vision_server import KEY, VisionServer
 
-ROOT = Path(__file__).resolve().parents[1]
-PARITY = Path(__file__).parent / "parity"
 GROCERY = Path(
     os.environ.get("MMRAG_TEST_GROCERY", ROOT.parent / "shared" / "datasets" / "grocery-store")
 )
@@ -236,34 +233,6 @@ def make_checkpoint(kind: str, folder: Path) -> Path:
     path = folder / f"{kind}.pth"
     subprocess.run([sys.executable, PARITY / "make_checkpoint.py", kind, path], check=True)
     return path
-
-
-def mmrag(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user does."""
-    return subprocess.run(
-        [sys.executable, "-m", "mmrag", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, **(env or {})},
-        timeout=300,
-    )
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.1)
-    return condition()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _words():  # type: ignore[no-untyped-def]

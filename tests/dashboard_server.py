@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from .conftest import ROOT, free_port, wait_until
+from .helpers import ROOT, free_port, wait_until
 
 
 @dataclass

@@ -20,7 +20,7 @@ import nbformat
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
-from .conftest import ROOT
+from .helpers import ROOT
 from .vision_server import VisionServer
 
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))

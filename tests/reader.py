@@ -15,7 +15,7 @@ from mmrag.eval_sets.exporters import export_eval_set
 from mmrag.eval_sets.importers import import_eval_set
 from mmrag.eval_sets.known_sets import CATALOGUE
 
-from .test_importers import (
+from .published_forms import (
     write_beir,
     write_circo,
     write_cirr,

@@ -19,7 +19,7 @@ from mmrag.evaluation.gallery_index import adopted_index
 from mmrag.galleries.gallery import Gallery
 from mmrag.index.store import MilvusStore
 
-from .test_evaluate import colours, index, searcher  # noqa: F401
+from .evaluation_fixtures import colours, index, searcher  # noqa: F401
 
 
 def made_by_script(uri: str, encoder: Encoder, paths: list[str], metric: str) -> str:

@@ -17,7 +17,7 @@ from mmrag.types import SearchResult
 from mmrag.vision.budget import Budget
 from mmrag.vision.model import VisionModel
 
-from .conftest import ROOT, mmrag
+from .helpers import ROOT, invoke
 from .vision_fixtures import QUERY, colours, nearest_first, paint, result_of
 from .vision_server import KEY, Scene, VisionServer
 
@@ -152,7 +152,7 @@ def shop(tmp_path: Path, tiny_folder: Path) -> tuple[str, ...]:
         lines.append(json.dumps({"path": f"{i:02}.png", "description": f"lamp {i}\x1b[2J"}))
     (root / "shop.jsonl").write_text("\n".join(lines))
     options = ("--encoder", str(tiny_folder), "--device", "cpu")
-    done = mmrag("index", str(root), "--metadata", str(root / "shop.jsonl"), *options)
+    done = invoke("index", str(root), "--metadata", str(root / "shop.jsonl"), *options)
     assert done.returncode == 0, done.stderr
     query = paint(tmp_path / "query.png", QUERY)
     return ("--image", str(query), "--text", "in another shade", *options)
@@ -167,7 +167,7 @@ def test_search_with_reranking(
     server: VisionServer, shop: tuple[str, ...], presentation: str, k: int
 ) -> None:
     command = ("search", *shop, "--rerank", "gpt-4o", "--presentation", presentation)
-    done = mmrag(*command, "-k", str(k), "--window", "25", "--json")
+    done = invoke(*command, "-k", str(k), "--window", "25", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     hits = [hit["image_id"] for hit in found["hits"]]
@@ -187,7 +187,7 @@ def test_search_with_reranking(
 
 def test_search_shows_what_reranking_did(server: VisionServer, shop: tuple[str, ...]) -> None:
     command = ("search", *shop, "--rerank", "gpt-4o", "-k", "3", "--rerank-k", "20")
-    shown = mmrag(*command, "--shuffles", "2")
+    shown = invoke(*command, "--shuffles", "2")
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.count("(was ") == 3
     assert "Why the first: Its colour is the nearest" in shown.stdout
@@ -197,11 +197,11 @@ def test_search_shows_what_reranking_did(server: VisionServer, shop: tuple[str, 
     assert "2 shuffles: Kendall's tau 1.000" in shown.stdout
     assert "\x1b" not in shown.stdout
     assert server.requests == 3
-    again = mmrag(*command)
+    again = invoke(*command)
     assert "complete; 1 answer from the cache, no request" in again.stdout
     assert again.stdout.splitlines()[:3] == shown.stdout.splitlines()[:3]
     server.always = Scene(status=500)
-    kept = mmrag(*command, "--no-cache", "--json")
+    kept = invoke(*command, "--no-cache", "--json")
     assert kept.returncode == 0
     report = json.loads(kept.stdout)
     assert report["rerank"]["status"] == "failed"
@@ -211,7 +211,7 @@ def test_search_shows_what_reranking_did(server: VisionServer, shop: tuple[str, 
 def test_ask(server: VisionServer, shop: tuple[str, ...], tmp_path: Path) -> None:
     command = ("ask", "What is it?", *shop, "--rerank", "gpt-4o", "--rerank-k", "25")
     command += ("--window", "25")
-    done = mmrag(*command, "--compare", "--json")
+    done = invoke(*command, "--compare", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["image_id"] == BEST[0]
@@ -222,18 +222,18 @@ def test_ask(server: VisionServer, shop: tuple[str, ...], tmp_path: Path) -> Non
     assert told["without_retrieval"]["answer"] == "in another shade"
     assert len(told["hits"]) == 9
     assert server.requests == 3
-    shown = mmrag(*command, "--compare")
+    shown = invoke(*command, "--compare")
     assert f"From {BEST[0]}:\nlamp {int(BEST[0][:2])}" in shown.stdout
     assert "Without retrieval:\nin another shade" in shown.stdout
     assert "\x1b" not in shown.stdout
     assert server.requests == 3, "all of it was cached"
     unreadable = tmp_path / "shop" / BEST[0]
     unreadable.write_bytes(b"no picture")
-    other = mmrag("ask", "What is it?", *shop, "--rerank", "gpt-4o", "-k", "25", "--window", "25")
+    other = invoke("ask", "What is it?", *shop, "--rerank", "gpt-4o", "-k", "25", "--window", "25")
     said = other.stdout.partition("From ")[2].partition(":")[0]
     assert said == BEST[1], "the picture that the answer is from"
     server.always = Scene(refusal="Not this one.")
-    refused = mmrag(*command, "--no-cache")
+    refused = invoke(*command, "--no-cache")
     assert refused.returncode == 1
     assert "The model refused: Not this one." in refused.stderr
 
@@ -248,21 +248,21 @@ def test_one_clear_sentence(server: VisionServer, shop: tuple[str, ...]) -> None
         ({}, (*ask, "--model", "llava", "--max-cost", "1"), "'llava' has no price"),
         ({"OPENAI_API_KEY": "sk-wrong-0123456789"}, (*ask, "--rerank", "gpt-4o"), "refuses"),
     ):
-        done = mmrag(*arguments, env=environment)
+        done = invoke(*arguments, env=environment)
         assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
         assert message in done.stderr
         assert len([line for line in done.stderr.splitlines() if "Error" in line]) == 1
         assert "sk-wrong" not in done.stdout + done.stderr
-    done = mmrag("ask", "What is it?")
+    done = invoke("ask", "What is it?")
     assert done.returncode == 2
     assert "Give --image, --text, or both" in done.stderr
-    done = mmrag("search", *shop, "--shuffles", "3")
+    done = invoke("search", *shop, "--shuffles", "3")
     assert done.returncode == 2
     assert "--shuffles needs --rerank" in done.stderr
 
 
 def test_local_reranking_by_command(shop: tuple[str, ...], tiny_folder: Path) -> None:
-    done = mmrag("search", *shop, "--rerank", f"encoder:{tiny_folder}", "--json")
+    done = invoke("search", *shop, "--rerank", f"encoder:{tiny_folder}", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["rerank"]["status"] == "complete"

@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +32,7 @@ from mmrag.measurements import (
     results_frame,
 )
 
-from .conftest import ROOT, mmrag
+from .helpers import ROOT, made_file, mmrag
 
 
 def test_a_quick_run_has_every_kind_of_row(tmp_path: Path) -> None:
@@ -72,41 +71,6 @@ def test_a_quick_run_has_every_kind_of_row(tmp_path: Path) -> None:
     text = json.dumps(document)
     assert os.uname().nodename not in text
     assert str(ROOT) not in text
-
-
-def made_file(path: Path, when: str, median: float, **machine: Any) -> Path:
-    """A result file as pytest-benchmark writes it."""
-    stats = {
-        "median": median,
-        "q1": 0.95 * median,
-        "q3": 1.05 * median,
-        "stddev": 0.05 * median,
-        "rounds": 5,
-    }
-    extra = {"params": {"device": "cpu"}, "items": 10, "unit": "img/s", "times_tutorial": 2.5}
-    document = {
-        "machine_info": {"cpu": "AMD EPYC", "cores": 2, "gpus": [], "quick": False, **machine},
-        "commit_info": {"id": "0123456789abcdef", "dirty": False},
-        "datetime": when,
-        "benchmarks": [
-            {
-                "group": "encode",
-                "name": "test_encode[a]",
-                "fullname": "a",
-                "stats": stats,
-                "extra_info": extra,
-            },
-            {
-                "group": "query",
-                "name": "test_query",
-                "fullname": "b",
-                "stats": {**stats, "median": 0.02, "q1": 0.01, "q3": 0.03},
-                "extra_info": {"params": {}, "unit": "ms"},
-            },
-        ],
-    }
-    path.write_text(json.dumps(document))
-    return path
 
 
 def test_rows_and_regressions(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from mmrag.rerank.cascade import parse_stages
 from mmrag.runs.exports import export_run
 from mmrag.search.searcher import Searcher
 
-from .test_evaluate import colours, index, searcher  # noqa: F401
+from .evaluation_fixtures import colours, index, searcher  # noqa: F401
 from .vision_server import VisionServer
 
 

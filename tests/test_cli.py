@@ -23,8 +23,7 @@ from mmrag import ImageIndex, open_gallery
 from mmrag.cli import COMMANDS, main, run
 from mmrag.encoders.encoder import Encoder
 
-from .conftest import PARITY, ROOT, mmrag, wait_until
-from .test_store import servers
+from .helpers import PARITY, ROOT, everything, mmrag, servers, wait_until
 
 # They open pages, ask people, or write files.
 WITHOUT_JSON = {"mmrag dashboard"} | {
@@ -167,12 +166,6 @@ def test_full_size_models(
         assert len(told(*query, "--text", "in green")["hits"]) == 9
     assert run(["search", "--text", "x", "--collection", "bge", *encoders["clip"]]) == 1
     assert "'bge' was built with encoder 'visualized-bge-base'" in capsys.readouterr().err
-
-
-def everything(index: ImageIndex) -> tuple[list[dict[str, object]], np.ndarray]:
-    fields = ["image_id", "content_hash", "row_hash", "path", "text", "metadata", "vector"]
-    rows = sorted(index.rows(fields), key=lambda row: str(row["image_id"]))
-    return rows, np.array([row.pop("vector") for row in rows])
 
 
 def test_killed_half_way(grocery: Path, tiny: Encoder, tiny_folder: Path) -> None:

@@ -20,7 +20,7 @@ from mmrag.metrics import table
 from mmrag.metrics.metrics import score_rankings
 from mmrag.types import GalleryImage, Hit, Query, SearchResult
 
-from .conftest import ROOT
+from .helpers import ROOT
 
 FIRST_LINE = re.compile(r"# (\w+): (\S+)")
 EXAMPLES = {

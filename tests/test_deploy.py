@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
-from .conftest import ROOT
+from .helpers import ROOT
 
 # Of the Compose specification, from PyPI's docker-compose 1.29.2 (Apache License 2.0).
 SCHEMA = json.loads((Path(__file__).parent / "compose_spec.json").read_text())

@@ -26,7 +26,7 @@ from mmrag.errors import MmragError
 from mmrag.galleries.gallery import open_gallery
 from mmrag.index.rows import Source
 from mmrag.runs.store import RunStore
-from tests.conftest import ROOT, free_port, mmrag, wait_until
+from tests.helpers import ROOT, free_port, mmrag, wait_until
 from tests.postgres import running_postgres
 
 pytest.importorskip("ray", reason="requirements-distributed.txt is not installed")

@@ -21,9 +21,9 @@ from click.testing import CliRunner, Result
 from mmrag.cli import main
 from mmrag.labels.drafts import DraftFile
 
-from .conftest import ROOT
+from .documents import DOCUMENTS, commands, words_of
+from .helpers import ROOT
 from .reader import PICTURES, QUERIES, make_folder
-from .test_documents import DOCUMENTS, commands, words_of
 from .vision_server import KEY, VisionServer
 
 HELP = "mmrag --help"

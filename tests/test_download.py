@@ -14,7 +14,7 @@ from mmrag import config, load_encoder
 from mmrag.encoders import download_encoder
 from mmrag.errors import CheckpointError, MmragError
 
-from .conftest import PARITY, mmrag
+from .helpers import PARITY, mmrag
 from .hub import Hub
 
 TEXT = "BAAI/bge-base-en-v1.5"

@@ -28,7 +28,8 @@ from mmrag.encoders.device import multiplies_int8, resolve_device, resolve_preci
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import CheckpointError, ImageError, MmragError
 
-from .conftest import PARITY, ROOT, make_checkpoint
+from .conftest import make_checkpoint
+from .helpers import PARITY, ROOT
 
 
 @pytest.mark.parametrize("kind", ["base", "m3"])

@@ -1,3 +1,4 @@
+# ruff: noqa: F811
 """Evaluations: what they measure, how they are interrupted, and that they go on."""
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
 
 from mmrag import (
     EvalSet,
@@ -42,77 +41,13 @@ from mmrag.index.image_index import ImageIndex
 from mmrag.runs.compare import stage_entries
 from mmrag.runs.exports import export_run, write_export
 from mmrag.runs.provenance import labels_sha256
-from mmrag.runs.run import Run
 from mmrag.system.jobs import Progress
-from mmrag.types import GalleryImage
 from mmrag.vision.budget import Budget
 
-from .conftest import ROOT, mmrag, wait_until
-from .test_importers import FORMATS, imported
+from .evaluation_fixtures import colours, draw, index, searcher  # noqa: F401
+from .helpers import ROOT, invoke, mmrag, outcome, wait_until
+from .published_forms import FORMATS, imported
 from .vision_server import KEY, Scene, VisionServer
-
-COLOURS = ["red", "orange", "gold", "green", "teal", "blue", "purple", "pink", "brown", "black"]
-
-
-def draw(path: Path, seed: int, tint: str) -> str:
-    rng = np.random.default_rng(seed)
-    noise = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((72, 64))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.blend(noise, Image.new("RGB", noise.size, tint), 0.5).save(path)
-    return str(path)
-
-
-@pytest.fixture
-def colours(tmp_path: Path) -> EvalSet:
-    """20 pictures, two of each colour, and 36 queries of three kinds."""
-    root = tmp_path / "set"
-    images = [
-        GalleryImage(f"{tint}-{n}", draw(root / f"{tint}-{n}.png", 10 * i + n, tint), f"{tint} {n}")
-        for i, tint in enumerate(COLOURS)
-        for n in range(2)
-    ]
-    queries, qrels = [], {}
-    for i in range(36):
-        tint = COLOURS[i % 10]
-        kind = ("composed", "image", "text")[i % 3]
-        picture = draw(root / "queries" / f"{i}.png", 1000 + i, tint) if kind != "text" else None
-        queries.append(
-            EvalQuery(
-                f"q{i:02}",
-                picture,
-                f"something {tint}" if kind != "image" else None,
-                kind,
-                paraphrases=(f"a {tint} thing", f"{tint}, please") if i % 6 == 0 else (),
-                question="Which number is it?" if i in (0, 3) else None,
-                answers=("0", "1") if i in (0, 3) else (),
-            )
-        )
-        wrong = COLOURS[(i + 1) % 10]
-        qrels[f"q{i:02}"] = {f"{tint}-0": 2, f"{tint}-1": 1, f"{wrong}-0": 0}
-    queries.append(EvalQuery("hopeless", None, "nothing is right", "text"))
-    saved = EvalSet("colours", root, root, images, queries, qrels, primary_metric="hit_rate@1")
-    saved.save()
-    return EvalSet.load(root)
-
-
-@pytest.fixture
-def index(colours: EvalSet, tiny: Encoder, tmp_path: Path) -> Iterator[ImageIndex]:
-    opened, report = index_eval_set(colours, tiny, tmp_path / "gallery.db")
-    assert report.added == 20
-    with opened:
-        yield opened
-
-
-@pytest.fixture
-def searcher(index: ImageIndex, tiny: Encoder) -> Searcher:
-    return Searcher(index, tiny)
-
-
-def outcome(run: Run) -> Any:
-    """All that must not depend on when and how often a run was started."""
-    scores = {stage: [v.tolist() for v in s.values.values()] for stage, s in run.scores.items()}
-    orders = {stage: run.ranking(stage) for stage in run.scores}
-    return orders, json.dumps(scores), run.summaries, run.ablations, run.notes
 
 
 def test_it_measures_what_exact_search_in_memory_does(
@@ -611,7 +546,7 @@ def test_command_line(colours: EvalSet, tiny_folder: Path, tmp_path: Path) -> No
     encoder = ("--encoder", str(tiny_folder), "--precision", "fp32")
     options = ("-k", "10", "--name", "a\x1b[2Jb", *encoder)
     rerank = ("--rerank", f"encoder:{tiny_folder}", "--rerank-k", "3", "--check-index")
-    done = mmrag("evaluate", str(colours.folder), *options, *rerank)
+    done = invoke("evaluate", str(colours.folder), *options, *rerank)
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout
     assert "Ceiling of reranking the first 3: hit_rate@3" in done.stdout
@@ -620,34 +555,34 @@ def test_command_line(colours: EvalSet, tiny_folder: Path, tmp_path: Path) -> No
     assert "Retrieval: 100%" in done.stderr
     assert "Reranked: 100%" in done.stderr
     run_id = done.stdout.splitlines()[-1].split()[2]
-    listed = json.loads(mmrag("runs", "--json").stdout)
+    listed = json.loads(invoke("runs", "--json").stdout)
     assert [run["run_id"] for run in listed] == [run_id]
-    assert run_id in mmrag("runs").stdout
+    assert run_id in invoke("runs").stdout
 
-    trec = mmrag("export", run_id, "--format", "trec", "--stage", "retrieval")
+    trec = invoke("export", run_id, "--format", "trec", "--stage", "retrieval")
     assert trec.stdout.count("\n") == 37 * 10
     (tmp_path / "own.trec").write_text(trec.stdout)
     place = ("--eval-set", str(colours.folder))
-    imported = json.loads(mmrag("import-run", str(tmp_path / "own.trec"), *place, "--json").stdout)
-    compared = mmrag("compare", f"{run_id}:retrieval", imported["run_id"], "--json")
+    imported = json.loads(invoke("import-run", str(tmp_path / "own.trec"), *place, "--json").stdout)
+    compared = invoke("compare", f"{run_id}:retrieval", imported["run_id"], "--json")
     found = json.loads(compared.stdout)
     assert all(one["delta"] == 0 for one in found["metrics"].values()), "the same ranking"
     assert found["runs"][0]["stage"] == "retrieval"
-    shown = mmrag("compare", run_id, imported["run_id"], run_id)
+    shown = invoke("compare", run_id, imported["run_id"], run_id)
     assert "Holm" in shown.stdout
-    own = mmrag("compare", run_id)
+    own = invoke("compare", run_id)
     assert "(1)" in own.stdout
     for format in ("csv", "json", "parquet", "html"):
         out = tmp_path / f"out.{format}"
-        done = mmrag("export", "latest", "--format", format, "--out", str(out), "--json")
+        done = invoke("export", "latest", "--format", format, "--out", str(out), "--json")
         assert json.loads(done.stdout)["files"] == [str(out)], done.stderr
         assert out.stat().st_size > 500
-    assert json.loads(mmrag("export", run_id, "--format", "json").stdout)["run_id"] == run_id
-    assert mmrag("runs", "--delete", run_id).stdout == f"Deleted {run_id}.\n"
-    failed = mmrag("export", run_id, "--format", "trec")
+    assert json.loads(invoke("export", run_id, "--format", "json").stdout)["run_id"] == run_id
+    assert invoke("runs", "--delete", run_id).stdout == f"Deleted {run_id}.\n"
+    failed = invoke("export", run_id, "--format", "trec")
     assert (failed.returncode, failed.stdout) == (1, "")
     assert "There is no run" in failed.stderr
-    wrong = mmrag(
+    wrong = invoke(
         "evaluate", str(colours.folder), "--check-precision", "bf16", "--precision", "bf16"
     )
     assert wrong.returncode == 2

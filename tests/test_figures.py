@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from .conftest import ROOT
+from .helpers import ROOT
 
 RESULTS = [
     one

@@ -18,7 +18,7 @@ from mmrag.runs.run import Run
 from mmrag.runs.store import RunStore
 from mmrag.types import RerankReport, SearchResult
 
-from .test_importers import picture, write
+from .published_forms import picture, write
 
 IDS = [f"{i}.png" for i in range(5)]
 

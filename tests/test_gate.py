@@ -19,7 +19,7 @@ from mmrag.runs.importing import import_run
 from mmrag.runs.store import RunStore
 from mmrag.runs.transfer import export_baseline, import_baseline
 
-from .test_importers import picture, write
+from .published_forms import picture, write
 
 QUERIES = 40
 

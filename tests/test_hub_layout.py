@@ -18,7 +18,7 @@ from mmrag.eval_sets.exporters import export_eval_set
 from mmrag.eval_sets.importers import import_eval_set
 from mmrag.eval_sets.validate import validate
 
-from .test_importers import picture, write
+from .published_forms import picture, write
 
 
 def png(colour: str, path: Path) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from mmrag.images.decode import load_image
 from mmrag.images.looks import looks
 from mmrag.images.resize import fit, resize_and_crop
 
-from .conftest import PARITY
 from .fuzz.pictures import chunk
+from .helpers import PARITY
 
 MAYBE = [
     *(["AVIF"] if features.check("avif") else []),

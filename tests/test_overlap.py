@@ -14,7 +14,7 @@ from mmrag.eval_sets.importers import import_eval_set
 from mmrag.runs.importing import read_run
 from mmrag.runs.overlap import kendall_tau, rank_biased_overlap
 
-from .test_importers import MEMBERS, picture, write, write_cirr
+from .published_forms import MEMBERS, picture, write, write_cirr
 
 
 def test_rank_biased_overlap_by_hand() -> None:

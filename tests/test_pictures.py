@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from .browser import pictures
-from .conftest import ROOT
+from .helpers import ROOT
 
 
 def test_pictures_are_not_older_than_their_pages() -> None:

@@ -22,8 +22,15 @@ from mmrag.runs.importing import import_run, read_run
 from mmrag.runs.provenance import open_eval_set
 from mmrag.runs.store import RunStore
 
-from .test_importers import MEMBERS, write, write_circo, write_cirr, write_fashioniq
-from .test_published_files import DATASETS, published
+from .published_forms import (
+    DATASETS,
+    MEMBERS,
+    published,
+    write,
+    write_circo,
+    write_cirr,
+    write_fashioniq,
+)
 
 
 def cirr_with_three_splits(root: Path) -> Path:

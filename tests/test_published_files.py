@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,8 @@ from mmrag.eval_sets.importers import import_eval_set
 from mmrag.eval_sets.submissions import circo, cirr
 from mmrag.eval_sets.validate import validate
 
-# The annotation files of the benchmarks, which are not shipped.
-SHARED = Path(__file__).parents[2] / "shared" / "datasets"
-DATASETS = Path(os.environ.get("MMRAG_TEST_ANNOTATIONS", SHARED))
-published = pytest.mark.skipif(
-    not (DATASETS / "cirr").is_dir(), reason="MMRAG_TEST_ANNOTATIONS names no annotation files"
-)
+from .published_forms import DATASETS, published
+
 NAMES = [f"test1-{n}-0-img0" for n in range(6)]
 GROUP = {"id": 1, "members": NAMES, "reference_rank": 0}
 IDS = ["a", "b"]

@@ -31,7 +31,7 @@ from mmrag.ui.panels.query_input import ChosenQuery
 from mmrag.ui.reproduce import Recipe, command_line, python_code
 from mmrag.vision.prompt import Picture
 
-from .test_evaluate import colours, index, searcher  # noqa: F401
+from .evaluation_fixtures import colours, index, searcher  # noqa: F401
 from .tiny_models import make_qwen3_vl
 
 

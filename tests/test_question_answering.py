@@ -17,8 +17,8 @@ from mmrag.runs.run import Run
 from mmrag.vision.budget import Budget
 from mmrag.vision.model import VisionModel
 
-from .conftest import ROOT
-from .test_evaluate import colours, index, searcher  # noqa: F401
+from .evaluation_fixtures import colours, index, searcher  # noqa: F401
+from .helpers import ROOT
 from .vision_server import Scene, VisionServer
 
 

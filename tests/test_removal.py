@@ -23,7 +23,7 @@ from mmrag.index.kinds import BuildOptions
 
 from .faults.conftest import draw
 from .faults.jobs import encoder as colours
-from .test_parquet import source_of
+from .ray_in_process import source_of
 
 PICTURES = 30
 PRUNE, ANEW = BuildOptions(prune=True), BuildOptions(replace=True)

@@ -16,7 +16,7 @@ from mmrag.runs.exports import export_run
 from mmrag.search.searcher import Searcher
 from mmrag.types import RerankReport, SearchResult, Usage
 
-from .test_evaluate import colours, index, searcher  # noqa: F401
+from .evaluation_fixtures import colours, index, searcher  # noqa: F401
 from .vision_server import VisionServer
 
 

@@ -34,7 +34,7 @@ from mmrag.runs.run import RERANKED, RETRIEVAL, EvalSetRef, Ranked, Run, percent
 from mmrag.runs.store import new_run_id, now
 from mmrag.types import GalleryImage, Usage
 
-from .conftest import ROOT, free_port
+from .helpers import ROOT, free_port
 from .postgres import running_postgres
 
 

@@ -18,7 +18,7 @@ from mmrag.evaluation.from_run import rerank_run
 from mmrag.evaluation.search_url import search_url
 from mmrag.search.searcher import Searcher
 
-from .test_evaluate import colours, index, searcher  # noqa: F401
+from .evaluation_fixtures import colours, index, searcher  # noqa: F401
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "evaluate.md"
 

@@ -30,7 +30,7 @@ from mmrag.index.kinds import (
 )
 from mmrag.index.schema import in_partition, partition_value
 
-from .conftest import wait_until
+from .helpers import wait_until
 from .vectors import made_up, rows, unit
 
 HOSTILE = [

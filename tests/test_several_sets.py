@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import mmrag
-from .test_importers import write_fashioniq
+from .helpers import invoke
+from .published_forms import write_fashioniq
 
 
 def test_fashioniq_is_scored_by_category_and_by_their_mean(
@@ -16,10 +16,10 @@ def test_fashioniq_is_scored_by_category_and_by_their_mean(
 ) -> None:
     source = write_fashioniq(tmp_path / "source")
     sets = tmp_path / "fiq"
-    done = mmrag("eval-set", "import", "fashioniq", str(source), str(sets))
+    done = invoke("eval-set", "import", "fashioniq", str(source), str(sets))
     assert done.returncode == 0, done.stderr
     options = ["--encoder", str(tiny_folder), "--uri", str(tmp_path / "g.db"), "-k", "10"]
-    done = mmrag("evaluate", str(sets), *options, "--json")
+    done = invoke("evaluate", str(sets), *options, "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     names = [run["eval_set"]["name"] for run in document["runs"]]

@@ -21,7 +21,7 @@ from mmrag.runs.compare import compare_runs
 from mmrag.runs.run import Run
 from mmrag.runs.store import RunStore
 
-from .conftest import ROOT, mmrag
+from .helpers import ROOT, mmrag
 
 
 @pytest.fixture(scope="module")

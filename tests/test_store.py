@@ -22,19 +22,8 @@ from mmrag.encoders.encoder import Encoder
 from mmrag.errors import IndexStoreError
 from mmrag.index.lite_server import LiteServerLease
 
-from .conftest import ROOT, wait_until
+from .helpers import ROOT, servers, wait_until
 from .vectors import assert_exact_and_quick
-
-
-def servers(store: Path) -> list[psutil.Process]:
-    """Server processes of this store."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        line = process.info["cmdline"] or []
-        if "mmrag.index.lite_server" in line and str(store) in line:
-            found.append(process)
-    return found
-
 
 WORKER = """
 import sys

@@ -26,7 +26,7 @@ from mmrag.encoders.streams import Lanes
 from mmrag.errors import ImageError, MmragError
 from mmrag.images.processes import Decoders
 
-from .conftest import PARITY
+from .helpers import PARITY
 from .late_gpu import LateGpu
 
 

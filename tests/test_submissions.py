@@ -15,7 +15,8 @@ from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.eval_sets.submissions import circo, cirr
 
-from .test_importers import CIRCO, MEMBERS, imported, spoil_bytes, spoil_value
+from .published_forms import CIRCO, MEMBERS, imported
+from .spoiled import spoil_bytes, spoil_value
 
 OTHER = "dev-9-0-img1"
 

@@ -22,7 +22,7 @@ from mmrag.evaluation.exact_search import hit_rates, rank_in_memory
 from mmrag.training.batches import BatchMaker
 from mmrag.training.train import TrainingSettings, hold_out, train
 
-from .conftest import PARITY, ROOT, wait_until
+from .helpers import PARITY, ROOT, wait_until
 
 QUICK = TrainingSettings(steps=8, batch_size=8, device="cpu", precision="fp32")
 

@@ -17,7 +17,7 @@ from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.eval_sets.validate import Problem, validate
 
-from .conftest import mmrag
+from .helpers import invoke
 
 
 @pytest.fixture
@@ -167,18 +167,18 @@ def test_links_and_damaged_pictures(good: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_line(good: Path) -> None:
-    done = mmrag("eval-set", "validate", str(good), "--decode")
+    done = invoke("eval-set", "validate", str(good), "--decode")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "2 images, 2 queries, 2 judgments, 0 errors, 0 warnings\n"
     lines(good, "corpus.jsonl", {"_id": "c\x1b[2J", "image": "gone.png"}, mode="a")
     lines(good, "qrels/test.tsv", *(f"{n}\t\x1b[2J\t1" for n in range(60)), mode="a")
-    done = mmrag("eval-set", "validate", str(good))
+    done = invoke("eval-set", "validate", str(good))
     assert done.returncode == 1
     assert "corpus.jsonl:3: error: the picture 'gone.png': file not found" in done.stdout
     assert "more problems (--json prints all)" in done.stdout
     assert "\x1b" not in done.stdout
     assert done.stderr.startswith(f"Error: {good} has 119 errors.")
-    report = json.loads(mmrag("eval-set", "validate", str(good), "--json").stdout)
+    report = json.loads(invoke("eval-set", "validate", str(good), "--json").stdout)
     assert report["errors"] == 119 == len(report["problems"])
     assert set(report["problems"][0]) == {"file", "line", "severity", "message"}
     help = CliRunner().invoke(main, ["eval-set", "validate", "--help"])

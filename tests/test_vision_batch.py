@@ -17,10 +17,9 @@ from mmrag.system.jobs import Progress
 from mmrag.types import SearchResult
 from mmrag.vision.batch import pending_batches
 
-from .test_evaluate import colours, index, searcher  # noqa: F401
-from .test_vision_model import variations
+from .evaluation_fixtures import colours, index, searcher  # noqa: F401
 from .vision_fixtures import colours as shades
-from .vision_fixtures import ids, nearest_first, result_of
+from .vision_fixtures import ids, nearest_first, result_of, variations
 from .vision_server import KEY, VisionServer
 
 BEST = nearest_first(shades(6))

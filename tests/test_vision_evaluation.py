@@ -20,7 +20,7 @@ from mmrag.rerank.prompt_files import FOLDER
 from mmrag.runs.store import RunStore
 from mmrag.search.searcher import Searcher
 
-from .test_evaluate import colours, index, searcher  # noqa: F401
+from .evaluation_fixtures import colours, index, searcher  # noqa: F401
 from .vision_fixtures import colours as shades
 from .vision_fixtures import ids, nearest_first, result_of
 from .vision_server import Scene, VisionServer

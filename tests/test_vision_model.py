@@ -23,7 +23,7 @@ from mmrag.vision.model import VisionModel
 from mmrag.vision.models import TABLE, find_price
 from mmrag.vision.prompt import Picture, Prompt
 
-from .vision_fixtures import colours, ids, nearest_first, paint, result_of
+from .vision_fixtures import colours, ids, nearest_first, paint, result_of, variations
 from .vision_server import KEY, Scene, VisionServer
 
 RETRIEVED = [f"{i:02}.png" for i in range(6)]
@@ -228,10 +228,6 @@ def test_the_key_appears_nowhere(
     assert b"Ranked list" in stored
     assert KEY not in told
     assert KEY.encode() not in stored
-
-
-def variations(result: SearchResult, n: int) -> list[SearchResult]:
-    return [replace(result, query=Query(result.query.image, f"shade {i}")) for i in range(n)]
 
 
 @pytest.mark.parametrize("concurrency", [1, 16])

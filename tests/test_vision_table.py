@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,18 +12,9 @@ from mmrag.errors import ModelServerError
 from mmrag.ui import resources
 from mmrag.vision.model import VisionModel
 
+from .helpers import models
 from .vision_fixtures import colours, ids, nearest_first, result_of
 from .vision_server import Scene, VisionServer
-
-
-def models(server: VisionServer, *names: str, **shutdowns: int) -> None:
-    """The server has these; the number is the days until a shutdown."""
-    today = datetime.now(UTC).date()
-    days = {name.replace("_", "-"): today + timedelta(left) for name, left in shutdowns.items()}
-    server.models = [
-        {"id": name, "object": "model", "shutdown_date": str(days[name]) if name in days else None}
-        for name in names
-    ]
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,9 @@ from mmrag.vision.cache import ResponseCache
 from mmrag.vision.model import VisionModel
 from mmrag.vision.models import find_model
 
-from .test_evaluate import colours, index, searcher  # noqa: F401
-from .test_vision_model import variations
+from .evaluation_fixtures import colours, index, searcher  # noqa: F401
 from .vision_fixtures import colours as shades
-from .vision_fixtures import ids, nearest_first, result_of
+from .vision_fixtures import ids, nearest_first, result_of, variations
 from .vision_server import Scene, VisionServer
 
 BEST = nearest_first(shades(6))

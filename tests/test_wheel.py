@@ -17,7 +17,7 @@ import pytest
 
 from mmrag.version import __version__
 
-from .conftest import ROOT, free_port, wait_until
+from .helpers import ROOT, free_port, wait_until
 
 
 @pytest.fixture(scope="module")

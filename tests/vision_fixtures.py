@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +70,7 @@ def brightest_first(shown: list[Colour]) -> list[str]:
 
 def ids(result: SearchResult) -> list[str]:
     return [hit.image_id for hit in result.hits]
+
+
+def variations(result: SearchResult, n: int) -> list[SearchResult]:
+    return [replace(result, query=Query(result.query.image, f"shade {i}")) for i in range(n)]

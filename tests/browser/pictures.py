@@ -21,8 +21,8 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import open_browser, settled
-from tests.conftest import ROOT
 from tests.dashboard_server import running_dashboard
+from tests.helpers import ROOT
 
 FOLDER = ROOT / "docs" / "pictures"
 SOURCES = FOLDER / "sources.json"

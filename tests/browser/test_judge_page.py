@@ -17,8 +17,8 @@ from mmrag import EvalSet
 from mmrag.eval_sets.eval_set import EvalQuery
 from mmrag.labels.judgments import JudgmentLog, grades_of
 from mmrag.types import GalleryImage
-from tests.conftest import ROOT, wait_until
 from tests.dashboard_server import Dashboard
+from tests.helpers import ROOT, wait_until
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\">"
 

@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ..test_evaluate import colours as colours
+from ..evaluation_fixtures import colours as colours
 
+QUICK = ("--steps", "4", "--batch-size", "4", "--device", "cpu", "--precision", "fp32")
 ROUNDS = int(os.environ.get("MMRAG_TEST_ROUNDS", "30"))
 
 

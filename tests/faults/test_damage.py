@@ -16,7 +16,7 @@ from mmrag.doctor import examine
 from mmrag.errors import IndexStoreError
 from mmrag.index import collections
 
-from ..conftest import wait_until
+from ..helpers import wait_until
 from .conftest import draw
 from .jobs import encoder
 

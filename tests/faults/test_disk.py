@@ -16,13 +16,9 @@ from mmrag import EvalSet, ImageIndex, RunStore, load_encoder
 from mmrag.encoders.encoder import Encoder
 from mmrag.training.state import STATE_FILE
 
-from ..conftest import mmrag, wait_until
+from ..helpers import everything, mmrag, servers, wait_until
 from ..hub import Hub
-from ..test_cli import everything
-from ..test_store import servers
-from .conftest import Disk
-
-QUICK = ("--steps", "4", "--batch-size", "4", "--device", "cpu", "--precision", "fp32")
+from .conftest import QUICK, Disk
 
 
 def one_line(done: subprocess.CompletedProcess[str], *words: str) -> None:

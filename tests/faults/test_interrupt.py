@@ -20,7 +20,7 @@ import pytest
 from mmrag import EvalSet
 from mmrag.cli import COMMANDS
 
-from ..conftest import ROOT, free_port, mmrag, wait_until
+from ..helpers import ROOT, free_port, mmrag, wait_until
 from ..hub import Hub
 from ..vision_server import VisionServer
 from .conftest import draw

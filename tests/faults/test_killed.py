@@ -19,11 +19,8 @@ import torch
 from mmrag import EvalSet, ImageIndex, RunStore, config
 from mmrag.training.state import STATE_FILE
 
-from ..conftest import wait_until
+from ..helpers import everything, outcome, servers, wait_until
 from ..hub import Hub
-from ..test_cli import everything
-from ..test_evaluate import outcome
-from ..test_store import servers
 from . import jobs
 from .conftest import ROUNDS, Killer, draw
 

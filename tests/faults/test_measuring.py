@@ -22,8 +22,7 @@ from mmrag.measurements import list_results, read_results, save_result
 from mmrag.system.measuring import measure_alone
 from mmrag.ui import speed_jobs
 
-from ..conftest import ROOT, wait_until
-from ..test_bench import made_file
+from ..helpers import ROOT, made_file, wait_until
 from .conftest import Disk
 
 MEASURE = ["bench", "--quick", "--only", "decode and jpg-small"]

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from mmrag import EvalSet, RunStore, load_encoder
 
-from ..conftest import ROOT, mmrag
+from ..helpers import ROOT, mmrag
 from ..hub import Hub
-from .test_disk import QUICK
+from .conftest import QUICK
 
 
 def until_the_power_fails(

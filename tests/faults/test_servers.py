@@ -19,10 +19,8 @@ from mmrag import EvalSet, ImageIndex, Query, RunStore, Searcher, open_gallery
 from mmrag.errors import IndexStoreError
 
 from .. import postgres
-from ..conftest import ROOT, free_port, run_milvus_server, wait_until
-from ..test_cli import everything
-from ..test_evaluate import outcome
-from ..test_store import servers
+from ..conftest import run_milvus_server
+from ..helpers import ROOT, everything, free_port, outcome, servers, wait_until
 from ..vectors import made_up, rows, unit
 from . import jobs
 

@@ -21,10 +21,8 @@ from mmrag import EvalSet, ImageIndex, MmragError, RunStore, open_gallery
 from mmrag.encoders.encoder import Encoder
 from mmrag.system.processes import started_after_boot
 
-from ..conftest import ROOT
+from ..helpers import ROOT, everything, outcome
 from ..hub import Hub
-from ..test_cli import everything
-from ..test_evaluate import outcome
 from . import jobs
 from .conftest import Disk, draw
 

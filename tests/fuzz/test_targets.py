@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import ROOT
+from ..helpers import ROOT
 from .targets import TARGETS
 
 pytest.importorskip("atheris", reason="Atheris has wheels for Linux on x86_64 only")

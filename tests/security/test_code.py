@@ -16,7 +16,7 @@ from mmrag import load_encoder, load_reranker
 from mmrag.errors import CheckpointError, MmragError
 from mmrag.training.state import STATE_FILE, TrainingState
 
-from ..conftest import PARITY, mmrag
+from ..helpers import PARITY, mmrag
 
 
 class Evil:

@@ -24,7 +24,7 @@ from mmrag.ui.sign_in import COOKIE, WRONG_PASSWORD_SECONDS
 from ..browser.conftest import open_browser, settled
 from ..dashboard_server import Dashboard, start_dashboard, stop
 from ..vision_server import Scene, VisionServer
-from .test_text import HOSTILE, made_run, made_set
+from .hostile import HOSTILE, made_run, made_set
 
 PASSWORD = "canary-dashboard-0123456789"
 CANARIES = {

@@ -19,7 +19,7 @@ from streamlit import config as streamlit_config
 from mmrag.index.lite_server import rotate
 from mmrag.system.addresses import is_local, reachable_names
 
-from ..conftest import ROOT, free_port, mmrag, wait_until
+from ..helpers import ROOT, free_port, mmrag, wait_until
 from ..ui.conftest import _only_tiny as _only_tiny
 from ..ui.pages import click, open_dashboard, open_page, run, texts
 

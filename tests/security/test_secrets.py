@@ -19,7 +19,7 @@ from mmrag import RunStore, load_reranker
 from mmrag.cli import run as command
 from mmrag.runs import schema
 
-from ..conftest import free_port
+from ..helpers import free_port
 from ..postgres import binaries, running_postgres
 from ..vision_server import Scene, VisionServer
 

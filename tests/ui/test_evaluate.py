@@ -28,7 +28,7 @@ from mmrag.ui import background_models as patient
 from mmrag.ui import resources
 from mmrag.ui.evaluation_jobs import Plan, queue, submit
 from mmrag.vision.budget import Budget
-from tests.conftest import ROOT, wait_until
+from tests.helpers import ROOT, wait_until
 
 from .pages import captions, click, open_page, run, texts
 

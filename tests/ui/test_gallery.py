@@ -16,7 +16,7 @@ from mmrag.runs import schema
 from mmrag.runs.job_rows import JobRows
 from mmrag.system.jobs import Job
 from mmrag.ui import indexing_jobs, resources
-from tests.conftest import wait_until
+from tests.helpers import wait_until
 
 from .pages import click, open_page, run, texts, tiles
 

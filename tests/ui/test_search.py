@@ -14,8 +14,7 @@ from mmrag.errors import ImageError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.galleries import kept_pictures
 from mmrag.ui import resources
-from tests.conftest import wait_until
-from tests.test_vision_table import models
+from tests.helpers import models, wait_until
 from tests.vision_server import Scene, VisionServer
 
 from .pages import captions, click, open_dashboard, open_page, run, texts, tiles

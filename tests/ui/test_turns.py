@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from mmrag.ui.fair_lock import Turns
-from tests.conftest import wait_until
+from tests.helpers import wait_until
 
 
 def test_turns_come_in_the_order_of_asking_and_say_how_many_are_before() -> None:
