@@ -12,7 +12,7 @@ from PIL import Image
 from mmrag import ImageIndex, Searcher
 from mmrag.encoders.encoder import Encoder
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
-from mmrag.evaluation import index_eval_set
+from mmrag.evaluation.gallery_index import index_eval_set
 from mmrag.types import GalleryImage
 
 COLOURS = ["red", "orange", "gold", "green", "teal", "blue", "purple", "pink", "brown", "black"]

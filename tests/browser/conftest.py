@@ -13,8 +13,8 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from bench.visitors import Visitor, run
-from tests.conftest import wait_until
 from tests.dashboard_server import Dashboard, start_dashboard, stop
+from tests.helpers import wait_until
 from tests.vision_server import VisionServer
 
 CHROMIUM = os.environ.get("MMRAG_TEST_CHROMIUM") or shutil.which("chromium")
