@@ -45,14 +45,15 @@ def mmrag(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Comp
 def invoke(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """The command line within this process: for all that needs no process of its own, as `mmrag`
     spends seconds on importing torch."""
-    out, err, root = io.StringIO(), io.StringIO(), logging.getLogger()
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.dict(os.environ, env or {}))
-        stack.enter_context(mock.patch.object(root, "handlers", []))
+        stack.enter_context(mock.patch.object(logging.getLogger(), "handlers", []))
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(err))
         status = run(list(arguments))
-    return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+    said = (stream.buffer.getvalue().decode() for stream in (out, err))
+    return subprocess.CompletedProcess(arguments, status, *said)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20) -> bool:
