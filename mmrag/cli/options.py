@@ -131,11 +131,11 @@ def store_options(command: Command) -> Command:
     return command
 
 
-def open_encoder(encoder: str | None, **options: Any) -> Encoder:
-    """The encoder that the options name."""
-    from mmrag.encoders import load_encoder
+def open_encoder(encoder: str | None, *, one_query: bool = False, **options: Any) -> Encoder:
+    """The encoder that the options name; see `encoders.load_for_one_query`."""
+    from mmrag.encoders import load_encoder, load_for_one_query
 
-    return load_encoder(encoder, **options)
+    return (load_for_one_query if one_query else load_encoder)(encoder, **options)
 
 
 def warn_of_other_pictures(encoder: str, paths: Iterable[str]) -> None:

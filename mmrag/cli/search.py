@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,8 @@ def search(
     """
     if shuffles and not reranking.rerank:
         raise click.UsageError("--shuffles needs --rerank.")
+    # Read when NumPy is imported: one query's products are small, and threads would only wait.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from mmrag.index.image_index import ImageIndex
     from mmrag.rerank.shuffles import shuffle_agreement
     from mmrag.search.searcher import Searcher
@@ -89,7 +92,7 @@ def search(
     # A local store's server starts while the encoder is loaded: a second less from a cold start.
     with ThreadPoolExecutor(1) as pool:
         opening = pool.submit(ImageIndex.open, uri, collection, options=searching)
-        loaded = open_encoder(**encoder)
+        loaded = open_encoder(one_query=True, **encoder)
     with opening.result() as opened:
         result = Searcher(opened, loaded, reranker).search(
             query,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrag import config
+from mmrag.encoders import folders
 from mmrag.encoders.family import EncoderDescription, LoadOptions
 from mmrag.encoders.folders import SHIPPED_DIR, is_shipped
 from mmrag.encoders.registry import family_of, list_encoders, usages
@@ -27,6 +28,7 @@ __all__ = [
     "download_encoder",
     "list_encoders",
     "load_encoder",
+    "load_for_one_query",
     "usages",
 ]
 
@@ -77,6 +79,25 @@ def load_encoder(
 
         compare_known(encoder)
     return encoder
+
+
+def load_for_one_query(
+    name: str | None = None, *, device: str = "auto", precision: str = "auto", **options: Any
+) -> Encoder:
+    """As `load_encoder`, for a process that embeds one query and ends.
+
+    Small encoders in folders compute on the CPU in NumPy, unless `device` or `precision` want
+    something else: that takes less time than importing torch. Their vectors are the same ones.
+    """
+    name = name or default_encoder_name()
+    plain = device in ("auto", "cpu") and precision in ("auto", "fp32")
+    if plain and not LoadOptions(**options).given() and family_of(name) is folders:
+        from mmrag.encoders.array_model import open_array_encoder
+
+        encoder = open_array_encoder(folders.folder_of(name), name)
+        if encoder is not None:
+            return encoder
+    return load_encoder(name, device=device, precision=precision, **options)
 
 
 def download_encoder(

@@ -135,11 +135,16 @@ def weight_hashes(module: torch.nn.Module) -> list[str]:
         value = value.detach().cpu()
         value = value.float() if value.is_floating_point() else value
         raw = value.contiguous().reshape(-1).view(torch.uint8).numpy()
-        header = f"{key} {tuple(value.shape)} {value.dtype}".encode()
-        return hashlib.sha256(header + hashlib.sha256(raw.data).digest()).hexdigest()
+        return weight_hash(key, tuple(value.shape), str(value.dtype), raw.data)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(digest, sorted(module.state_dict().items())))
+
+
+def weight_hash(key: str, shape: tuple[int, ...], kind: str, raw: bytes | memoryview) -> str:
+    """SHA-256 of one tensor; `kind` as torch names it."""
+    header = f"{key} {shape} {kind}".encode()
+    return hashlib.sha256(header + hashlib.sha256(raw).digest()).hexdigest()
 
 
 def combine(hashes: Sequence[str], preprocessing: Mapping[str, Any]) -> str:

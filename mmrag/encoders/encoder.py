@@ -80,10 +80,12 @@ class EncoderInfo:
 class Encoder:
     """Encodes in batches, decoding images on other threads while the model computes."""
 
-    def __init__(self, model: EmbeddingModel, info: EncoderInfo) -> None:
+    def __init__(
+        self, model: EmbeddingModel, info: EncoderInfo, computing: Computing | None = None
+    ) -> None:
         self.model = model
         self.info = info
-        self._computing = Computing(model, info.device)
+        self._computing = computing or Computing(model, info.device)
         square = model is not None and "square" in model.abilities
         self._decoders: Decoders | None = decoders() if square else None
 

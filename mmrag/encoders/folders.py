@@ -26,7 +26,7 @@ CLASSES = {
 
 def takes(name: str) -> bool:
     """Whether it is a shipped encoder or the path of a folder with one."""
-    return (_folder(name) / "config.json").is_file()
+    return (folder_of(name) / "config.json").is_file()
 
 
 def is_shipped(name: str) -> bool:
@@ -41,7 +41,7 @@ def describe(search: str | None = None) -> list[EncoderDescription]:
 
 def load(name: str, options: LoadOptions) -> LoadedModel:
     """As it was written; `options` overrule a CLIP's own composition."""
-    folder = _folder(name)
+    folder = folder_of(name)
     card = read_card(folder)
     kind = str(card.get("class", "visualized-bge"))
     files = class_files(kind)
@@ -78,7 +78,8 @@ def class_files(name: str) -> Any:
     return importlib.import_module(CLASSES[name])
 
 
-def _folder(name: str) -> Path:
+def folder_of(name: str) -> Path:
+    """Where a shipped encoder is, or one that is named by its path."""
     return SHIPPED_DIR / name if is_shipped(name) else Path(name)
 
 

@@ -7,8 +7,7 @@ seconds, which a command line has not; they are used where fresh weights are dra
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,18 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mmrag.encoders.attention import EvaAttention, QuickEvaAttention, Rotation, attend, side_by_side
-
-
-@dataclass(frozen=True)
-class EvaConfig:
-    """The options in which EVA-02-CLIP towers differ, under timm's names."""
-
-    img_size: int = 224
-    patch_size: int = 16
-    embed_dim: int = 768
-    depth: int = 12
-    num_heads: int = 12
-    ref_feat_shape: tuple[int, int] = (16, 16)
+from mmrag.encoders.tower_config import EVA_MEAN, EVA_STD, BertConfig, EvaConfig
 
 
 class EvaTower(nn.Module):
@@ -37,8 +25,8 @@ class EvaTower(nn.Module):
     for Neon Genesis", arXiv:2303.11331; with the attention's inner norm of EVA-CLIP.
     """
 
-    mean = (0.48145466, 0.4578275, 0.40821073)
-    std = (0.26862954, 0.26130258, 0.27577711)
+    mean = EVA_MEAN
+    std = EVA_STD
 
     def __init__(self, config: EvaConfig) -> None:
         super().__init__()
@@ -116,41 +104,6 @@ def _rotation(side: int, dim: int, reference: tuple[int, int]) -> Rotation:
         # The class token is not turned.
         angles = torch.cat([torch.zeros(1, dim // 2), angles])
         return angles.sin(), angles.cos()
-
-
-@dataclass(frozen=True)
-class BertConfig:
-    """Size of a BERT or XLM-RoBERTa encoder, under transformers' names and with its defaults."""
-
-    model_type: str = "bert"
-    vocab_size: int = 30522
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
-    max_position_embeddings: int = 512
-    type_vocab_size: int = 2
-    layer_norm_eps: float = 1e-12
-    pad_token_id: int = 0
-    hidden_act: str = "gelu"
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> BertConfig:
-        """From transformers' `config.json`.
-
-        Raises:
-            ValueError: it describes another kind of model.
-        """
-        known = {f.name: config[f.name] for f in fields(cls) if config.get(f.name) is not None}
-        if known.get("model_type") == "xlm-roberta":
-            known.setdefault("pad_token_id", 1)
-        made = cls(**known)
-        if made.model_type not in ("bert", "xlm-roberta") or made.hidden_act != "gelu":
-            raise ValueError(
-                f"the text model is {made.model_type!r} with {made.hidden_act!r}; "
-                "Visualized BGE needs BERT or XLM-RoBERTa with 'gelu'"
-            )
-        return made
 
 
 class BertTower(nn.Module):

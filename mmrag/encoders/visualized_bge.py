@@ -16,6 +16,7 @@ from torch import nn
 
 from mmrag.encoders.conv_tower import ConvTower
 from mmrag.encoders.model import Ability
+from mmrag.encoders.tower_config import TOO_LONG, cut
 from mmrag.encoders.towers import BertTower, EvaTower
 from mmrag.images.decode import Pixels
 from mmrag.images.resize import resize_and_crop
@@ -56,10 +57,8 @@ class VisualizedBGE(nn.Module):
         self.visual_proj = nn.Linear(vision.dim, self.dim)
         self.tokenizer = tokenizer
         self.image_size: int = vision.image_size
-        # XLM-RoBERTa counts positions of a plain text from padding_idx + 1, BERT from 0.
-        is_bert = text.config.model_type == "bert"
-        self._first_position = 0 if is_bert else text.config.pad_token_id + 1
-        self.max_text_tokens: int = text.config.max_position_embeddings - self._first_position
+        self._first_position = text.config.first_position
+        self.max_text_tokens: int = text.config.max_text_tokens
         self.lower_depth = 0
         self._warned = False
         self._fused = True
@@ -170,11 +169,9 @@ class VisualizedBGE(nn.Module):
         longest = max(len(ids) for ids in encoded)
         if longest > room:
             if not self._warned:
-                logger.warning(
-                    "A text has %d tokens; only the first %d are used. Said once.", longest, room
-                )
+                logger.warning(TOO_LONG, longest, room)
                 self._warned = True
-            encoded = [ids if len(ids) <= room else [*ids[: room - 1], ids[-1]] for ids in encoded]
+            encoded = [cut(ids, room) for ids in encoded]
             longest = room
         pad = self.tokenizer.pad_token_id
         padded = [[*ids, *[pad] * (longest - len(ids))] for ids in encoded]

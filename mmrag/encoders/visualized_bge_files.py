@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mmrag.encoders import tower_config
 from mmrag.encoders.checkpoints import (
     StateDict,
     check_sizes,
@@ -26,7 +27,8 @@ from mmrag.encoders.checkpoints import (
 )
 from mmrag.encoders.conv_tower import ConvConfig, ConvTower
 from mmrag.encoders.fast_tokenizer import FastTokenizer
-from mmrag.encoders.towers import BertConfig, BertTower, EvaConfig, EvaTower
+from mmrag.encoders.tower_config import BertConfig, EvaConfig
+from mmrag.encoders.towers import BertTower, EvaTower
 from mmrag.encoders.visualized_bge import VisualizedBGE
 from mmrag.errors import CheckpointError, MmragError
 
@@ -39,8 +41,7 @@ OFFICIAL_VISION = {
 }
 # The towers under timm's names.
 _TOWERS: dict[str, EvaConfig | ConvConfig] = {
-    "eva02_base_patch16_clip_224": EvaConfig(),
-    "eva02_large_patch14_clip_224": EvaConfig(224, 14, 1024, 24, 16),
+    **tower_config.EVA_TOWERS,
     "tf_efficientnet_lite0": ConvConfig(),
 }
 # The official checkpoint's names of what timm, and so `EvaTower`, names otherwise.
@@ -127,15 +128,8 @@ def create(config: Mapping[str, Any], texts: Iterable[str], seed: int = 0) -> Vi
 
 def preprocessing(model: VisualizedBGE) -> dict[str, Any]:
     """Everything beside the weights that decides the vectors; part of the fingerprint."""
-    return {
-        "class": "visualized-bge",
-        "image_size": model.image_size,
-        "resize": "shorter side, bicubic, centre crop",
-        "mean": model.vision.mean,
-        "std": model.vision.std,
-        "precision": "float",
-        "tokenizer": sorted(model.tokenizer.get_vocab().items()),
-    }
+    vision, vocabulary = model.vision, model.tokenizer.get_vocab()
+    return tower_config.preprocessing(model.image_size, vision.mean, vision.std, vocabulary.items())
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase | FastTokenizer:
@@ -156,7 +150,7 @@ def _build(
 ) -> VisualizedBGE:
     """The architecture; the towers' parameters are placeholders, which loaded ones replace."""
     check_sizes({**vision, **asdict(text)}, "the configuration")
-    changes = _changes(vision)
+    changes = tower_config.changes(vision)
     if vision["timm"] not in _TOWERS:
         raise MmragError(f"Vision tower {vision['timm']!r} is not one of {list(_TOWERS)}.")
     size = replace(_TOWERS[vision["timm"]], **changes)
@@ -176,17 +170,12 @@ def _check_heads(width: int, heads: int, layers: int) -> None:
         raise MmragError(f"{layers!r} layers of {heads!r} heads and width {width!r} are no model.")
 
 
-def _changes(vision: Mapping[str, Any]) -> dict[str, Any]:
-    """The differences from timm's model of that name."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in vision.items() if k != "timm"}
-
-
 def _draw(vision: Mapping[str, Any], text: Mapping[str, Any]) -> StateDict:
     """Fresh weights of the towers, as timm and transformers draw them."""
     import timm
     import transformers
 
-    changes = _changes(vision)
+    changes = tower_config.changes(vision)
     tower: torch.nn.Module
     if isinstance(_TOWERS.get(vision["timm"]), ConvConfig):
         tower = ConvTower(ConvConfig(**changes))
