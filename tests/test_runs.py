@@ -28,6 +28,7 @@ from mmrag.cli import main
 from mmrag.eval_sets.eval_set import EvalQuery
 from mmrag.metrics.metrics import Scores
 from mmrag.metrics.summary import summarise
+from mmrag.runs import frames
 from mmrag.runs.compare import open_entry, stage_entries
 from mmrag.runs.exports import export_run, write_export
 from mmrag.runs.run import RERANKED, RETRIEVAL, EvalSetRef, Ranked, Run, percentiles
@@ -140,6 +141,20 @@ def test_a_run_that_was_killed_is_shown_as_far_as_it_goes(store: RunStore) -> No
         assert export_run(killed, format)[0][1]
     with pytest.raises(MmragError, match="has no metrics yet"):
         compare_runs([killed, killed])
+
+
+def test_a_note_on_a_run_is_kept_replaced_and_found(store: RunStore) -> None:
+    run = a_run("first")
+    run.notes = ["3 queries were skipped."]
+    store.start(run)
+    store.annotate("first", "before the\n new <b>photographs</b>")
+    store.annotate("first", "after  the flood")
+    assert store.load("first").notes == ["3 queries were skipped.", "Own note: after the flood"]
+    assert [one.name for one in frames.narrow(store.runs(), words="FLOOD")] == ["first"]
+    store.annotate("first", " ")
+    assert store.load("first").notes == ["3 queries were skipped."]
+    with pytest.raises(MmragError, match="up to 2,000"):
+        store.annotate("first", "x" * 2001)
 
 
 def test_deleting_a_run_leaves_nothing(store: RunStore) -> None:

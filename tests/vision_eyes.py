@@ -42,6 +42,7 @@ class Seen:
     question: str | None = None
     descriptions: list[str] = field(default_factory=list)
     query: Pixels | None = None
+    target: Pixels | None = None
     candidates: dict[int, Colour] = field(default_factory=dict)
     pictures: list[Pixels] = field(default_factory=list)
 
@@ -78,13 +79,15 @@ def look(messages: list[dict[str, Any]]) -> Seen:
                 continue
             pixels = _decode(part["image_url"]["url"])
             seen.pictures.append(pixels)
-            if numbered := re.match(r"Candidate (\d+):", before):
-                number = int(numbered.group(1))
+            if numbered := re.match(r"(?:Candidate|Neighbour)(?: (\d+))?:", before):
+                number = int(numbered.group(1) or 0)
                 if number in seen.candidates:
                     raise CannotSee(f"two candidates are number {number}")
                 seen.candidates[number] = colour(pixels)
-            elif before.startswith("Query picture"):
+            elif before.startswith(("Query picture", "First picture")):
                 seen.query = pixels
+            elif before.startswith("Second picture"):
+                seen.target = pixels
             elif seen.question is None and not before.startswith(("Match", "The person")):
                 n = int(re.findall(r"(\d+) candidates", seen.texts[0])[0])
                 seen.query, seen.candidates = read_grid(pixels, n)
@@ -101,6 +104,33 @@ def rank(seen: Seen) -> list[int]:
     return sorted(
         seen.candidates, key=lambda i: (float(np.linalg.norm(seen.candidates[i] - wanted)), i)
     )
+
+
+def grade(seen: Seen) -> int:
+    """Of the one candidate: 2 near the query's colour, or of the colour that the instruction
+    names; 1 not far from it; else 0."""
+    (shown,) = seen.candidates.values()
+    if name(shown) in (seen.instruction or "").lower().split():
+        return 2
+    if seen.query is None:
+        return 0
+    away = float(np.linalg.norm(shown - colour(seen.query)))
+    return 2 if away < 40 else 1 if away < 120 else 0
+
+
+def worded(seen: Seen) -> dict[str, Any]:
+    """An instruction that names the second picture's colour; neighbours of that colour fit."""
+    if seen.query is None or seen.target is None:
+        raise CannotSee("two pictures are needed")
+    wanted = name(colour(seen.target))
+    if wanted == name(colour(seen.query)):
+        return {"instruction": "", "paraphrases": [], "fitting": []}
+    fitting = [number for number, one in seen.candidates.items() if name(one) == wanted]
+    return {
+        "instruction": f"the same in {wanted}",
+        "paraphrases": [f"but {wanted}", f"a {wanted} one"],
+        "fitting": fitting,
+    }
 
 
 def answer(seen: Seen) -> str:

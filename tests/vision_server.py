@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from .vision_batches import Batches
-from .vision_eyes import CannotSee, Seen, answer, look, rank
+from .vision_eyes import CannotSee, Seen, answer, grade, look, rank, worded
 
 # What the fixture `server` wants of those who ask it, and tests look for where no key may be.
 KEY = "sk-test-0123456789abcdef"
@@ -421,11 +421,16 @@ def _as_messages(body: dict[str, Any]) -> list[dict[str, Any]]:
 def _say(seen: Seen, body: dict[str, Any]) -> str:
     if seen.question is not None:
         return answer(seen)
+    form = body.get("response_format") or body.get("text")
+    if seen.target is not None:
+        return json.dumps(worded(seen))
+    if "The grades:" in seen.texts[0]:
+        said = {"reason": "By its colour.", "grade": grade(seen)}
+        return json.dumps(said) if form else f"Reason: {said['reason']}\nGrade: {said['grade']}"
     ranking = rank(seen)
     reason = "Its colour is the nearest to the query's."
     if seen.query is None:
         reason = "It is the brightest."
-    form = body.get("response_format") or body.get("text")
     if form is None:
         return f"Ranked list: {ranking}\nReasons: {reason}"
     wanted = form.get("json_schema") or form["format"]

@@ -1,4 +1,4 @@
-"""`eval-set judge`, `draft`, `agreement`, `merge`, `split`, `sample`, `dedupe`: labels."""
+"""`eval-set judge`, `agreement`, `merge`, `split`, `sample`, `dedupe`: labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mmrag.cli.drafts import check_drafts, draft
 from mmrag.cli.options import json_option, print_json, printable
+from mmrag.cli.rerank_options import usage_line
+from mmrag.cli.vision_options import AskChoice, ask_options, open_asker, show_problems
 from mmrag.errors import MmragError
 
 if TYPE_CHECKING:
@@ -24,7 +27,6 @@ _FOLDER = click.Path(path_type=Path)
     "--run",
     "runs",
     multiple=True,
-    required=True,
     metavar="RUN",
     help="A stored run whose first hits are judged; repeat it to compare several.",
 )
@@ -37,18 +39,45 @@ _FOLDER = click.Path(path_type=Path)
 )
 @click.option("--judge", metavar="NAME", help="Your name. Default: the account's.")
 @click.option("--limit", type=click.IntRange(1), help="Stop after this many judgments.")
+@click.option(
+    "--second-pass",
+    type=click.IntRange(0),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="With --by: judge so many pairs twice, which says how consistent the model is.",
+)
+@ask_options
 def judge(
-    folder: Path, runs: tuple[str, ...], depth: int, judge: str | None, limit: int | None
+    folder: Path,
+    runs: tuple[str, ...],
+    depth: int,
+    judge: str | None,
+    limit: int | None,
+    second_pass: int,
+    asking: AskChoice,
 ) -> None:
-    """Judge the first hits of runs by hand, picture by picture.
+    """Judge the first hits of runs, picture by picture: by hand, or by a vision model.
 
     Type 3 for right, 2 for partly, 1 for wrong, Enter to skip, u to undo, q to stop. Each word is
     stored at once. The Judge page of the dashboard does the same with pictures beside each other.
 
+    With --by a vision model grades the same pictures, and those that people have judged, by a
+    rubric, and gives a reason. What a person says always overrules it, and `eval-set agreement`
+    says how far it agrees with people.
+
     \b
     Example:
       mmrag eval-set judge my-set --run 20261127 --run 20261128 --judge Ada
+      mmrag eval-set judge my-set --run 20261127 --by vision --max-cost 2
     """
+    if not runs and asking.by is None:
+        raise click.UsageError("Name at least one --run.")
+    if asking.by is not None:
+        if judge is not None:
+            raise click.UsageError("--judge names a person; with --by it is the model.")
+        _judge_by_model(folder, runs, depth, limit, second_pass, asking)
+        return
     from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.labels.judgments import GRADES, Judgment, JudgmentLog
     from mmrag.labels.session import JudgingSession
@@ -90,62 +119,44 @@ def judge(
         click.echo(line)
 
 
-@click.command()
-@click.argument("collection")
-@click.option("--out", type=_FOLDER, required=True, help="The eval set; made where it is new.")
-@click.option(
-    "--queries",
-    type=click.IntRange(1),
-    default=200,
-    show_default=True,
-    help="How many queries to propose.",
-)
-@click.option("--uri", metavar="U", help="As for `index`.")
-@click.option(
-    "--near-duplicate",
-    type=click.FloatRange(-1, 1),
-    help="Leave out pairs with at least this cosine. Default: what fits the encoder.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the choice of pairs.")
-@json_option
-def draft(
-    collection: str,
-    out: Path,
-    queries: int,
-    uri: str | None,
-    near_duplicate: float | None,
-    seed: int,
-    as_json: bool,
+def _judge_by_model(
+    folder: Path,
+    runs: tuple[str, ...],
+    depth: int,
+    limit: int | None,
+    second_pass: int,
+    asking: AskChoice,
 ) -> None:
-    """Propose composed queries from a collection's own pictures.
-
-    Pairs of pictures at several distances, and an instruction from what differs in their
-    metadata. Nothing counts before a person has accepted it, on the Judge page of the dashboard.
-
-    \b
-    Example:
-      mmrag eval-set draft photos --out my-set --queries 200
-    """
     from mmrag.cli.progress import progress_bar
-    from mmrag.index.image_index import ImageIndex
-    from mmrag.labels.drafting import draft as propose
-    from mmrag.labels.drafting import set_of_collection
+    from mmrag.eval_sets.eval_set import EvalSet
+    from mmrag.labels.report import judge_report
+    from mmrag.labels.rubrics import DEFAULT_RUBRIC, load_rubric
+    from mmrag.labels.session import JudgingSession
+    from mmrag.labels.vision_judge import VisionJudge
+    from mmrag.runs.store import RunStore
+    from mmrag.types import Usage
 
-    with ImageIndex.open(uri, collection=collection) as index:
-        eval_set = set_of_collection(index, out, out.resolve().name)
-        with progress_bar(total=None, unit="pair", disable=not sys.stderr.isatty()) as bar:
-            made = propose(
-                index,
-                eval_set,
-                queries,
-                near_duplicate=near_duplicate,
-                seed=seed,
-                progress=bar.update,
-            )
-    if as_json:
-        print_json({"eval_set": str(out), "drafted": made})
-    else:
-        click.echo(f"{made} drafts wait in {printable(str(out))}; accept them on the Judge page.")
+    asker = open_asker(asking)
+    assert asker is not None
+    eval_set = EvalSet.load(folder)
+    by = VisionJudge(eval_set, asker, load_rubric(asking.prompt or DEFAULT_RUBRIC))
+    with RunStore() as store:
+        loaded = [store.load(store.find(one)) for one in runs]
+    session = JudgingSession.of_runs(eval_set, loaded, depth, by.name, again=True)
+    pairs = by.pending(session.pending())[:limit]
+    used, problems = Usage(), list[str]()
+    for again in (False, True):
+        wanted = by.to_repeat(second_pass) if again else pairs
+        with progress_bar(
+            total=len(wanted), unit="pair", disable=not (wanted and sys.stderr.isatty())
+        ) as bar:
+            done = by.judge(wanted, second_pass=again, progress=bar.update)
+        used, problems = used + done.usage, problems + done.problems
+        what = "a second time by" if again else "by"
+        click.echo(printable(f"{done.done} judged {what} {by.name}."))
+    show_problems(problems)
+    click.echo(usage_line(used))
+    click.echo(printable(judge_report(folder).sentence))
 
 
 @click.command()
@@ -174,6 +185,21 @@ def agreement(folder: Path, as_json: bool) -> None:
                 f"{pair.first} and {pair.second}: kappa {pair.agreement.kappa:.2f} "
                 f"[{low:.2f}, {high:.2f}], weighted {pair.weighted.kappa:.2f}, "
                 f"{pair.agreement.observed:.0%} the same, on {pair.agreement.items}"
+            )
+        )
+        for category, own in pair.categories.items():
+            click.echo(
+                printable(
+                    f"  {category or '(no category)'}: kappa {own.kappa:.2f} "
+                    f"[{own.ci95[0]:.2f}, {own.ci95[1]:.2f}], on {own.items}"
+                )
+            )
+    for name, own in report.consistency.items():
+        click.echo(
+            printable(
+                f"{name} and its second pass: kappa {own.kappa:.2f} "
+                f"[{own.ci95[0]:.2f}, {own.ci95[1]:.2f}], {own.observed:.0%} the same, "
+                f"on {own.items}"
             )
         )
     for conflict in report.conflicts:
@@ -274,7 +300,7 @@ def dedupe(folder: Path, out: Path) -> None:
     _written(found.eval_set)
 
 
-COMMANDS = (judge, draft, agreement, merge, split, sample, dedupe)
+COMMANDS = (judge, draft, check_drafts, agreement, merge, split, sample, dedupe)
 
 
 def _new(folder: Path) -> None:

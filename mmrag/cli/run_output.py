@@ -62,6 +62,7 @@ def summary_json(run: Run) -> dict[str, Any]:
         "reranks": run.reranks,
         "rerank_stages": run.rerank_stages,
         "ablations": run.ablations,
+        "labels": run.labels,
         "notes": run.notes,
         "config": run.config,
         "environment": run.environment,

@@ -81,6 +81,7 @@ def runs(
             printable(
                 f"{run.run_id}  {run.created[:16].replace('T', ' ')}  {value:20}  "
                 f"{run.summary.queries:6} queries  {run.eval_set.name}: {run.name}"
+                + (f"  [{run.label_note}]" if run.label_note else "")
                 + ("" if run.state == "complete" else f"  [{run.state}]")
             )
         )
@@ -132,6 +133,26 @@ def import_(file: str, eval_set: str | None, as_json: bool) -> None:
     else:
         said = "Imported" if new else "Already here:"
         click.echo(printable(f"{said} run {run.run_id} ({run.name}) on {run.eval_set.name}."))
+
+
+@runs.command("note")
+@click.argument("reference", metavar="RUN")
+@click.argument("text")
+@json_option
+def note_(reference: str, text: str, as_json: bool) -> None:
+    """Write a note on a run, in the place of the one before; "" takes it away.
+
+    It stands among the run's notes wherever the run is shown, and words of it find the run.
+
+    \b
+    Example:
+      mmrag runs note demo "before the new photographs"
+    """
+    from mmrag.runs.store import RunStore
+
+    with RunStore() as store:
+        run_id = store.annotate(reference, text)
+    print_json({"run_id": run_id, "note": text}) if as_json else click.echo(f"Noted on {run_id}.")
 
 
 @click.command()
@@ -367,15 +388,21 @@ def import_run(
     """
     from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.eval_sets.protocols import with_protocol
+    from mmrag.labels.trust import note_labels
     from mmrag.runs.importing import import_run as import_file
+    from mmrag.runs.store import RunStore
 
     labelled = with_protocol(EvalSet.load(eval_set), protocol)
-    run = import_file(
-        file,
-        labelled,
-        name=name,
-        metrics=list(metrics) or None,
-        seed=seed,
-        duplicates=duplicates,
-    )
+    with RunStore() as store:
+        run = import_file(
+            file,
+            labelled,
+            store,
+            name=name,
+            metrics=list(metrics) or None,
+            seed=seed,
+            duplicates=duplicates,
+        )
+        note_labels(run, labelled)
+        store.save(run)
     show_run(run, as_json)

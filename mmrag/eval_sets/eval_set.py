@@ -177,8 +177,11 @@ class EvalSet:
             queries=[one.with_paths(lambda path: there.get(path, path)) for one in self.queries],
         )
 
-    def save(self) -> None:
+    def save(self, judgments: bool = True) -> None:
         """Write the files into `folder`; paths become relative to `image_root`.
+
+        Args:
+            judgments: False leaves `qrels/test.tsv` to whoever judges at the same time.
 
         Raises:
             EvalSetError: an id cannot stand in a TSV file, or a picture is not below `image_root`.
@@ -218,7 +221,8 @@ class EvalSet:
         )
         _write(folder / "corpus.jsonl", map(_json_line, corpus))
         _write(folder / "queries.jsonl", map(_json_line, queries))
-        _write(folder / "qrels" / "test.tsv", [b"query-id\tcorpus-id\tscore\n", *qrels])
+        if judgments:
+            _write(folder / "qrels" / "test.tsv", [b"query-id\tcorpus-id\tscore\n", *qrels])
         # Last: a folder without it is no eval set, so one that broke off half-way is not taken.
         _write(folder / "eval_set.json", [orjson.dumps(head, option=orjson.OPT_INDENT_2), b"\n"])
 

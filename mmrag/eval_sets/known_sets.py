@@ -35,3 +35,13 @@ def known_eval_sets() -> dict[str, Path]:
         for folder in there:
             found.setdefault(folder.name, folder)
     return found
+
+
+def own_eval_sets() -> dict[str, Path]:
+    """Those of `known_eval_sets` that may be changed: not shipped, and writable."""
+    return {
+        name: folder
+        for name, folder in known_eval_sets().items()
+        if not folder.resolve().is_relative_to(SHIPPED_SETS.resolve())
+        and os.access(folder, os.W_OK)
+    }

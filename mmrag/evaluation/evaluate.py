@@ -26,6 +26,7 @@ from mmrag.evaluation.run_header import (
 )
 from mmrag.evaluation.shuffled import SHUFFLE, shuffled
 from mmrag.evaluation.stages import Ranker, Stages, Variant
+from mmrag.labels.trust import note_labels
 from mmrag.metrics.metrics import Scores, canonical, cutoff, default_metrics, score_rankings
 from mmrag.metrics.summary import summarise
 from mmrag.rerank.cascade import Cascade
@@ -350,6 +351,7 @@ class _Evaluation:
         )
         run.notes = [note for note in run.notes if run.state == STOPPED_BY_BUDGET]
         run.notes += notes_on(run, len(self.eval_set.queries))
+        note_labels(run, self.eval_set)
         run.finished = now()
         self.store.save(run)
 

@@ -15,6 +15,7 @@ from mmrag.eval_sets.templates import templated
 from mmrag.evaluation.evaluate import DEFAULT_RERANK_K
 from mmrag.evaluation.run_header import resume_key
 from mmrag.evaluation.stages import Stages
+from mmrag.labels.trust import note_labels
 from mmrag.metrics.metrics import Scores, score_rankings
 from mmrag.metrics.summary import summarise
 from mmrag.rerank.reranker import GaveUp, Reranker
@@ -152,5 +153,6 @@ def _conclude(run: Run, eval_set: EvalSet, store: RunStore) -> None:
     if left := run.total_queries - len(last):
         queries = "1 query was" if left == 1 else f"{left} queries were"
         run.notes.append(f"{queries} not reached; all metrics are over the {len(last)} that were.")
+    note_labels(run, eval_set)
     run.finished = now()
     store.save(run)

@@ -56,10 +56,9 @@ def agreement(
     low = high = float("nan")
     if both:
         random = generator(seed, "agreement")
-        drawn = [
-            _kappa(_confusion(a[rows], b[rows], len(grades)), grades, weights)
-            for rows in random.integers(0, len(both), (RESAMPLES, len(both)))
-        ]
+        # Drawing items with replacement is drawing their cells of the table.
+        cells = random.multinomial(len(both), confusion.ravel() / len(both), RESAMPLES)
+        drawn = [_kappa(one.reshape(confusion.shape), grades, weights) for one in cells]
         defined = [value for value in drawn if not np.isnan(value)]
         if defined and not np.isnan(kappa):
             low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

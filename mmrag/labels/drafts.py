@@ -7,7 +7,6 @@ the last row of an id counts, so what was rejected stays known and is not propos
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +20,7 @@ from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.eval_sets.records import Record, read_records
 from mmrag.labels.judgments import GRADES, Judgment, JudgmentLog
+from mmrag.labels.queries import locked, put_query
 from mmrag.types import GalleryImage
 
 State = Literal["waiting", "accepted", "rejected"]
@@ -32,7 +32,8 @@ class Draft:
     """A proposed query: from the picture `image_id` by `text` to the picture `target_id`.
 
     `negatives` are pictures that should not be found, `by` the model that worded it or
-    "metadata", `band` the distance of the two pictures (0 is near).
+    "metadata", `band` the distance of the two pictures (0 is near). `fitting` are others that are
+    right too, and `needs` a label of `mmrag.runs.labels`, as far as a check has found them.
     """
 
     query_id: str
@@ -46,6 +47,8 @@ class Draft:
     state: State = "waiting"
     judge: str = ""
     time: str = ""
+    fitting: tuple[str, ...] = ()
+    needs: str = ""
 
 
 class DraftFile:
@@ -103,6 +106,23 @@ class DraftFile:
                 [replace(self._find(query_id), state="rejected", judge=judge, time=_now())]
             )
 
+    def amend(self, found: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
+        """Write what a check has found of drafts: id to `needs` and to pictures that fit too."""
+        with self._locked():
+            now = {one.query_id: one for one in self.drafts()}
+            self._append(
+                [
+                    replace(
+                        now[query_id],
+                        needs=needs,
+                        fitting=fitting,
+                        negatives=tuple(n for n in now[query_id].negatives if n not in fitting),
+                    )
+                    for query_id, (needs, fitting) in found.items()
+                    if query_id in now
+                ]
+            )
+
     def accept(self, query_id: str, judge: str, text: str | None = None) -> EvalQuery:
         """Make it a query of the set: its target is right, its negatives are wrong.
 
@@ -134,15 +154,19 @@ class DraftFile:
                 draft.paraphrases,
                 metadata={"drafted_by": draft.by, "edited": edited},
             )
-            others = [one for one in eval_set.queries if one.query_id != query_id]
-            eval_set.with_queries([*others, query]).save()
+            put_query(self._folder, query)
             right = Judgment(query_id, draft.target_id, GRADES["right"], judge)
             wrong = [
                 Judgment(query_id, one, GRADES["wrong"], draft.by, "model")
                 for one in draft.negatives
                 if one in paths
             ]
-            JudgmentLog(self._folder).add([right, *wrong])
+            others = [
+                Judgment(query_id, one, GRADES["right"], draft.by, "model")
+                for one in draft.fitting
+                if one in paths and one != draft.target_id and not edited
+            ]
+            JudgmentLog(self._folder).add([right, *wrong, *others])
             self._append([draft])
         return query
 
@@ -162,8 +186,7 @@ class DraftFile:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        with (self._folder / ".drafts.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self._folder, "drafts"):
             yield
 
 
@@ -220,4 +243,6 @@ def _parse(record: Record) -> Draft:
         state,  # type: ignore[arg-type]
         record.text("judge") or "",
         record.text("time") or "",
+        record.strings("fitting"),
+        record.text("needs") or "",
     )

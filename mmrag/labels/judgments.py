@@ -22,9 +22,11 @@ from mmrag.eval_sets.eval_set import read_qrels
 from mmrag.eval_sets.records import Qrels, RecordError, is_plain_id
 from mmrag.system.durable import replacing
 
-Kind = Literal["imported", "model", "person", "settled"]
-# A later kind overrules an earlier one.
-KINDS: tuple[Kind, ...] = ("model", "imported", "person", "settled")
+Kind = Literal["imported", "model", "person", "settled", "repeat"]
+# A later kind overrules an earlier one. A model's second word on the same pair is no label: it
+# measures how far the model agrees with itself.
+LABELS: tuple[Kind, ...] = ("model", "imported", "person", "settled")
+KINDS: tuple[Kind, ...] = ("repeat", *LABELS)
 GRADES = {"wrong": 0, "partly": 1, "right": 2}
 IMPORTED = "imported"
 MAX_JUDGE, MAX_REASON = 100, 2000
@@ -154,14 +156,22 @@ def current(rows: Iterable[Judgment]) -> Qrels:
     a kind the last word of each judge stands, and of several judges the latest.
     """
     qrels: Qrels = {}
-    for (query_id, image_id), words in _last_words(rows).items():
-        for kind in reversed(KINDS):
-            said = [one.grade for one in words.values() if one.kind == kind]
-            grades = [grade for grade in said if grade is not None]
-            if grades:
-                qrels.setdefault(query_id, {})[image_id] = grades[-1]
-                break
+    for (query_id, image_id), word in deciding(rows).items():
+        if word.grade is not None:
+            qrels.setdefault(query_id, {})[image_id] = word.grade
     return qrels
+
+
+def deciding(rows: Iterable[Judgment]) -> dict[tuple[str, str], Judgment]:
+    """(query id, image id) to the judgment that stands; see `current`."""
+    found = {}
+    for pair, words in _last_words(rows).items():
+        for kind in reversed(LABELS):
+            said = [o for o in words.values() if o.kind == kind and o.grade is not None]
+            if said:
+                found[pair] = said[-1]
+                break
+    return found
 
 
 def conflicts(rows: Iterable[Judgment]) -> list[Conflict]:
@@ -180,13 +190,15 @@ def conflicts(rows: Iterable[Judgment]) -> list[Conflict]:
     return found
 
 
-def grades_of(rows: Iterable[Judgment], judge: str) -> dict[tuple[str, str], int]:
-    """(query id, image id) to the last grade that one judge gave."""
+def grades_of(
+    rows: Iterable[Judgment], judge: str, second_pass: bool = False
+) -> dict[tuple[str, str], int]:
+    """(query id, image id) to the last grade that one judge gave; a model's second pass apart."""
     return {
         pair: one.grade
         for pair, words in _last_words(rows).items()
         for one in words.values()
-        if one.judge == judge and one.grade is not None
+        if one.judge == judge and one.grade is not None and (one.kind == "repeat") is second_pass
     }
 
 
@@ -194,6 +206,8 @@ def judges(rows: Iterable[Judgment]) -> dict[str, Kind]:
     """Judge to kind, in the order in which they first spoke."""
     found: dict[str, Kind] = {}
     for one in rows:
+        if one.kind == "repeat":
+            continue
         found.setdefault(one.judge, one.kind)
     return found
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
+from mmrag.eval_sets.records import read_records
 from mmrag.labels.agreement import Agreement, agreement
 from mmrag.labels.judgments import (
     IMPORTED,
@@ -18,25 +21,51 @@ from mmrag.labels.judgments import (
     judges,
 )
 
+Pair = tuple[str, str]
+
+
+# Of the pictures that two judges grade differently so many are shown, the farthest apart first.
+_EXAMPLES = 12
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A picture that two judges graded differently; `reason` is what a model said, else empty."""
+
+    query_id: str
+    image_id: str
+    first: int
+    second: int
+    reason: str
+
 
 @dataclass(frozen=True)
 class JudgePair:
-    """Two judges: Cohen's kappa as it is, and weighted by the distance of the grades."""
+    """Two judges: Cohen's kappa as it is, and weighted (linear) by the distance of the grades.
+
+    `categories` has the plain one for each category of queries, where there are several.
+    """
 
     first: str
     second: str
     agreement: Agreement
     weighted: Agreement
+    categories: dict[str, Agreement]
+    examples: list[Disagreement]
 
 
 @dataclass(frozen=True)
 class JudgeReport:
-    """Judge to number of judgments and kind, each pair with something in common, conflicts."""
+    """Judge to number of judgments and kind, each pair with something in common, conflicts.
+
+    `consistency` is a model's agreement with itself, where it judged pictures a second time.
+    """
 
     counts: dict[str, int]
     kinds: dict[str, Kind]
     pairs: list[JudgePair]
     conflicts: list[Conflict]
+    consistency: dict[str, Agreement]
 
     @property
     def sentence(self) -> str:
@@ -79,13 +108,55 @@ def judge_report(folder: str | os.PathLike[str]) -> JudgeReport:
         *((a, b, grades[a], grades[b]) for a, b in combinations(persons, 2)),
         *(("people", model, people, grades[model]) for model in models),
     ]
+    categories = _categories(folder)
+    reasons = {
+        (row.judge, row.query_id, row.image_id): row.reason for row in rows if row.kind == "model"
+    }
     pairs = [
-        JudgePair(a, b, agreement(left, right), agreement(left, right, "linear"))
+        _pair(a, b, left, right, categories, reasons)
         for a, b, left, right in compared
         if left.keys() & right.keys()
     ]
     counts = {name: len(found) for name, found in grades.items() if found}
-    return JudgeReport(counts, {**kinds, "people": "person"}, pairs, conflicts(rows))
+    twice = {name: grades_of(rows, name, second_pass=True) for name in models}
+    consistency = {name: agreement(grades[name], again) for name, again in twice.items() if again}
+    return JudgeReport(counts, {**kinds, "people": "person"}, pairs, conflicts(rows), consistency)
+
+
+def _pair(
+    a: str,
+    b: str,
+    left: Mapping[Pair, int],
+    right: Mapping[Pair, int],
+    categories: Mapping[str, str],
+    reasons: Mapping[tuple[str, str, str], str],
+) -> JudgePair:
+    both = [pair for pair in left if pair in right]
+    of: dict[str, dict[Pair, int]] = {}
+    for pair in both:
+        of.setdefault(categories.get(pair[0], ""), {})[pair] = left[pair]
+    differ = sorted(
+        (pair for pair in both if left[pair] != right[pair]),
+        key=lambda pair: -abs(left[pair] - right[pair]),
+    )
+    return JudgePair(
+        a,
+        b,
+        agreement(left, right),
+        agreement(left, right, "linear"),
+        {name: agreement(own, right) for name, own in sorted(of.items())} if len(of) > 1 else {},
+        [
+            Disagreement(*pair, left[pair], right[pair], reasons.get((b, *pair), ""))
+            for pair in differ[:_EXAMPLES]
+        ],
+    )
+
+
+def _categories(folder: str | os.PathLike[str]) -> dict[str, str]:
+    path = Path(folder) / "queries.jsonl"
+    if not path.exists():
+        return {}
+    return {record.id(): record.text("category") or "" for record in read_records(path)}
 
 
 def _judgments(number: int) -> str:

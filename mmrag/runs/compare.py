@@ -313,7 +313,7 @@ def _row(entry: Entry, differences: dict[str, Difference]) -> TableRow:
         cost,
         cost / finished if cost is not None and finished else None,
         differences,
-        run.warning if reranked else "",
+        " ".join(filter(None, (run.warning if reranked else "", run.label_note))),
     )
 
 
@@ -467,6 +467,8 @@ def _notes(entries: Sequence[Entry], pairs: Sequence[PairComparison]) -> list[st
     for entry in entries:
         if entry.run.state != "complete":
             notes.append(f"{entry.label} is {entry.run.state}.")
+        if entry.run.label_note:
+            notes.append(f"{entry.label}: {entry.run.label_note} The metrics are by these labels.")
         if entry.stage == RERANKED and entry.run.warning:
             notes.insert(0, f"{entry.label}: {entry.run.warning}")
     encoders = {(entry.run.config.get("encoder") or {}).get("name") for entry in entries}

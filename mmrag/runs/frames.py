@@ -86,6 +86,7 @@ def overview(runs: Sequence[Run]) -> pd.DataFrame:
                 "low": estimate.ci95[0] if estimate else np.nan,
                 "high": estimate.ci95[1] if estimate else np.nan,
                 "queries": run.finished_queries,
+                "labels": run.label_note or "no model's",
                 "p50 ms": total.get("p50", np.nan),
                 "p95 ms": total.get("p95", np.nan),
                 "cost USD": np.nan if run.usage.cost_usd is None else run.usage.cost_usd,
@@ -103,7 +104,8 @@ def table(found: RunTable, metrics: Sequence[str]) -> pd.DataFrame:
             estimate = row.metrics.get(name)
             if estimate is not None:
                 low, high = estimate.ci95
-                cells[name] = f"{estimate.mean:.3f} [{low:.3f}, {high:.3f}]"
+                mark = "*" if row.warning else ""
+                cells[name] = f"{estimate.mean:.3f}{mark} [{low:.3f}, {high:.3f}]"
             if len(found.rows) > 1:
                 difference = row.differences.get(name)
                 cells[f"Δ {name}"] = "" if place else "(compared with)"

@@ -90,6 +90,9 @@ class Run:
         rerank_stages: what each stage of a cascade, or a cross-encoder, brought and took; see
             `mmrag.runs.rerank_stages`.
         ablations: name to result, see `mmrag.evaluation.ablations`.
+        labels: empty where no model gave labels; else "models" (name to number of labels), "others"
+            (how many labels people gave), "sample" (queries judged by both) and "corrected" (stage
+            to metric to what `mmrag.labels.corrected` gives).
         notes: sentences a reader of the numbers has to know.
         rankings: stage to query id to `Ranked`.
         scores: stage to per-query metrics.
@@ -116,6 +119,7 @@ class Run:
     reranks: dict[str, int] = field(default_factory=dict)
     rerank_stages: list[dict[str, Any]] = field(default_factory=list)
     ablations: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     rankings: dict[str, dict[str, Ranked]] = field(default_factory=dict)
     scores: dict[str, Scores] = field(default_factory=dict)
@@ -168,6 +172,16 @@ class Run:
             f"Reranking failed for {failed} of {asked} queries, which keep retrieval's order: "
             "what is said of reranking does not hold."
         )
+
+    @property
+    def label_note(self) -> str:
+        """Who gave the labels, where models gave some of them; else empty."""
+        models: dict[str, int] = self.labels.get("models", {})
+        if not models:
+            return ""
+        total = sum(models.values()) + int(self.labels["others"])
+        each = ", ".join(f"{count:,} by {name}" for name, count in models.items())
+        return f"{sum(models.values()) / total:.0%} of the {total:,} labels are a model's ({each})."
 
     @property
     def total_queries(self) -> int:

@@ -25,6 +25,7 @@ from mmrag.types import Usage
 
 _COLUMNS = ("run_id", "name", "state", "created")
 _ELSEWHERE = ("rankings", "scores")
+OWN_NOTE, _LONGEST_NOTE = "Own note: ", 2000
 
 
 class RunStore:
@@ -196,6 +197,30 @@ class RunStore:
             for stage, scores in run.scores.items():
                 row = {"run_id": run.run_id, "stage": stage, "data": _scores_json(scores)}
                 connection.execute(schema.scores.insert(), row)
+
+    def annotate(self, reference: str, note: str) -> str:
+        """Write one's own note on a run, in the place of the one before; returns the run's id.
+
+        It stands among the run's notes as "Own note: ..."; an empty one takes it away.
+
+        Raises:
+            MmragError: there is no such run, or the note is longer than 2,000 characters.
+        """
+        words = " ".join(note.split())
+        if len(words) > _LONGEST_NOTE:
+            raise MmragError(f"A note has up to {_LONGEST_NOTE:,} characters, not {len(words):,}.")
+        run_id = self.find(reference)
+        c = schema.runs.c
+        with self.database.begin("cannot be written") as connection:
+            row = sa.select(c.header).where(c.run_id == run_id)
+            header = orjson.loads(connection.execute(row).scalar_one())
+            notes = [one for one in header.get("notes", []) if not one.startswith(OWN_NOTE)]
+            header["notes"] = [*notes, OWN_NOTE + words] if words else notes
+            written = orjson.dumps(header).decode()
+            connection.execute(
+                sa.update(schema.runs).where(c.run_id == run_id), {"header": written}
+            )
+        return run_id
 
     def delete(self, reference: str) -> str:
         """Remove a run and return its id."""

@@ -30,6 +30,7 @@ function tile(item, select) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = `tile ${item.mark ?? ""}`;
+  button.dataset.id = item.id;
   button.onclick = () => select(item.id);
   if (item.src) {
     const picture = document.createElement("img");
@@ -57,11 +58,101 @@ function tile(item, select) {
   return button;
 }
 
-export default function ({ data, parentElement, setTriggerValue }) {
+// Words of the visitor's on the pictures: sent together, again until the server has stored them.
+const judged = new WeakMap();
+const GRADES = [
+  { grade: 2, key: "3", name: "Right", sign: "✓" },
+  { grade: 1, key: "2", name: "Partly", sign: "~" },
+  { grade: 0, key: "1", name: "Wrong", sign: "✗" },
+];
+
+function judging(grid, data, setStateValue) {
+  const held = judged.get(grid) ?? { words: [], number: 0, sent: 0 };
+  judged.set(grid, held);
+  const stored = data.judging.stored;
+  held.number = Math.max(held.number, stored);
+  held.words = held.words.filter((word) => word.n > stored);
+  // What was said here after the server drew the page.
+  for (const word of held.words) {
+    const item = data.items.find((one) => one.id === word.image);
+    if (item && word.of === data.judging.of && !word.undo) item.grade = word.grade;
+  }
+  const send = () => {
+    if (!held.words.length || held.sent >= held.words[0].n) return;
+    held.sent = held.number;
+    setStateValue("words", held.words.slice());
+  };
+  const say = (word) => {
+    held.number += 1;
+    held.words.push({ n: held.number, of: data.judging.of, ...word });
+    send();
+  };
+  send();
+  return say;
+}
+
+function choices(item, say) {
+  const row = document.createElement("div");
+  row.className = "grades";
+  for (const { grade, key, name, sign } of GRADES) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.tabIndex = -1;
+    button.className = `grade g${grade}`;
+    button.textContent = sign;
+    button.title = `${name} (${key})`;
+    button.setAttribute("aria-label", `${name}: ${item.label}`);
+    button.dataset.grade = grade;
+    button.onclick = () => say(item, item.grade === grade ? null : grade);
+    row.append(button);
+  }
+  return row;
+}
+
+function press(row, grade) {
+  for (const button of row.children) {
+    button.setAttribute("aria-pressed", String(button.dataset.grade === String(grade)));
+  }
+}
+
+// A tile with its three buttons; 1 2 3 judge the picture that has the focus, 0 clears, u undoes.
+function judgedTile(item, select, tell) {
+  const whole = document.createElement("div");
+  whole.className = "judged";
+  const picture = tile(item, select);
+  const say = (_, grade) => {
+    item.grade = grade;
+    press(row, grade);
+    tell({ image: item.id, grade });
+  };
+  const row = choices(item, say);
+  press(row, item.grade);
+  whole.append(picture, row);
+  picture.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const choice = GRADES.find((one) => one.key === event.key);
+    if (choice) say(item, choice.grade);
+    else if (event.key === "0") say(item, null);
+    else if (event.key === "u") tell({ image: item.id, undo: true });
+    else return;
+    event.preventDefault();
+  });
+  return whole;
+}
+
+export default function ({ data, parentElement, setTriggerValue, setStateValue }) {
   const grid = parentElement.querySelector(".grid");
   grid.style.setProperty("--tile", `${data.tile}px`);
   const select = (id) => setTriggerValue("chosen", id);
-  grid.replaceChildren(...data.items.map((item) => tile(item, select)));
-  [...grid.children].forEach((one, at) => { one.tabIndex = at ? -1 : 0; });
+  const active = grid.getRootNode().activeElement;
+  const focused = grid.contains(active) ? active.closest(".tile")?.dataset.id : undefined;
+  const tell = data.judging ? judging(grid, data, setStateValue) : null;
+  grid.replaceChildren(
+    ...data.items.map((item) => (tell ? judgedTile(item, select, tell) : tile(item, select))),
+  );
+  const tiles = [...grid.querySelectorAll(".tile")];
+  const place = Math.max(0, tiles.findIndex((one) => one.dataset.id === focused));
+  tiles.forEach((one, at) => { one.tabIndex = at === place ? 0 : -1; });
+  if (focused !== undefined && tiles[place]?.dataset.id === focused) tiles[place].focus();
   grid.onkeydown = walk;
 }

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, TimeoutError, expect
 
+from mmrag import EvalSet
 from mmrag.eval_sets.known_sets import CATALOGUE
 from tests.dashboard_server import Dashboard, start_dashboard, stop
 
@@ -137,6 +138,32 @@ def test_a_picture_opens_large_and_becomes_the_next_query(page: Page, dashboard:
     settled(page)
     expect(page.get_by_role("button", name="Remove the picture")).to_be_visible()
     expect(tiles(page, "left")).to_have_count(9)
+
+
+def test_hits_are_judged_by_key_and_click_and_saved_with_their_query(
+    page: Page, dashboard: Dashboard
+) -> None:
+    open_page(page, dashboard, "?query=theme-00000")
+    first = tiles(page, "left").nth(0)
+    first.focus()
+    for key in ("3", "ArrowRight", "1", "ArrowRight", "2", "u", "ArrowRight", "2"):
+        page.keyboard.press(key)
+    settled(page)
+    expect(tiles(page, "left").nth(3)).to_be_focused()
+    page.locator(".st-key-left_grid .judged").nth(4).get_by_role("button", name="Right:").click()
+    panel = page.locator(".st-key-save_to")
+    expect(panel.get_by_text("Save query to … (4 pictures judged)")).to_be_visible()
+    panel.get_by_text("Save query to …").first.click()
+    panel.get_by_label("Its name").fill("found-by-eye")
+    panel.get_by_label("Your name").fill("Ada")
+    panel.get_by_label("Note on the query").fill("<b>bright</b>")
+    panel.get_by_label("Note on the query").blur()
+    panel.get_by_role("button", name="Save query").click()
+    expect(panel.get_by_text("as query-0001, with 4 judgments.")).to_be_visible()
+    saved = EvalSet.load(dashboard.home / "eval_sets" / "found-by-eye")
+    assert saved.queries[0].metadata["note"] == "<b>bright</b>"
+    assert len(saved.images) == len(EvalSet.load(CATALOGUE).images)
+    assert sorted(saved.qrels["query-0001"].values()) == [0, 1, 2, 2]
 
 
 def test_an_uploaded_picture_with_an_instruction_is_searched(

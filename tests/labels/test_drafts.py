@@ -86,7 +86,7 @@ def test_from_a_collection_to_queries_with_judgments(
         eval_set = set_of_collection(index, tmp_path / "set", "set")
         assert len(eval_set.images) == 12
         assert eval_set.exclude_query_image
-        made = draft(index, eval_set, 6)
+        made = draft(index, eval_set, 6).new
         file = DraftFile(eval_set.folder)
         assert made == len(file.drafts()) >= 3
         by_id = {image.image_id: image for image in eval_set.images}

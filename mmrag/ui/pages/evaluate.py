@@ -284,7 +284,10 @@ def _score(run_id: str) -> str:
         return "removed"
     metric = run.eval_set.primary_metric
     found = run.summary.overall.get(metric)
-    return f"{metric_title(metric)} {found.mean:.3f}" if found else run.state
+    if found is None:
+        return run.state
+    score = f"{metric_title(metric)} {found.mean:.3f}"
+    return f"{score}* ({run.label_note})" if run.label_note else score
 
 
 def _bar(progress: Progress, remaining: float | None = None) -> None:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
 
 from mmrag.eval_sets.eval_set import EvalSet
-from mmrag.eval_sets.known_sets import SHIPPED_SETS, known_eval_sets
+from mmrag.eval_sets.known_sets import own_eval_sets
 from mmrag.images.thumbnails import data_url
 from mmrag.labels.drafts import DraftFile
 from mmrag.labels.judgments import Judgment, JudgmentLog
 from mmrag.labels.session import JudgingSession
 from mmrag.runs.run import Run
 from mmrag.ui import resources, url
+from mmrag.ui.evaluate_link import evaluate_link
 from mmrag.ui.judge_board import BoardImage, BoardQuery, judge_board, words_said
 from mmrag.ui.markdown import command
 from mmrag.ui.panels.drafts import drafts_panel
 from mmrag.ui.panels.judges import judges_panel
+from mmrag.ui.panels.query_note import query_note_panel
 
 # Pictures sent to the browser at once: enough for a minute of quick judging.
 AHEAD = 40
@@ -44,12 +45,7 @@ class _Choice:
 
 def main() -> None:
     """The page."""
-    sets = {
-        name: folder
-        for name, folder in known_eval_sets().items()
-        if not folder.resolve().is_relative_to(SHIPPED_SETS.resolve())
-        and os.access(folder, os.W_OK)
-    }
+    sets = own_eval_sets()
     if not sets:
         _no_sets()
         return
@@ -144,12 +140,16 @@ def _board(choice: _Choice) -> None:
         )
     judge_board(boards, session=choice.key, stored=stored, left=len(pending), key=BOARD)
     st.caption("Keys: 3 right, 2 partly, 1 wrong, 0 clears, u undoes, arrows move.")
+    query_note_panel(eval_set, ahead, st.session_state.get("judge_here"))
     _verdicts(session)
     if not pending:
         st.success("Everything in this pool is judged.")
-        st.page_link(
-            resources.page("evaluate"), label="Evaluate this set", icon=":material/play_circle:"
-        )
+    evaluate_link(eval_set.folder.name, [_configuration(run) for run in choice.runs])
+
+
+def _configuration(run: Run) -> tuple[str, str | None]:
+    encoder, reranker = run.config.get("encoder") or {}, run.config.get("reranker") or {}
+    return str(encoder.get("name", "")), reranker.get("name")
 
 
 def _store(choice: _Choice) -> int:

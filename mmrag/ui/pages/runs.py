@@ -25,6 +25,7 @@ from mmrag.ui.comparison_report import comparison_report
 from mmrag.ui.markdown import escaped
 from mmrag.ui.navigation import show_error
 from mmrag.ui.panels.run_files import export_panel, import_panel, list_panel
+from mmrag.ui.panels.run_notes import note_panel
 from mmrag.ui.panels.run_queries import queries_panel
 from mmrag.ui.tables import guarded
 
@@ -40,7 +41,7 @@ Chart = alt.Chart | alt.LayerChart
 
 
 @st.cache_resource(max_entries=24, show_spinner="Reading the run …")
-def _load(run_id: str, finished: str | None) -> Run:
+def _load(run_id: str, finished: str | None, notes: tuple[str, ...]) -> Run:
     return resources.runs().load(run_id)
 
 
@@ -70,6 +71,7 @@ def main() -> None:
                 _compare(chosen)
             except MmragError as error:
                 show_error(error)
+        note_panel(chosen)
         list_panel(runs)
     else:
         st.info("No runs yet. Start one on the Evaluate page, or run `make demo`.")
@@ -102,7 +104,7 @@ def _choose(runs: list[Run]) -> list[Run]:
             help="The first one is what the others are compared with.",
         )
         ids = url.after_many("runs")
-    return [_load(i, of_set[i].finished) for i in ids]
+    return [_load(i, of_set[i].finished, tuple(of_set[i].notes)) for i in ids]
 
 
 def _titles(runs: list[Run]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from mmrag.ui.panels import search_side as side
 from mmrag.ui.panels.ask import ask_panel
 from mmrag.ui.panels.query_input import ChosenQuery, apply_pending, choose_query
 from mmrag.ui.panels.query_parts import show_parts
+from mmrag.ui.panels.search_judging import save_panel
 from mmrag.ui.reproduce import Recipe, command_line, python_code
 from mmrag.ui.tiles import as_csv, as_json
 
@@ -133,6 +134,7 @@ def _results(
     if shown:
         if view == "pictures":
             st.caption(LEGEND)
+        save_panel(chosen, [configurations[name] for name in shown])
         ask_panel(shown, {name: configurations[name].title() for name in shown})
         _downloads(configurations, shown)
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import streamlit as st
 
+from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.images.thumbnails import data_url
 from mmrag.labels.drafts import Draft, DraftFile
+from mmrag.ui.field_key import field_key
 from mmrag.ui.markdown import command
+from mmrag.ui.navigation import show_error
+
+_SHOWN = 5
 
 
 def drafts_panel(eval_set: EvalSet, file: DraftFile, judge: str) -> None:
@@ -28,7 +33,7 @@ def drafts_panel(eval_set: EvalSet, file: DraftFile, judge: str) -> None:
 
 
 def _draft(eval_set: EvalSet, file: DraftFile, draft: Draft, judge: str) -> None:
-    shown = eval_set.present([draft.image_id, draft.target_id, *draft.negatives])
+    shown = eval_set.present([draft.image_id, draft.target_id, *draft.negatives, *draft.fitting])
 
     def picture(image_id: str, label: str) -> None:
         src = data_url(shown[image_id].path, 480) if image_id in shown else None
@@ -49,21 +54,30 @@ def _draft(eval_set: EvalSet, file: DraftFile, draft: Draft, judge: str) -> None
             st.session_state.draft_of, st.session_state.draft_text = of, draft.text
         # One field for all drafts: while one of its own went, there were two for a moment.
         text = st.text_area("Instruction", key="draft_text")
+        field_key(".st-key-draft_text textarea", "e", key="draft_edit")
         with st.container(horizontal=True):
             accepted = st.button("Accept", type="primary", shortcut="a", key="draft_accept")
             rejected = st.button("Reject", shortcut="x", key="draft_reject")
-        st.text(f"Proposed by {draft.by}. Keys: a accepts, x rejects.")
+        st.text(f"Proposed by {draft.by}. Keys: a accepts, e edits (Esc when done), x rejects.")
+        if draft.needs:
+            st.text(f"By the check: {draft.needs}.")
         for paraphrase in draft.paraphrases:
             st.text(f"or: {paraphrase}")
-    if draft.negatives:
-        st.text("Judged wrong with it, because they do not fit:")
-        for column, image_id in zip(
-            st.columns(max(5, len(draft.negatives))), draft.negatives, strict=False
-        ):
-            with column:
-                picture(image_id, "")
+    for words, ids in (
+        ("Right too, unless you edit the instruction:", draft.fitting[:_SHOWN]),
+        ("Judged wrong with it, because they do not fit:", draft.negatives[:_SHOWN]),
+    ):
+        if ids:
+            st.text(words)
+            for column, image_id in zip(st.columns(_SHOWN), ids, strict=False):
+                with column:
+                    picture(image_id, "")
     if accepted:
-        file.accept(draft.query_id, judge, text)
+        try:
+            file.accept(draft.query_id, judge, text)
+        except MmragError as error:
+            show_error(error)
+            return
         st.rerun()
     if rejected:
         file.reject(draft.query_id, judge)

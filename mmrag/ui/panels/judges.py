@@ -9,7 +9,7 @@ import streamlit as st
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.images.thumbnails import data_url
 from mmrag.labels.judgments import GRADES, Conflict, Judgment, JudgmentLog
-from mmrag.labels.report import JudgeReport, judge_report
+from mmrag.labels.report import JudgePair, JudgeReport, judge_report
 from mmrag.ui.tables import guarded
 
 _NAMES = {grade: name for name, grade in GRADES.items()}
@@ -30,8 +30,19 @@ def judges_panel(folder: Path) -> None:
                     for name, row in zip(grades, pair.agreement.confusion, strict=True)
                 ]
                 st.dataframe(guarded(rows), hide_index=True)
+                if pair.categories:
+                    st.dataframe(guarded(_categories(pair)), hide_index=True)
+                if pair.examples:
+                    st.text("Where they differ, the farthest apart first:")
+                    _examples(folder, pair)
     else:
         st.caption("No two judges have judged the same pictures yet.")
+    for name, own in report.consistency.items():
+        low, high = own.ci95
+        st.text(
+            f"{name} and its second pass, in another order: kappa {own.kappa:.2f} "
+            f"[{low:.2f}, {high:.2f}], {own.observed:.0%} the same, on {own.items}."
+        )
     if report.conflicts:
         st.header(f"To settle: {len(report.conflicts)}")
         for conflict in report.conflicts[:_SHOWN_CONFLICTS]:
@@ -51,6 +62,42 @@ def _pairs(report: JudgeReport) -> list[dict[str, object]]:
         }
         for pair in report.pairs
     ]
+
+
+def _categories(pair: JudgePair) -> list[dict[str, object]]:
+    return [
+        {
+            "category": name or "(none)",
+            "judged by both": own.items,
+            "the same": round(own.observed, 3),
+            "kappa": round(own.kappa, 3),
+            "95 % from": round(own.ci95[0], 3),
+            "to": round(own.ci95[1], 3),
+        }
+        for name, own in pair.categories.items()
+    ]
+
+
+def _examples(folder: Path, pair: JudgePair) -> None:
+    eval_set = EvalSet.load(folder)
+    queries = {query.query_id: query for query in eval_set.queries}
+    images = eval_set.present(one.image_id for one in pair.examples)
+    for one in pair.examples:
+        query, image = queries.get(one.query_id), images.get(one.image_id)
+        asked, found, words = st.columns(3)
+        with asked:
+            if query and query.image and (src := data_url(query.image)):
+                st.image(src)
+            st.text((query.text or "") if query else one.query_id)
+        with found:
+            if image and (src := data_url(image.path)):
+                st.image(src)
+            st.text(one.image_id)
+        with words:
+            st.text(f"{pair.first}: {_NAMES.get(one.first, one.first)}")
+            st.text(f"{pair.second}: {_NAMES.get(one.second, one.second)}")
+            if one.reason:
+                st.text(one.reason)
 
 
 def _conflict(folder: Path, conflict: Conflict) -> None:

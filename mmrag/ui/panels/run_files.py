@@ -14,6 +14,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from mmrag.errors import MmragError
 from mmrag.eval_sets.known_sets import known_eval_sets
 from mmrag.galleries.uploads import safe_name
+from mmrag.labels.trust import note_labels
 from mmrag.runs import frames
 from mmrag.runs.exports import FORMATS, export_run
 from mmrag.runs.importing import import_run
@@ -244,6 +245,8 @@ def _done(add: Callable[[], str]) -> None:
 def _add_run(name: str, file: UploadedFile) -> str:
     with _as_file(file) as path:
         run = import_run(path, resources.eval_set(name), resources.runs())
+        note_labels(run, resources.eval_set(name))
+        resources.runs().save(run)
     # The page shows it beside what was chosen.
     if "runs" in st.session_state and run.eval_set.name == st.session_state.get("runs_set"):
         st.session_state.next_runs = [*st.session_state.runs, run.run_id]

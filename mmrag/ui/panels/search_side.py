@@ -17,7 +17,7 @@ from mmrag.ui import resources, url
 from mmrag.ui.doors import may_change
 from mmrag.ui.markdown import escaped
 from mmrag.ui.panels.query_numbers import query_numbers
-from mmrag.ui.picture_grid import picture_grid
+from mmrag.ui.panels.search_judging import judged_grid
 from mmrag.ui.tiles import first_right, hit_tiles, judged
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def show(
     if view == "pictures":
         judgments = chosen.eval_set.qrels.get(query_id or "") if chosen.eval_set else None
         tiles = hit_tiles(result.hits[: configuration.k], right, judgments)
-        clicked = picture_grid(tiles, key=f"{side}_grid")
+        clicked = judged_grid(tiles, result.hits, chosen, key=f"{side}_grid")
     elif view == "panorama":
         st.image(panorama(result), width="stretch", alt="query and hits in a grid, best first")
     elif view == "timings":
