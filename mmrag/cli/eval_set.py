@@ -277,6 +277,7 @@ def _description(loaded: EvalSet, missing: Iterable[Skipped] | None = None) -> d
         "queries": len(loaded.queries),
         "categories": dict(categories),
         "judgments": sum(map(len, loaded.qrels.values())),
+        "judges": _judges(loaded),
         "primary_metric": loaded.primary_metric,
         "licence": loaded.licence,
         "source": loaded.source,
@@ -285,6 +286,15 @@ def _description(loaded: EvalSet, missing: Iterable[Skipped] | None = None) -> d
         "resolution": asdict(resolution(sum(bool(loaded.relevant(i)) for i in loaded.qrels))),
     }
     return described if missing is None else {**described, "missing": list(missing)}
+
+
+def _judges(loaded: EvalSet) -> str | None:
+    """Who gave the judgments and how far they agree; None where nobody was noted."""
+    from mmrag.labels.judgments import JudgmentLog
+    from mmrag.labels.report import judge_report
+
+    noted = JudgmentLog(loaded.folder).path.exists()
+    return judge_report(loaded.folder).sentence if noted else None
 
 
 def _show(described: dict[str, Any]) -> None:
@@ -300,6 +310,8 @@ def _show(described: dict[str, Any]) -> None:
             f"of 80 % (p < 0.05; queries that count: {found['queries']}), if two systems disagree "
             "on one query in five"
         )
+    if described["judges"]:
+        click.echo(printable(f"{described['judges']}."))
     if protocol := described["protocol"]:
         click.echo(printable(f"protocol: {protocol['name']}"))
     for note in described["notes"]:

@@ -150,7 +150,7 @@ def test_hits_are_judged_by_key_and_click_and_saved_with_their_query(
         page.keyboard.press(key)
     settled(page)
     expect(tiles(page, "left").nth(3)).to_be_focused()
-    page.locator(".st-key-left_grid .judged").nth(4).get_by_role("button", name="Right:").click()
+    page.locator(".st-key-left_grid .judged").nth(4).locator(".g2").click()
     panel = page.locator(".st-key-save_to")
     expect(panel.get_by_text("Save query to … (4 pictures judged)")).to_be_visible()
     panel.get_by_text("Save query to …").first.click()

@@ -10,10 +10,13 @@ import pytest
 from mmrag import EvalSet, ImageIndex, open_gallery
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import EvalSetError
+from mmrag.labels.checking import check_drafts
 from mmrag.labels.drafting import draft, set_of_collection
 from mmrag.labels.drafts import Draft, DraftFile, fitting_negatives, worded_by_metadata
 from mmrag.labels.judgments import JudgmentLog
 from mmrag.labels.pairs import BANDS, draw_pairs
+from mmrag.runs.labels import LABELS
+from mmrag.search.searcher import Searcher
 from mmrag.types import GalleryImage
 
 
@@ -115,6 +118,36 @@ def test_from_a_collection_to_queries_with_judgments(
         pairs = [(one.image_id, one.target_id) for one in file.drafts()]
         assert len(pairs) == len(set(pairs)), "a rejected pair is not proposed again"
         assert set_of_collection(index, tmp_path / "set", "set").qrels == stored.qrels
+
+
+def test_drafts_are_checked_for_shortcuts_several_answers_and_repetitions(
+    collection: ImageIndex, tmp_path: Path, tiny: Encoder
+) -> None:
+    """Two pictures each have the same colour and shape, so a target has one twin."""
+    with collection as index:
+        eval_set = set_of_collection(index, tmp_path / "set", "set")
+        searcher = Searcher(index, tiny)
+        with pytest.raises(EvalSetError, match="No draft"):
+            check_drafts(eval_set, searcher)
+        draft(index, eval_set, 4)
+        file = DraftFile(eval_set.folder)
+        first = file.drafts()[0]
+        others = {first.image_id, first.target_id}
+        other = next(i.image_id for i in eval_set.images if i.image_id not in others)
+        file.propose([Draft("", first.image_id, other, f" {first.text.upper()}", by="someone")])
+        found = check_drafts(eval_set, searcher)
+        drafts = file.drafts()
+        assert found.duplicates == {drafts[-1].query_id: first.query_id}
+        assert sum(found.needs.values()) == found.drafts == len(drafts)
+        assert {one.needs for one in drafts} == set(found.needs) <= set(LABELS)
+        assert found.several == found.judged == len(drafts) - 1
+        by_id = {image.image_id: image for image in eval_set.images}
+        for one in drafts[:-1]:
+            (twin,) = one.fitting
+            assert by_id[twin].metadata == by_id[one.target_id].metadata
+        file.accept(first.query_id, "Ada")
+        grades = EvalSet.load(eval_set.folder).qrels[first.query_id]
+        assert grades[file.drafts()[0].fitting[0]] == 2
 
 
 def test_a_collection_without_metadata_says_what_to_do(

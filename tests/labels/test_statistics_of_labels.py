@@ -23,6 +23,20 @@ def test_a_pool_holds_the_first_of_each_system_once() -> None:
     assert pool([A, {}], 2)["q"] == ["a", "b"]
 
 
+def test_a_pool_is_that_of_a_published_tool() -> None:
+    """Computed with `TrecPoolMaker().make_pool(runs, "topX", topX=3)` of trectools 0.0.50."""
+    runs = [
+        {"t1": "d5 d2 d3 d8 d0 d4", "t2": "d8 d1 d2 d4 d0 d7"},
+        {"t1": "d0 d1 d3 d6 d8 d7", "t2": "d1 d6 d0 d4 d7 d8"},
+        {"t1": "d0 d6 d8 d1 d7 d5", "t2": "d4 d6 d1 d8 d0 d2"},
+    ]
+    found = pool([{topic: order.split() for topic, order in run.items()} for run in runs], 3)
+    assert {topic: sorted(ids) for topic, ids in found.items()} == {
+        "t1": ["d0", "d1", "d2", "d3", "d5", "d6", "d8"],
+        "t2": ["d0", "d1", "d2", "d4", "d6", "d8"],
+    }
+
+
 def test_what_both_systems_rank_alike_decides_nothing() -> None:
     found = weights([A, B], "q", 3)
     assert found["a"] == pytest.approx(1 - 1 / math.log2(3))

@@ -15,6 +15,7 @@ from mmrag.encoders.encoder import Encoder
 from mmrag.errors import BudgetReached, EvalSetError, MmragError
 from mmrag.eval_sets.eval_set import EvalQuery
 from mmrag.labels.asking import Asker
+from mmrag.labels.checking import check_drafts
 from mmrag.labels.drafting import draft, set_of_collection
 from mmrag.labels.drafts import Draft, DraftFile
 from mmrag.labels.judgments import Judgment, JudgmentLog, current, grades_of
@@ -25,6 +26,7 @@ from mmrag.runs import frames
 from mmrag.runs.compare import Entry
 from mmrag.runs.importing import import_run
 from mmrag.runs.report import html_report
+from mmrag.search.searcher import Searcher
 from mmrag.types import GalleryImage
 from mmrag.vision.budget import Budget
 from mmrag.vision.model import VisionModel
@@ -178,6 +180,8 @@ def test_from_the_command_line_with_agreement(
     assert "6 judged by gpt-4o." in done.output
     assert "2 judged a second time by gpt-4o." in done.output
     assert "5 judgments by people, 6 by gpt-4o, kappa " in done.output
+    info = CliRunner().invoke(main, ["eval-set", "info", str(coloured.folder)])
+    assert "5 judgments by people, 6 by gpt-4o, kappa " in info.output
     told = CliRunner().invoke(main, ["eval-set", "agreement", str(coloured.folder)])
     assert "gpt-4o and its second pass: " in told.output
     assert "  words: kappa " in told.output
@@ -241,7 +245,7 @@ def reds_and_blues(tmp_path: Path, tiny: Encoder) -> ImageIndex:
 
 
 def test_a_vision_model_words_drafts_and_says_which_neighbours_fit(
-    reds_and_blues: ImageIndex, tmp_path: Path, server: VisionServer
+    reds_and_blues: ImageIndex, tmp_path: Path, server: VisionServer, tiny: Encoder
 ) -> None:
     with reds_and_blues as index:
         eval_set = set_of_collection(index, tmp_path / "set", "set")
@@ -256,6 +260,10 @@ def test_a_vision_model_words_drafts_and_says_which_neighbours_fit(
             assert (one.by, len(one.paraphrases)) == ("gpt-4o", 2)
             assert all(int(i[:2]) % 2 == red for i in one.fitting)
             assert all(int(i[:2]) % 2 != red for i in one.negatives)
+        found = check_drafts(eval_set, Searcher(index, tiny), asker=asker, rubric=load_rubric())
+        assert found.judged == len(drafts)
+        drafts = file.drafts()
+        assert found.several == sum(bool(one.fitting) for one in drafts) > 0
         first = next(one for one in drafts if one.fitting)
         query = file.accept(first.query_id, "Ada")
         grades = EvalSet.load(eval_set.folder).qrels[query.query_id]

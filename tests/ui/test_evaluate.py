@@ -292,3 +292,16 @@ def test_a_reranker_that_computes_here_takes_turns_query_by_query(
     thread.join(60)
     assert seen == [0, 1, 1, 1]
     assert reranker.configuration == {"name": "encoder:tiny", "depth": None}
+
+
+def test_a_set_leads_on_with_the_configurations_that_were_judged() -> None:
+    def page() -> None:
+        from mmrag.ui.evaluate_link import evaluate_link
+
+        evaluate_link("own", [("tiny", None), ("tiny", "encoder:tiny"), ("gone", "no-such")])
+
+    drawn = AppTest.from_function(page, default_timeout=60).run()
+    (link,) = drawn.get("page_link")
+    assert link.proto.query_string == (
+        "eval_set=own&encoders=tiny&rerankers=none&rerankers=encoder%3Atiny"
+    )

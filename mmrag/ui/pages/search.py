@@ -134,7 +134,12 @@ def _results(
     if shown:
         if view == "pictures":
             st.caption(LEGEND)
-        save_panel(chosen, [configurations[name] for name in shown])
+        answered = [configurations[name] for name in shown]
+        save_panel(
+            chosen,
+            answered[0].collection.name,
+            [(one.collection.encoder, one.reranker.name) for one in answered],
+        )
         ask_panel(shown, {name: configurations[name].title() for name in shown})
         _downloads(configurations, shown)
 

@@ -10,6 +10,7 @@ from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.images.thumbnails import data_url
 from mmrag.labels.judgments import GRADES, Conflict, Judgment, JudgmentLog
 from mmrag.labels.report import JudgePair, JudgeReport, judge_report
+from mmrag.ui.markdown import escaped
 from mmrag.ui.tables import guarded
 
 _NAMES = {grade: name for name, grade in GRADES.items()}
@@ -23,7 +24,7 @@ def judges_panel(folder: Path) -> None:
     if report.pairs:
         st.dataframe(guarded(_pairs(report)), hide_index=True)
         for pair in report.pairs:
-            with st.expander(f"{pair.first} and {pair.second}: who said what"):
+            with st.expander(escaped(f"{pair.first} and {pair.second}: who said what")):
                 grades = [_NAMES.get(g, str(g)) for g in pair.agreement.grades]
                 rows = [
                     {f"{pair.first} \\ {pair.second}": name, **dict(zip(grades, row, strict=True))}

@@ -19,7 +19,6 @@ from mmrag.ui.picture_grid import Tile, grid_words, picture_grid
 
 if TYPE_CHECKING:
     from mmrag.ui.panels.query_input import ChosenQuery
-    from mmrag.ui.panels.search_side import Configuration
 
 NEW = "A new eval set"
 KEYS = (
@@ -75,12 +74,15 @@ def judged_grid(
     return picture_grid(graded, key=key, judging=(of, last.get(key, 0)))
 
 
-def save_panel(chosen: ChosenQuery, configurations: Sequence[Configuration]) -> None:
+def save_panel(
+    chosen: ChosenQuery, collection: str, configurations: Sequence[tuple[str, str | None]]
+) -> None:
     """Save the query, and what was said of its hits, to an eval set, new or existing.
 
     Args:
         chosen: the query.
-        configurations: those that answered it; a new set holds the pictures of the first one.
+        collection: whose pictures a new set holds.
+        configurations: encoder and reranker of those that answered it.
     """
     if not may_change():
         return
@@ -100,7 +102,7 @@ def save_panel(chosen: ChosenQuery, configurations: Sequence[Configuration]) -> 
                 name = st.text_input("Its name", key="save_name", max_chars=60).strip()
             judge = st.text_input("Your name", key="save_judge", max_chars=100).strip()
         note = st.text_area("Note on the query", key="save_note", height=68, max_chars=2000)
-        new = configurations[0].collection.name if target == NEW else None
+        new = collection if target == NEW else None
         ready = bool(judge and (target != NEW or name))
         if not ready:
             st.caption("Type your name: each judgment remembers who made it.")
@@ -125,9 +127,7 @@ def save_panel(chosen: ChosenQuery, configurations: Sequence[Configuration]) -> 
                     icon=":material/fact_check:",
                     query_params={"set": where, "judge": by},
                 )
-                evaluate_link(
-                    where, [(one.collection.encoder, one.reranker.name) for one in configurations]
-                )
+                evaluate_link(where, configurations)
 
 
 def _save(
