@@ -33,8 +33,8 @@ from mmrag.labels.judgments import Judgment, JudgmentLog, grades_of
 from mmrag.labels.report import judge_report
 from mmrag.runs.provenance import git_commit
 from mmrag.types import GalleryImage
-from tests.conftest import wait_until
 from tests.dashboard_server import Dashboard, running_dashboard
+from tests.helpers import wait_until
 
 PICTURES, QUERIES, HITS = 5_000, 1_000, 10
 # Notes in the page when a key goes down, and the frame in which another picture is drawn.
