@@ -30,16 +30,16 @@ def load_dotenv() -> None:
 
 
 def home() -> Path:
-    """Where all state is: `MMRAG_HOME`, by default `.mmrag` in the working directory."""
+    """The folder of all state: `MMRAG_HOME`, by default `.mmrag` in the working directory."""
     named = os.environ.get("MMRAG_HOME") or ".mmrag"
     try:
         return Path(named).expanduser().absolute()
     except RuntimeError:
-        raise MmragError(f"MMRAG_HOME names the home of nobody here: {named!r}.") from None
+        raise MmragError(f"MMRAG_HOME names the home of an unknown user: {named!r}.") from None
 
 
 def weights_dir() -> Path:
-    """Where downloaded weights live."""
+    """The folder of downloaded weights."""
     return home() / "weights"
 
 

@@ -32,7 +32,7 @@ class Show:
     examples: tuple[str, ...]
     """Categories of queries of which one is shown."""
     knows: str
-    """What its encoder knows, for a warning on other pictures."""
+    """The pictures that its encoder knows, for a warning on others."""
     every: int = 1
     """Each so many-th query is asked: photographs take longer than drawings."""
 

@@ -135,7 +135,7 @@ def merged(new: Path, old: Path) -> str:
 
 
 def results_folder() -> Path:
-    """Where new results are kept: beside the suite in a clone, else under `MMRAG_HOME`."""
+    """The folder of new results: beside the suite in a clone, else under `MMRAG_HOME`."""
     return SHIPPED_RESULTS if shipped.IS_CLONE else config.home() / "bench"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from mmrag.images.thumbnails import data_url
+from mmrag.system.words import counted
 from mmrag.types import Hit
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def gallery_html(gallery: Gallery) -> str:
     """How many pictures there are, and the first ones."""
     some = [_tile(image.path, image.image_id, image.text) for image in gallery.images[:_FEW]]
     left_out = f", {len(gallery.skipped):,} left out" if gallery.skipped else ""
-    return _sentences([f"{_count(len(gallery.images), 'picture')}{left_out}"]) + _tiles(some)
+    return _sentences([f"{counted(len(gallery.images), 'picture')}{left_out}"]) + _tiles(some)
 
 
 def eval_set_html(eval_set: EvalSet) -> str:
@@ -56,8 +57,8 @@ def eval_set_html(eval_set: EvalSet) -> str:
         _tile(query.image, query.query_id, query.text or "") for query in eval_set.queries[:_FEW]
     ]
     sizes = (
-        f"{eval_set.name}: {_count(len(eval_set.queries), 'query', 'queries')} over "
-        f"{_count(len(paths), 'picture')}"
+        f"{eval_set.name}: {counted(len(eval_set.queries), 'query')} over "
+        f"{counted(len(paths), 'picture')}"
     )
     return _sentences([sizes]) + _tiles(some)
 
@@ -191,10 +192,6 @@ def _interval(ci95: tuple[float, float], digits: str) -> str:
 
 def _p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _count(n: int, one: str, many: str | None = None) -> str:
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
 def _sentences(sentences: Iterable[str]) -> str:

@@ -149,7 +149,7 @@ def _check_store() -> list[Finding]:
 
 
 def _check_rows(index: ImageIndex) -> Iterator[str]:
-    """What is wrong with rows (their hash, their vector), and whether the index finds them."""
+    """Sentences about rows with a wrong hash or vector, or that the index does not find."""
     rows = index.rows([*STORED_FIELDS, "row_hash", "vector"])
     searched = 0
     while some := list(islice(rows, _BATCH)):

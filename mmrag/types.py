@@ -36,6 +36,10 @@ class Query:
         images: all pictures; those of `image` alone where it is left out.
         without: what is not wanted, a text or a query; its vector is taken off.
         without_weight: how much of it, 0 or more; see `mmrag.encoders.queries`.
+
+    Example:
+        >>> Query("leopard.jpg", "phone case with this image theme").images
+        ('leopard.jpg',)
     """
 
     image: ImageSource | None = None

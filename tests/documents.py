@@ -11,6 +11,8 @@ from .helpers import ROOT
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md")])
 
 
+# Commands behind "$ " with what they print.
+CONSOLE = re.compile(r"^```console\n(.*?)^```", re.M | re.S)
 FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.M | re.S)
 
 
@@ -29,7 +31,7 @@ def commands(text: str) -> Iterator[str]:
     blocks = FENCE.findall(text) + INDENTED.findall(FENCE.sub("", text))
     for block in blocks:
         for line in block.replace("\\\n", " ").splitlines():
-            yield line.strip()
+            yield line.strip().removeprefix("$ ")
     yield from INLINE.findall(text)
 
 

@@ -40,6 +40,7 @@ def make_folder(folder: Path) -> None:
     (cirr / "image_splits" / "split.rc2.train.json").write_text("{}")
     (folder / "pictures").symlink_to(folder / "data" / "fashion-iq" / "images")
     write_fashioniq(folder / "data" / "fashion-iq")
+    (folder / "data" / "fashioniq").symlink_to(folder / "data" / "fashion-iq")
     circo = write_circo(folder / "data" / "CIRCO")
     import_eval_set("circo", circo, folder / "circo-val")
     write_folder(folder / "photos-by-class")

@@ -255,4 +255,4 @@ def test_the_list_says_licence_size_and_what_is_here() -> None:
     listed = CliRunner().invoke(main, ["encoders", "--search", "metaclip_400m"])
     assert "CC-BY-NC-4.0, not for commercial use" in listed.stdout
     listed = CliRunner().invoke(main, ["encoders", "--search", "nothing-like-it"])
-    assert "No encoder's name holds" in listed.stderr
+    assert "No encoder's name contains" in listed.stderr

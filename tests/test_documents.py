@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -75,3 +78,72 @@ def test_the_reference_has_every_public_object() -> None:
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     told = {line.rpartition(".")[2] for line in text.splitlines() if line.startswith("::: ")}
     assert told == set(mmrag.__all__) - {"__version__"}
+
+
+def test_every_command_and_option_has_help() -> None:
+    def walk(command: click.Command, name: str) -> Iterator[str]:
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for part in command.list_commands(context):
+                found = command.get_command(context, part)
+                assert found is not None
+                yield from walk(found, f"{name} {part}")
+        if not command.help:
+            yield name
+        for one in command.params:
+            if isinstance(one, click.Option) and not one.help:
+                yield f"{name} {one.opts[0]}"
+
+    assert list(walk(main, "mmrag")) == []
+
+
+def test_the_readme_is_two_screens() -> None:
+    """One picture, one table, one's own pictures in five lines, three links to go on."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    parts = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", text, re.M | re.S))
+    assert list(parts) == ["See it", "Your own pictures", "Go on"]
+    assert text.count("<picture>") == 1
+    assert len(re.findall(r"(?:^\|.*\n)+", text, re.M)) == 1
+    assert len(re.findall(r"^    make ", parts["See it"], re.M)) == 2
+    assert len(re.findall(r"^    \S", parts["Your own pictures"], re.M)) == 5
+    assert len(LINK.findall(parts["Go on"])) == 3
+    assert len(text.splitlines()) <= 60
+    assert len(text) <= 3000
+
+
+def test_every_page_is_linked_to() -> None:
+    pages = {path.resolve() for path in (ROOT / "docs").glob("*.md")} - {ROOT / "docs" / "index.md"}
+    linked = set()
+    for path in pages | {ROOT / "README.md", ROOT / "docs" / "index.md"}:
+        links = LINK.findall(path.read_text(encoding="utf-8"))
+        linked |= {(path.parent / unquote(one.partition("#")[0])).resolve() for one in links} - {
+            path
+        }
+    assert sorted(path.name for path in pages - linked) == []
+
+
+def test_commands_in_docstrings_are_there() -> None:
+    """Of all modules: `mmrag …` as click takes it, `python -m …` of a module that exists."""
+    wrong, seen = [], 0
+    for path in [
+        p for room in ("mmrag", "bench", "eval_sets") for p in ROOT.glob(f"{room}/**/*.py")
+    ]:
+        if path.is_relative_to(ROOT / "mmrag" / "cli"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                continue
+            for line in commands(ast.get_docstring(node) or ""):
+                line = re.sub(r"^python3? -m mmrag ", "mmrag ", line)
+                if module := re.match(r"python3? -m ([\w.]+)", line):
+                    seen += 1
+                    if importlib.util.find_spec(module[1]) is None:
+                        wrong.append(f"{path.name}: {line}")
+                elif (words := words_of(line)) and len(words) > 1:
+                    seen += 1
+                    try:
+                        parse(words)
+                    except click.ClickException as error:
+                        wrong.append(f"{path.name}: {line}: {error}")
+    assert wrong == []
+    assert seen > 10

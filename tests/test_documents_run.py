@@ -22,7 +22,7 @@ from mmrag import EvalSet
 from mmrag.cli import main
 from mmrag.labels.drafts import Draft, DraftFile
 
-from .documents import DOCUMENTS, commands, words_of
+from .documents import CONSOLE, DOCUMENTS, commands, words_of
 from .helpers import ROOT
 from .reader import PICTURES, QUERIES, make_folder
 from .vision_server import KEY, VisionServer
@@ -30,7 +30,9 @@ from .vision_server import KEY, VisionServer
 HELP = "mmrag --help"
 STANDS_FOR = {
     "visualized-bge-base": "demo",
+    "visualized-bge-m3": "demo",
     "bge-vl-base": "demo",
+    "bge-vl-large": "demo",
     "clip:ViT-B-32/openai": "demo-clip",
     "FOLDER": "photos",
     "RUN": "latest",
@@ -84,8 +86,9 @@ def of_help() -> Iterator[str]:
 
 def lines_of(document: str) -> list[str]:
     """Its `mmrag` commands, blanks made one."""
-    found = of_help() if document == HELP else commands((ROOT / document).read_text("utf-8"))
-    text = "" if document == HELP else (ROOT / document).read_text("utf-8")
+    # Commands that are shown with their output are run by test_documents_output.py.
+    text = "" if document == HELP else CONSOLE.sub("", (ROOT / document).read_text("utf-8"))
+    found = of_help() if document == HELP else commands(text)
     # Blocks come before what is said in passing; a reader goes from top to bottom.
     in_order = sorted(found, key=lambda line: text.find(line[:25]))
     lines = [re.sub(r"\s+", " ", line) for line in in_order]
@@ -220,11 +223,11 @@ def test_other_commands_name_what_is_there() -> None:
     assert seen > 10
 
 
-def test_the_snippet_of_the_readme(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+def test_the_snippet_of_the_python_page(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.S)
     for name, stand_in in STANDS_FOR.items():
         code = code.replace(f'"{name}"', f'"{stand_in}"')
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(code, "python.md", "exec"), {})
     first, *hits = capsys.readouterr().out.splitlines()
     assert first == f"{PICTURES + 1} added, 0 skipped"
     assert [line.split()[0] for line in hits] == [str(rank) for rank in range(1, 10)]
@@ -232,6 +235,6 @@ def test_the_snippet_of_the_readme(here: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_snippets_are_those_that_are_run() -> None:
-    """README's above, the others in test_contributing.py and test_search_url.py."""
+    """That of python.md above, the others in test_contributing.py and test_search_url.py."""
     with_python = {path.name for path in DOCUMENTS if "```python" in path.read_text("utf-8")}
-    assert with_python == {"README.md", "CONTRIBUTING.md", "evaluate.md"}
+    assert with_python == {"python.md", "CONTRIBUTING.md", "evaluate.md"}

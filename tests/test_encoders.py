@@ -217,7 +217,7 @@ def test_long_texts_are_cut_with_one_warning(
         base.encode(texts=["dark " * 600])
     assert np.allclose(cut[0], cut[1], atol=1e-6)
     assert [r.getMessage() for r in caplog.records] == [
-        "A text has 404 tokens; only the first 316 are used. Said once."
+        "A text has 404 tokens; only the first 316 are used (said once)."
     ]
 
 
@@ -340,7 +340,7 @@ def test_clip_from_a_configuration_file(tmp_path: Path, caplog: pytest.LogCaptur
         encoder.encode(texts=["a red mug " * 30])
         encoder.encode(texts=["a red mug " * 30])
     assert [r.getMessage() for r in caplog.records] == [
-        "A text is longer than CLIP's 16 tokens and is cut. Said once."
+        "A text is longer than CLIP's 16 tokens and is cut off (said once)."
     ]
     with pytest.raises(CheckpointError, match="keys are missing"):
         load_encoder("clip:ViT-B-32/openai", checkpoint=tmp_path / "weights.pt")

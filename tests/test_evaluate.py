@@ -63,7 +63,7 @@ def test_it_measures_what_exact_search_in_memory_does(
             assert found == pytest.approx(exact[category][f"hit_rate@{k}"])
     assert (run.state, run.finished_queries, run.total_queries) == ("complete", 37, 37)
     assert (run.summary.queries, run.summary.without_relevant) == (36, 1)
-    assert run.notes == ["1 queries have no relevant image and count in no metric."]
+    assert run.notes == ["1 query has no relevant image and counts in no metric."]
     assert seen[0] == Progress("retrieval", 0, 37)
     assert seen[-1] == Progress("retrieval", 37, 37)
     assert [p.done for p in seen] == sorted(p.done for p in seen)
@@ -225,7 +225,7 @@ def test_a_budget_stops_it_and_a_higher_one_goes_on(
     resumed = evaluate(colours, searcher, 5, rerank_k=5)
     assert (resumed.run_id, resumed.state) == (stopped.run_id, "complete")
     assert server.requests - asked == 37 - stopped.finished_queries, "nothing is paid for twice"
-    assert resumed.notes == ["1 queries have no relevant image and count in no metric."]
+    assert resumed.notes == ["1 query has no relevant image and counts in no metric."]
 
 
 def test_a_dead_server_interrupts_and_bad_answers_do_not(

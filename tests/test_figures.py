@@ -1,4 +1,8 @@
-"""Figures of the documents are those of the result files that stand beside them."""
+"""Figures of the documents are those of data and result files, each kept once.
+
+`docs/figures.json` has those that no other file holds. What looks measured in a document and is in
+no file fails.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,39 @@ import json
 import re
 from typing import Any
 
+import pytest
+
+from bench import capacity, schedule
+from bench.dashboard import tables
+
 from .helpers import ROOT
 
+FILES = [json.loads(path.read_text()) for path in ROOT.glob("bench/results/*.json")]
+# The latest last.
 RESULTS = [
-    one
-    for path in sorted(ROOT.glob("bench/results/*.json"))
-    for one in json.loads(path.read_text())["benchmarks"]
+    one for file in sorted(FILES, key=lambda file: file["datetime"]) for one in file["benchmarks"]
 ]
 SCALING = json.loads((ROOT / "docs" / "scaling.json").read_text())
+LOAD = json.loads((ROOT / "docs" / "load.json").read_text())
+KEPT = json.loads((ROOT / "docs" / "figures.json").read_text())["figures"]
+PAGES = ["README.md", *(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md"))]
+MEASURED = re.compile(
+    r"(?<![\w.,/-])\d[\d,.]*(?:e-\d+)? ?(?:ms|s|[MG]B(?:/s)?|images/s|%|×|hours|minutes)(?![\w/=])"
+    r"|\b0\.\d{3}\b"
+)
+# Not measured: definitions, settings, sizes and bounds.
+GIVEN = re.compile(
+    r"95 %|probability of 80 %|p < 0.001|640 × 480|1 × 100,000|by 3 % or more|cosine 0.999"
+    r"|60 % of its bf16|over 20 % more|up to 0.2 s more on a server|\(90 KB\)|1e-5"
+    r"|[\d.]+ GB, once|\(0.4 GB\)|(?:[Dd]own|up)load[^.]*GB|within 1 %|20 MB a file|\d+ MB a"
+    r"|with up to 1 GB|10 s(?:econds)? and 1 GB|beyond 5 MB|\(512 MB in|two minutes|30 minutes"
+    r"|fails within \d+ s|\(50 MB each|24 GB, no GPU"
+)
 
 
 def rows(document: str, heading: str) -> list[list[str]]:
     """The cells of the first table below a heading, without its first two lines."""
-    section = (ROOT / "docs" / document).read_text("utf-8").split(f"## {heading}\n")[1]
+    section = (ROOT / "docs" / document).read_text("utf-8").split(f"# {heading}\n")[1]
     lines = re.findall(r"(?:^\|.*\n)+", section, re.M)[0].splitlines()[2:]
     return [[cell.strip(" `*") for cell in line.strip("|").split("|")] for line in lines]
 
@@ -36,17 +60,27 @@ def is_one_of(shown: str, measured: list[float]) -> bool:
 
 
 def test_rates() -> None:
-    for encoder, _, loop, *precisions, _ in rows("scaling.md", "Rates"):
+    for encoder, gflop, loop, *precisions, share in rows("scaling.md", "Rates"):
         assert is_one_of(loop, per_second(f"test_tutorial_loop[{encoder}-cpu-fp32]")), encoder
         for precision, shown in zip(("fp32", "bf16", "int8"), precisions, strict=True):
             name = f"test_encode[{encoder}-cpu-{precision}-files-batches]"
             assert is_one_of(shown, per_second(name)), (encoder, precision)
+        name = f"test_encode[{encoder}-cpu-bf16-files-batches]"
+        infos = [one["extra_info"] for one in RESULTS if one["name"] == name]
+        assert is_one_of(share.rstrip("%"), [100 * one["limit_share"] for one in infos]), encoder
+        assert is_one_of(gflop, [one["gflop_per_item"] for one in infos]), encoder
 
 
 def test_speed_has_the_rates_of_scaling() -> None:
     base = next(row for row in rows("scaling.md", "Rates") if row[0] == "visualized-bge-base")
     text = (ROOT / "docs" / "speed.md").read_text("utf-8")
-    assert re.findall(r"^\|[^|]+\| ([\d.]+) \|", text, re.M) == base[2:6]
+    lines = re.findall(r"^\|[^|]+\| ([\d.]+) \| ([\d.]+) \| (?:(\d+) %)?", text, re.M)
+    assert [rate for rate, _, _ in lines] == base[2:6]
+    for precision, (_, times, share) in zip(("fp32", "bf16", "int8"), lines[1:], strict=True):
+        name = f"test_encode[visualized-bge-base-cpu-{precision}-files-batches]"
+        infos = [one["extra_info"] for one in RESULTS if one["name"] == name]
+        assert is_one_of(times, [one["times_tutorial"] for one in infos]), precision
+        assert is_one_of(share, [100 * one["limit_share"] for one in infos]), precision
 
 
 def test_growth_and_stages() -> None:
@@ -85,3 +119,82 @@ def test_two_workers() -> None:
         keys = ("one_process", "ray", "ratio", "one_process_with_start", "ray_with_start")
         measured: list[Any] = [found[key] for key in keys]
         assert all(is_one_of(s, [m]) for s, m in zip(shown, measured, strict=True))
+
+
+def last(name: str) -> dict[str, Any]:
+    """The latest result of a benchmark."""
+    return [one for one in RESULTS if one["name"] == name][-1]
+
+
+def computed() -> dict[str, list[str]]:
+    """Sentences by their documents, written from result files and other tables."""
+    indexed, query, grid, cold = (
+        last(f"test_{name}[cpu]")["stats"]["median"]
+        for name in ("index_catalogue", "composed_query", "query_to_grid", "command_line_from_cold")
+    )
+    slower = []
+    for encoder in ("demo", "visualized-bge-base"):
+        found = last(f"test_two_workers_against_one_process[{encoder}]")["extra_info"]
+        slower.append(1 - found["ray_with_start"] / found["one_process_with_start"])
+    card = rows("../mmrag/encoders/shipped/README.md", "photos")
+    photos = {row[0].strip("*"): row[2] for row in card}
+    return {
+        "README.md": [f"{100 * float(photos['all']):.1f} % of 825 queries"],
+        "docs/train.md": [
+            f"{photos['all']} first on all queries and {photos['variety']} on *variety*"
+        ],
+        "docs/load.md": tables(LOAD).splitlines(),
+        "docs/gpu.md": [f"16 such cores feed {16 * 215:,} images/s"],
+        "docs/speed.md": [
+            f"indexes the catalogue's 900 files in {indexed:.1f} s; a composed query takes "
+            f"{1000 * query:.0f} ms, with its grid {1000 * grid:.0f} ms.",
+            f"From a cold start of the command line it took {cold:.1f} s",
+        ],
+        "docs/scaling.md": [
+            f"Ray was {slower[0]:.0%} slower than one process for `demo` and "
+            f"{slower[1]:.0%} slower".replace("%", " %"),
+            f"log images is {SCALING['slope']:.3f}",
+            f"take {100_000 * 768 * 4 / 1e6:.0f} MB in float32 and {100_000 * 768 / 1e6:.0f} MB in",
+        ],
+    }
+
+
+def prose(document: str) -> str:
+    """Its text in one line, without tables and code."""
+    text = (ROOT / document).read_text("utf-8")
+    return " ".join(re.sub(r"^```.*?^```|^(?:\|| {4})[^\n]*$", "", text, flags=re.M | re.S).split())
+
+
+def sentences(document: str) -> list[str]:
+    """All that a document has to say with figures from files."""
+    kept = [
+        sentence.format(**one["values"])
+        for one in KEPT
+        for sentence in one["shown"].get(document, ())
+    ]
+    return kept + computed().get(document, [])
+
+
+@pytest.mark.parametrize("document", PAGES)
+def test_sentences_have_the_figures_of_the_files(document: str) -> None:
+    """And what looks measured is in one of them, in a table that is compared, or generated."""
+    text = " ".join((ROOT / document).read_text("utf-8").split())
+    said = sentences(document)
+    assert [one for one in said if " ".join(one.split()) not in text] == []
+    left = prose(document)
+    for one in said:
+        left = left.replace(one, "")
+    assert [found.group() for found in MEASURED.finditer(GIVEN.sub("", left))] == []
+
+
+def test_capacity_and_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert capacity.main([]) == 0
+    assert capsys.readouterr().out in (ROOT / "docs" / "scaling.md").read_text("utf-8")
+    for wish, *shown in rows("gpu.md", "What a wished rate needs"):
+        need = schedule.needs(float(wish.replace(",", "")), decode=215, file_kb=90)
+        assert shown == [
+            str(need.cores),
+            f"{need.disk_mb:.0f} MB/s",
+            f"{need.copy_gb:.2f} GB/s",
+            f"{need.tflop:.0f} TFLOP/s",
+        ]

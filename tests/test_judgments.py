@@ -103,7 +103,7 @@ def test_what_the_file_lacks_and_what_it_has_too_much_is_said(
     assert set(judged.qrels) == {"q0", "q1"}
     assert notes == [
         "2 queries have no right image in the file and count in no metric.",
-        "1 queries of the file are not in the set and were left out.",
+        "1 query of the file is not in the set and was left out.",
     ]
 
 
@@ -112,7 +112,7 @@ def test_what_the_file_lacks_and_what_it_has_too_much_is_said(
     [
         (["q0 0 zebra 1"], "'zebra', which is not in the eval set"),
         (["q0 0 a"], "line 1: expected topic"),
-        (["q0 0 a 1", "q0 0 a 2"], "line 2: the same topic and image were graded otherwise"),
+        (["q0 0 a 1", "q0 0 a 2"], "line 2: the same topic and image were graded differently"),
         (["q0 0 a 0"], "judges no image right"),
         (["nobody 0 a 1"], "judges no image right"),
         ([], "holds no judgments"),

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tqdm.auto
+import tqdm.std
 from PIL import Image
 
-from mmrag import open_gallery
+from mmrag import notebook, open_gallery
 from mmrag.encoders.encoder import Encoder
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
+from mmrag.galleries.gallery import Gallery
 from mmrag.metrics.metrics import score_rankings
 from mmrag.metrics.summary import summarise
 from mmrag.runs.compare import compare_runs
 from mmrag.runs.run import EvalSetRef, Ranked, Run
+from mmrag.system.jobs import Progress
 from mmrag.types import GalleryImage, Hit, Query, RerankReport, SearchResult
 
 HOSTILE = "<script>alert(1)</script>"
@@ -69,6 +76,9 @@ def test_galleries_and_eval_sets(eval_set: EvalSet, folder: Path) -> None:
     page = open_gallery(folder)._repr_html_()
     assert "12 pictures" in page
     assert page.count("<img") == 12
+    page = Gallery(list(eval_set.images), [])._repr_html_()
+    assert page.count("<img") == 3
+    assert "<script" not in page
     page = eval_set._repr_html_()
     assert "three colours: 2 queries over 3 pictures" in page
     assert "<script" not in page
@@ -95,3 +105,23 @@ def test_encoders(tiny: Encoder) -> None:
     page = tiny._repr_html_()
     assert f"<td>{tiny.info.dim}</td>" in page
     assert page == tiny.info._repr_html_()
+    assert "<script" not in replace(tiny.info, name=HOSTILE, licence=HOSTILE)._repr_html_()
+
+
+def test_bars_are_the_notebooks_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of `tqdm.auto`, which a notebook draws as a widget, for each stage."""
+    assert notebook.tqdm is tqdm.auto.tqdm
+    made: list[tqdm.std.tqdm[Any]] = []
+
+    def bar(**options: Any) -> Any:
+        made.append(tqdm.std.tqdm(**options, file=io.StringIO()))
+        return made[-1]
+
+    monkeypatch.setattr(notebook, "tqdm", bar)
+    show = notebook.StageBars()
+    for stage, done in (("searching", 1), ("searching", 4), ("reranking", 2), ("reranking", 4)):
+        show(Progress(stage, done, 4))
+    assert [(one.desc, one.n, one.total) for one in made] == [
+        ("searching", 4, 4),
+        ("reranking", 4, 4),
+    ]

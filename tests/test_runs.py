@@ -406,7 +406,7 @@ def test_import_a_trec_run(store: RunStore, small_set: EvalSet, tmp_path: Path) 
     assert run.skipped == [{"query_id": "gone", "reason": "not in the eval set"}]
     assert run.notes == [
         "2 queries are not in the file and count as having found nothing.",
-        "1 queries of the file are not in the eval set and were left out.",
+        "1 query of the file is not in the eval set and was left out.",
     ]
     assert run.metrics["hit_rate@1"] == 0
     official = pytrec_eval.RelevanceEvaluator(small_set.qrels, {"recip_rank"}).evaluate(

@@ -22,13 +22,13 @@ from mmrag.cli.options import encoder_options, json_option, open_encoder, print_
     metavar="P",
     default="image_path",
     show_default=True,
-    help="Where the pictures' paths are.",
+    help="Field that holds the pictures' paths.",
 )
 @click.option(
     "--image-root",
     metavar="DIR",
     default=".",
-    help="Where paths begin that are not absolute. Default: this folder.",
+    help="Folder that relative paths start from. Default: this folder.",
 )
 @encoder_options
 @json_option

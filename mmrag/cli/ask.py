@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 25),
     default=1,
     show_default=True,
-    help="How many of the best matches are sent.",
+    help="How many of the best matches to send.",
 )
 @click.option(
-    "--compare", is_flag=True, help="Ask the same about the query without retrieval, too."
+    "--compare", is_flag=True, help="Also answer from the query alone, without retrieval."
 )
 @click.option(
     "-k",
@@ -104,7 +104,9 @@ def ask(
         )
     warn_of_other_pictures(loaded.info.name, (hit.path for hit in result.hits))
     if not result.hits:
-        raise MmragError("No hits to answer from: the collection is empty, or the filter is.")
+        raise MmragError(
+            "No hits to answer from: the collection is empty, or the filter leaves nothing."
+        )
     stream = stream_answer(question, answering, hits=result.hits, images=images)
     if not as_json:
         if result.rerank is not None:

@@ -16,6 +16,7 @@ from mmrag.cli.options import json_option, print_json, printable
 from mmrag.errors import MmragError
 from mmrag.system import leash, shipped
 from mmrag.system.measuring import alone
+from mmrag.system.words import counted
 
 _THRESHOLD = 0.1
 
@@ -194,7 +195,7 @@ def compare(files: tuple[Path, ...], threshold: float, as_json: bool) -> None:
         ]
         _table(lines, ("group", "benchmark", "before", "now", "", "before is", "time ratio", ""))
         if alone:
-            whole = f"{len(new.rows)} benchmarks of {new.commit[:8]}"
+            whole = f"{counted(len(new.rows), 'benchmark')} of {new.commit[:8]}"
             click.echo(f"{alone} of {whole} were not measured before.")
     if regressed:
         raise MmragError(

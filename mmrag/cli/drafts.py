@@ -32,7 +32,7 @@ _FOLDER = click.Path(path_type=Path)
     type=click.FloatRange(-1, 1),
     help="Leave out pairs with at least this cosine. Default: what fits the encoder.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the choice of pairs.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the choice of pairs.")
 @ask_options
 @json_option
 def draft(

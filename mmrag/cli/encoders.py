@@ -14,7 +14,7 @@ from mmrag.encoders import default_encoder_name, download_encoder, list_encoders
 @click.option(
     "--search",
     metavar="TEXT",
-    help="Only those whose names hold TEXT; then also all that open_clip publishes.",
+    help="Only encoders whose name contains TEXT; also searches all that open_clip publishes.",
 )
 @json_option
 def encoders(search: str | None, as_json: bool) -> None:
@@ -45,7 +45,7 @@ def encoders(search: str | None, as_json: bool) -> None:
         )
         click.echo("st:NAME_OR_FOLDER: every model of sentence-transformers")
     elif not known:
-        click.echo(f"No encoder's name holds {search!r}.", err=True)
+        click.echo(f"No encoder's name contains {search!r}.", err=True)
 
 
 @click.command()

@@ -19,9 +19,10 @@ from mmrag.eval_sets.exporters import EXPORTERS, export_eval_set
 from mmrag.eval_sets.importers import IMPORTERS, import_eval_set, import_options
 from mmrag.eval_sets.protocols import benchmarks, find_protocol, protocols, with_protocol
 from mmrag.metrics.resolution import resolution
+from mmrag.system.words import counted
 from mmrag.types import Skipped
 
-SHOWN_MISSING, SHOWN_PROBLEMS = 5, 50
+SHOWN_MISSING, SHOWN_PROBLEMS, SHOWN_CATEGORIES = 5, 50, 20
 
 
 @click.group(name="eval-set")
@@ -300,9 +301,13 @@ def _judges(loaded: EvalSet) -> str | None:
 def _show(described: dict[str, Any]) -> None:
     click.echo(printable("{name} ({folder}): {description}".format_map(described)))
     click.echo(printable(f"pictures under {described['image_root']}"))
-    click.echo("{images} images, {queries} queries, {judgments} judgments:".format_map(described))
-    for name, count in sorted(described["categories"].items()):
+    images, queries = counted(described["images"], "image"), counted(described["queries"], "query")
+    click.echo(f"{images}, {queries}, {counted(described['judgments'], 'judgment')}:")
+    categories = sorted(described["categories"].items())
+    for name, count in categories[:SHOWN_CATEGORIES]:
         click.echo(f"  {count:6} {printable(name)}")
+    if len(categories) > SHOWN_CATEGORIES:
+        click.echo(f"  ... and {len(categories) - SHOWN_CATEGORIES} more categories")
     found = described["resolution"]
     if found["queries"]:
         click.echo(
@@ -322,4 +327,5 @@ def _show(described: dict[str, Any]) -> None:
     if missing:
         rest = len(missing) - SHOWN_MISSING
         more = f"... and {rest} more. " if rest > 0 else ""
-        click.echo(f"{more}{len(missing)} pictures are missing; put them there before evaluating.")
+        are = counted(len(missing), "picture is missing; put it", "pictures are missing; put them")
+        click.echo(f"{more}{are} there before evaluating.")

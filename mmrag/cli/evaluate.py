@@ -56,7 +56,9 @@ if TYPE_CHECKING:
     metavar="M",
     help="Metric, e.g. nDCG@10 (repeatable); `mmrag metrics` lists them.",
 )
-@click.option("--limit", type=click.IntRange(1), help="Only a random sample of so many queries.")
+@click.option(
+    "--limit", type=click.IntRange(1), help="Ask only this many queries, drawn at random."
+)
 @click.option(
     "--seed",
     type=click.IntRange(0),
@@ -64,7 +66,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Seed of the sample, the intervals and the tests.",
 )
-@click.option("--name", default="", help="Of the run. Default: encoder and reranker.")
+@click.option("--name", default="", help="Name of the run. Default: encoder and reranker.")
 @click.option(
     "--embed",
     type=click.Choice(["image", "text", "both"]),
@@ -86,14 +88,20 @@ if TYPE_CHECKING:
     help="An adopted collection instead of one for the set; its pictures are known by their paths.",
 )
 @click.option("--resume/--no-resume", default=True, help="Go on with an interrupted evaluation.")
-@click.option("--ablate-modality", is_flag=True, help="Also image alone and text alone.")
-@click.option("--paraphrases", is_flag=True, help="Also in the queries' other wordings.")
+@click.option(
+    "--ablate-modality",
+    is_flag=True,
+    help="Also ask each query by its image alone and by its text alone.",
+)
+@click.option("--paraphrases", is_flag=True, help="Also ask each query in its other wordings.")
 @click.option(
     "--check-precision",
     type=click.Choice(["bf16", "fp16"]),
-    help="Also in memory in that precision, against float32.",
+    help="Also compare this precision with float32, in memory.",
 )
-@click.option("--check-index", is_flag=True, help="The index's results against exact search.")
+@click.option(
+    "--check-index", is_flag=True, help="Also compare the index's results with exact search."
+)
 @click.option(
     "--shuffles",
     type=click.IntRange(2, 1000),

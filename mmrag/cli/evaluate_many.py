@@ -151,7 +151,7 @@ def many_lines(runs: Sequence[Run]) -> Iterator[str]:
 
 
 def many_json(runs: Sequence[Run]) -> dict[str, Any]:
-    """What `many_lines` says, and each pair's tests."""
+    """The contents of `many_lines` as JSON, with each pair's tests."""
     found = compared(runs)
     return {
         "rerankers": [costs(entry) for entry in found.entries],

@@ -20,6 +20,7 @@ from mmrag.cli.options import (
     warn_of_other_pictures,
 )
 from mmrag.cli.rerank_options import usage_line
+from mmrag.system.words import counted
 
 if TYPE_CHECKING:
     from mmrag.index.kinds import BuildOptions
@@ -34,16 +35,20 @@ UNREADABLE = 3
 
 @click.command()
 @click.argument("folder")
-@click.option("--metadata", metavar="FILE", help="JSON Lines, JSON or CSV, joined by path.")
+@click.option(
+    "--metadata",
+    metavar="FILE",
+    help="Descriptions and metadata (JSON Lines, JSON or CSV), joined by path.",
+)
 @click.option(
     "--metadata-encoding",
     metavar="NAME",
-    help="Of that file, such as windows-1252; else found out.",
+    help="Encoding of that file, such as windows-1252. Default: detected.",
 )
 @click.option(
     "--metadata-delimiter",
     metavar="CHARACTER",
-    help="What stands between a table's cells, such as ';' or tab. Default: found out.",
+    help="What separates a table's cells, such as ';' or tab. Default: detected.",
 )
 @click.option(
     "--embed",
@@ -54,7 +59,11 @@ UNREADABLE = 3
 )
 @store_options
 @encoder_options
-@click.option("--batch-size", type=click.IntRange(1), help="Default: what suits the device.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    help="Pictures per batch. Default: what suits the device.",
+)
 @build_options
 @engine_options
 @click.option(
@@ -72,7 +81,9 @@ UNREADABLE = 3
     metavar="DIR",
     help="Load the rows from shards instead of embedding; FOLDER is where the pictures are.",
 )
-@click.option("--strict", is_flag=True, help="Exit status 1 instead of 3 for unreadable pictures.")
+@click.option(
+    "--strict", is_flag=True, help="Exit with status 1 instead of 3 when pictures cannot be read."
+)
 @json_option
 def index(
     folder: str,
@@ -216,7 +227,7 @@ def index(
     for what, ids in report.odd():
         more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
         named = printable(", ".join(ids[:_NAMED]))
-        click.echo(f"  {what}: {len(ids):,} picture{'s' * (len(ids) != 1)} ({named}{more})")
+        click.echo(f"  {what}: {counted(len(ids), 'picture')} ({named}{more})")
     for note in report.notes:
         click.echo(f"  {printable(note)}")
     if report.others:

@@ -32,7 +32,7 @@ def build_options(command: Command) -> Command:
         "--index-param",
         multiple=True,
         metavar="KEY=VALUE",
-        help="Of the index kind, for example M=16; may be given several times.",
+        help="Build parameter of the index kind, such as M=16. May be repeated.",
     )
     @click.option(
         "--partition-key",
@@ -85,7 +85,7 @@ def search_options(command: Command) -> Command:
         "--search-param",
         multiple=True,
         metavar="KEY=VALUE",
-        help="Of the collection's index, for example ef=64 or nprobe=16.",
+        help="Search parameter of the index, such as ef=64 or nprobe=16. May be repeated.",
     )
     @click.option(
         "--consistency",

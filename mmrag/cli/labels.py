@@ -14,6 +14,7 @@ from mmrag.cli.options import json_option, print_json, printable
 from mmrag.cli.rerank_options import usage_line
 from mmrag.cli.vision_options import AskChoice, ask_options, open_asker, show_problems
 from mmrag.errors import MmragError
+from mmrag.system.words import counted
 
 if TYPE_CHECKING:
     from mmrag.eval_sets.eval_set import EvalSet
@@ -234,7 +235,9 @@ def merge(folders: tuple[Path, ...], out: Path) -> None:
     metavar="NAME=SHARE",
     help="A part and its share of the queries, e.g. dev=0.2; repeat it. Shares sum to 1.",
 )
-@click.option("--out", type=_FOLDER, required=True, help="The parts become folders in it.")
+@click.option(
+    "--out", type=_FOLDER, required=True, help="Folder that gets one folder for each part."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draw.")
 def split(folder: Path, parts: tuple[str, ...], out: Path, seed: int) -> None:
     """Divide the queries into parts, each category in proportion.
@@ -262,7 +265,7 @@ def split(folder: Path, parts: tuple[str, ...], out: Path, seed: int) -> None:
 
 @click.command()
 @click.argument("folder", type=_FOLDER)
-@click.option("--queries", type=click.IntRange(1), required=True, help="How many to draw.")
+@click.option("--queries", type=click.IntRange(1), required=True, help="How many queries to draw.")
 @click.option("--out", type=_FOLDER, required=True, help="Folder of the new set.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draw.")
 def sample(folder: Path, queries: int, out: Path, seed: int) -> None:
@@ -312,7 +315,8 @@ def _written(made: EvalSet) -> None:
     made.save()
     click.echo(
         printable(
-            f"{made.folder}: {len(made.images):,} images, {len(made.queries):,} queries, "
-            f"{sum(map(len, made.qrels.values())):,} judgments"
+            f"{made.folder}: {counted(len(made.images), 'image')}, "
+            f"{counted(len(made.queries), 'query')}, "
+            f"{counted(sum(map(len, made.qrels.values())), 'judgment')}"
         )
     )

@@ -9,11 +9,11 @@ import click
 from mmrag.cli.options import json_option, print_json
 from mmrag.metrics.table import METRICS, Metric
 
-_COLUMNS = ("Metric", "For people", "What it says", "Better", "Needs")
+_COLUMNS = ("Metric", "For people", "What it says", "Formula", "Source", "Better", "Needs")
 
 
 @click.command()
-@click.option("--markdown", is_flag=True, help="A table for a page of documentation.")
+@click.option("--markdown", is_flag=True, help="Print the table of the documentation.")
 @json_option
 def metrics(markdown: bool, as_json: bool) -> None:
     """List the metrics that evaluate, import-run and compare know.
@@ -47,12 +47,15 @@ def _described(one: Metric) -> dict[str, Any]:
         "needs": one.needs.what if one.needs else None,
         "higher_is_better": one.higher_is_better,
         "source": "mmrag" if one.function else "ir_measures",
+        "formula": one.formula,
+        "defined_by": one.source,
     }
 
 
 def _row(one: Metric) -> tuple[str, ...]:
     better = "higher" if one.higher_is_better else "lower"
-    return f"`{_name(one)}`", one.title, one.help, better, one.needs.what if one.needs else ""
+    needs = one.needs.what if one.needs else ""
+    return f"`{_name(one)}`", one.title, one.help, one.formula, one.source, better, needs
 
 
 def _name(one: Metric) -> str:

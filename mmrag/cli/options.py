@@ -81,12 +81,12 @@ def encoder_options(command: Command, weights: click.ParamType[Any] = click.FLOA
             click.option(
                 "--dim",
                 type=click.IntRange(1),
-                help="st: cut vectors to so many values, for models trained for that.",
+                help="st: cut vectors to this many values, for models trained for that.",
             ),
             click.option(
                 "--max-picture-tokens",
                 type=click.IntRange(1),
-                help="st: make pictures smaller that would become more tokens.",
+                help="st: shrink pictures that would become more tokens than this.",
             ),
             click.option("--revision", metavar="R", help="st: branch, tag or commit on the hub."),
             click.option(
@@ -100,7 +100,7 @@ def encoder_options(command: Command, weights: click.ParamType[Any] = click.FLOA
                 "--precision",
                 default="auto",
                 type=click.Choice(PRECISIONS),
-                help="Precision of the model; auto takes what the hardware is quickest in.",
+                help="Precision of the model; auto takes the one that is fastest on this hardware.",
             ),
         ]
     ):

@@ -13,7 +13,7 @@ SECONDS, SHARE = 10.0, 0.1
 
 
 class Lines:
-    """What `tqdm` has and is used here, for what is no terminal: CI logs, `nohup`, files.
+    """Progress in lines, with the interface of `tqdm`, for CI logs, `nohup` and files.
 
     A line is written when ten seconds or ten per cent have passed since the last one, and at the
     end; at the beginning, where it is known what is done and how much of it there is.

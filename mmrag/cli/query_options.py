@@ -1,4 +1,4 @@
-"""What is asked: the options of `search` and `ask` that make a query."""
+"""The options of `search` and `ask` that make a query."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OPTIONS = [
         "pictures",
         multiple=True,
         metavar="P",
-        help="The query picture; again for several of one thing.",
+        help="The query picture. Repeat it for several pictures of one thing.",
     ),
     click.option("--text", metavar="T", help="The instruction or description."),
     click.option("--without-text", metavar="T", help="What is not wanted, in words."),
@@ -47,7 +47,7 @@ def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
         images = tuple(filter(None, pictures))
         if not images and not text:
-            raise click.UsageError("Give --image, --text, or both: what is to be found.")
+            raise click.UsageError("Give --image, --text, or both, to say what to find.")
         without = None
         if without_text or without_image:
             without = Query(without_image or None, without_text)

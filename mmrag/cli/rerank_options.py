@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmrag.cli.options import printable
+from mmrag.system.words import counted
 
 if TYPE_CHECKING:
     from mmrag.rerank.reranker import Reranker
@@ -230,23 +231,19 @@ def open_answering_model(
 
 def usage_line(usage: Usage) -> str:
     """Requests, tokens and cost in words."""
-    answers = f"{_count(usage.cached, 'answer')} from the cache"
+    answers = f"{counted(usage.cached, 'answer')} from the cache"
     if usage.requests == 0 and usage.cached:
         return f"{answers}, no request"
     cached = f" and {answers}" if usage.cached else ""
     thought = f" ({usage.reasoning_tokens:,} of them thought)" if usage.reasoning_tokens else ""
     cost = "no price known" if usage.cost_usd is None else f"${usage.cost_usd:.4f}"
     line = (
-        f"{_count(usage.requests, 'request')}{cached}, {usage.prompt_tokens:,} + "
+        f"{counted(usage.requests, 'request')}{cached}, {usage.prompt_tokens:,} + "
         f"{usage.completion_tokens:,} tokens{thought}, {cost}"
     )
     if usage.unanswered:
-        line += f" at most; {_count(usage.unanswered, 'unanswered request')} may have been charged"
+        line += f" at most; {counted(usage.unanswered, 'unanswered request')} may have been charged"
     return line
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def rerank_line(report: RerankReport) -> str:
@@ -262,5 +259,5 @@ def rerank_line(report: RerankReport) -> str:
     used = report.usage
     if "memory_mb" in report.details:
         pairs, memory = report.details["pairs"], report.details["memory_mb"]
-        line += f"; {_count(pairs, 'pair')}, {memory:,} MB of memory at most"
+        line += f"; {counted(pairs, 'pair')}, {memory:,} MB of memory at most"
     return line + (f"; {usage_line(used)}" if used.requests or used.cached else "")

@@ -16,6 +16,7 @@ from mmrag.cli.run_output import comparison_json, show_run
 from mmrag.errors import MmragError
 from mmrag.runs.labels import LABELS
 from mmrag.system.durable import write_file
+from mmrag.system.words import counted
 
 if TYPE_CHECKING:
     from mmrag.metrics.summary import Estimate
@@ -27,7 +28,7 @@ GATE_FAILED = 3
 
 @click.group(invoke_without_command=True)
 @click.option("--eval-set", metavar="NAME", help="Only runs on the eval set of this name.")
-@click.option("--limit", type=click.IntRange(1), help="Only the newest so many.")
+@click.option("--limit", type=click.IntRange(1), help="Only this many of the newest.")
 @click.option("--delete", metavar="RUN", help="Remove this run instead.")
 @json_option
 @click.pass_context
@@ -160,7 +161,7 @@ def note_(reference: str, text: str, as_json: bool) -> None:
 @click.option(
     "--metric", "metrics", multiple=True, metavar="M", help="Only this metric (repeatable)."
 )
-@click.option("--all-pairs", is_flag=True, help="Every pair, not only each against the first.")
+@click.option("--all-pairs", is_flag=True, help="Compare every pair, not only each with the first.")
 @click.option(
     "--seed",
     type=click.IntRange(0),
@@ -278,7 +279,9 @@ def _show_overlaps(entries: Sequence[Entry], as_json: bool) -> None:
         print_json([{"a": first.label, "b": e.label, **asdict(one)} for e, one in found])
         return
     for entry, one in found:
-        click.echo(printable(f"{entry.label} against {first.label}, {one.queries} queries:"))
+        click.echo(
+            printable(f"{entry.label} against {first.label}, {counted(one.queries, 'query')}:")
+        )
         click.echo(f"  rank-biased overlap (p = {one.persistence}): {_interval(one.rbo)}")
         click.echo(f"  Kendall's tau of the images that both rank: {_interval(one.tau)}")
         click.echo(f"  same first hit: {_interval(one.same_first)}")

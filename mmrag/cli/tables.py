@@ -21,18 +21,21 @@ from mmrag.runs.compare import (
 )
 from mmrag.runs.published import beside
 from mmrag.runs.run import Run
+from mmrag.system.words import counted
 
 Cells = Sequence[str]
+# More categories than this are not read one by one in a terminal.
+_MOST_CATEGORIES, _LOWEST = 20, 10
 
 
 def run_lines(run: Run) -> Iterator[str]:
     """A run: metrics, categories, latency, cost, ablations and notes."""
     if run.warning:
         yield f"Warning: {run.warning}"
-    counted = f"{run.summary.queries} queries"
+    asked = counted(run.summary.queries, "query")
     if not run.summary.queries:
-        counted = f"{run.finished_queries} queries ranked, none judged"
-    yield printable(f"{run.name} on {run.eval_set.name}: {counted}")
+        asked = f"{counted(run.finished_queries, 'query')} ranked, none judged"
+    yield printable(f"{run.name} on {run.eval_set.name}: {asked}")
     if run.protocol is not None:
         yield printable(f"Protocol: {run.protocol.title}")
     entries = stage_entries(run)
@@ -64,7 +67,7 @@ def _time_lines(run: Run) -> Iterator[str]:
     for name, times in run.latency_ms.items():
         yield (
             f"{name:8} {times['p50']:8.1f} ms (median), {times['p95']:.1f} ms (95 %), "
-            f"{times['queries']:.0f} queries asked one by one"
+            f"{counted(round(times['queries']), 'query')} asked one by one"
         )
 
 
@@ -96,7 +99,7 @@ def ablation_lines(name: str, result: Mapping[str, Any]) -> Iterator[str]:
     metrics: Mapping[str, Any] = result["metrics"]
     rows: list[Cells] = []
     if name == "modality":
-        yield f"Image alone, text alone, both ({result['queries']} queries with both):"
+        yield f"Image alone, text alone, both ({_queries(result['queries'])} with both):"
         rows.append(["", "image", "text", "both", "gain over the better", "95 % interval", "p"])
         for metric, one in metrics.items():
             parts = [f"{one[part]:.3f}" for part in ("image", "text", "composed")]
@@ -105,7 +108,8 @@ def ablation_lines(name: str, result: Mapping[str, Any]) -> Iterator[str]:
         yield from _composition_lines(result.get("composition"))
         return
     elif name == "paraphrases":
-        yield f"In other words ({result['queries']} queries, {result['wordings']} wordings):"
+        wordings = counted(result["wordings"], "wording")
+        yield f"In other words ({_queries(result['queries'])}, {wordings}):"
         head = ["", "original", "paraphrases", "worst", "spread", "change", "95 % interval", "p"]
         rows.append(head)
         for metric, one in metrics.items():
@@ -113,7 +117,7 @@ def ablation_lines(name: str, result: Mapping[str, Any]) -> Iterator[str]:
             rows.append([metric, *parts, *_change(one["difference"])])
     elif name == "repeat":
         yield (
-            f"The same asked {result['times']} times ({result['queries']} queries; the first hit "
+            f"The same asked {result['times']} times ({_queries(result['queries'])}; the first hit "
             f"was always the same for {result['same_best'] or 0:.1%}):"
         )
         rows.append(["", "mean", "least", "most", "spread", "standard deviation"])
@@ -121,7 +125,8 @@ def ablation_lines(name: str, result: Mapping[str, Any]) -> Iterator[str]:
             found = [one[part] for part in ("mean", "min", "max", "spread", "sd")]
             rows.append([metric, *(f"{value:.3f}" for value in found)])
     elif name == "shuffles":
-        yield f"{result['shuffles']} random orders of the candidates ({result['queries']} queries):"
+        queries = _queries(result["queries"])
+        yield f"{result['shuffles']} random orders of the candidates ({queries}):"
         for key, what in (("kendall_tau", "Kendall's tau"), ("same_best", "the same first image")):
             if key in result:
                 one = result[key]
@@ -133,7 +138,7 @@ def ablation_lines(name: str, result: Mapping[str, Any]) -> Iterator[str]:
             low, high = one["ci95"]
             rows.append([metric, *cells, f"{low:.3f} to {high:.3f}"])
     elif name == "index":
-        yield f"The index against exact search over {result['vectors']} vectors:"
+        yield f"The index against exact search over {counted(result['vectors'], 'vector')}:"
         rows.append(["", "mean", "worst query"])
         rows += [[m, f"{one['mean']:.4f}", f"{one['worst']:.3f}"] for m, one in metrics.items()]
     else:
@@ -147,8 +152,8 @@ def ablation_lines(name: str, result: Mapping[str, Any]) -> Iterator[str]:
             first, second = "float32", str(result["precision"])
         elif name == "answers":
             yield (
-                f"Answers to {result['queries']} questions; the first result was right for "
-                f"{result['right_image']:.1%}"
+                f"Answers to {counted(result['queries'], 'question')}; the first result was right "
+                f"for {result['right_image']:.1%}"
                 + (f"; {result['unanswered']} had no answer:" if result.get("unanswered") else ":")
             )
             first, second = "without", "with retrieval"
@@ -176,14 +181,14 @@ def _composition_lines(found: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 def _queries(n: int) -> str:
-    return "1 query" if n == 1 else f"{n} queries"
+    return counted(n, "query")
 
 
 def _table_lines(table: RunTable) -> Iterator[str]:
     rows: list[Cells] = []
     if len(table.rows) > 1:
         for number, one in enumerate(table.rows, start=1):
-            yield printable(f"({number}) {one.label}: run {one.run_id}, {one.queries} queries")
+            yield printable(f"({number}) {one.label}: run {one.run_id}, {_queries(one.queries)}")
         rows.append(["", *(f"({number})" for number in range(1, len(table.rows) + 1))])
     for name in table.metrics:
         rows.append([name, *(_marked(one, name) for one in table.rows)])
@@ -242,10 +247,12 @@ def _category_lines(run: Run) -> Iterator[str]:
         (f"{primary} by category:", categories, primary),
         ("mAP@10 by semantic aspect:", run.summary.aspects, "mAP@10"),
     ):
+        scored = [(name, one[metric]) for name, one in groups.items() if metric in one]
+        if len(scored) > _MOST_CATEGORIES:
+            title = f"{title[:-1]}, the lowest {_LOWEST} of {len(scored)} (--json has all):"
+            scored = sorted(scored, key=lambda pair: pair[1].mean)[:_LOWEST]
         rows = [
-            [printable(name), _estimate(one[metric]), f"{one[metric].queries} queries"]
-            for name, one in groups.items()
-            if metric in one
+            [printable(name), _estimate(found), _queries(found.queries)] for name, found in scored
         ]
         if rows:
             yield ""
@@ -275,10 +282,11 @@ def _resolution_lines(pair: PairComparison, metric: str) -> Iterator[str]:
         return
     needed = pair.queries_needed
     more = (
-        "" if needed is None else f"; one as large as the one seen takes about {needed:,} queries"
+        "" if needed is None else f"; one as large as the one seen takes about {_queries(needed)}"
     )
     yield (
-        f"{found.queries:,} queries find a difference of {found.detectable:.3f} in {metric} with a "
+        f"{counted(found.queries, 'query finds', 'queries find')} a difference of "
+        f"{found.detectable:.3f} in {metric} with a "
         f"probability of 80 % (p < 0.05){more}. The smallest p that they can give is "
         f"{found.smallest_p:.2g}."
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mmrag.cli.options import json_option, print_json, printable
+from mmrag.system.words import counted
 
 
 @click.command()
@@ -84,26 +85,26 @@ from mmrag.cli.options import json_option, print_json, printable
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Leave the picture tower's first layers as they are, so many.",
+    help="Leave this many of the picture tower's first layers as they are.",
 )
 @click.option(
     "--variants",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Take each picture through the frozen layers once, in so many variants; quick afterwards.",
+    help="Take each picture through the frozen layers once, in this many variants.",
 )
 @click.option(
     "--layer-decay",
     type=click.FloatRange(0, 1, min_open=True),
     default=1.0,
     show_default=True,
-    help="Each layer of the picture tower learns so many times as fast as the one above it.",
+    help="Each layer of the picture tower learns at this share of the rate of the one above it.",
 )
 @click.option(
     "--patience",
     type=click.IntRange(1),
-    help="Stop after so many checks without a better hit rate@1 on what is held out.",
+    help="Stop after this many checks without a better hit rate@1 on what is held out.",
 )
 @click.option(
     "--check-every",
@@ -202,7 +203,8 @@ def train(
     if as_json:
         print_json(report)
         return
-    click.echo(f"{report.steps} steps in {report.seconds:.0f} s; the encoder is in {report.out}.")
+    made = counted(report.steps, "step")
+    click.echo(f"{made} in {report.seconds:.0f} s; the encoder is in {report.out}.")
     click.echo(f"{'held-out queries':24}{'':8}{'before':>24}{'after':>24}")
     click.echo(f"{'':24}{'queries':>8}" + 2 * "".join(f"{'@' + str(k):>8}" for k in (1, 5, 10)))
     for name, after in report.metrics_after.items():

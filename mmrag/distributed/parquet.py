@@ -30,6 +30,7 @@ from mmrag.index.removal import check_removal, vanished
 from mmrag.index.rows import Candidate, Outcome, check_storable, row_hash
 from mmrag.index.update import IndexReport
 from mmrag.system.names import as_on_disk
+from mmrag.system.words import counted
 from mmrag.types import GalleryImage, Skipped
 
 if TYPE_CHECKING:
@@ -249,8 +250,8 @@ def _settle(
             folder.delete([name])
     if left:
         raise MmragError(
-            f"{len(left)} rows are not in {folder.url}: every node must write to the same place. "
-            "Name a shared folder or a bucket with --parquet."
+            f"{counted(len(left), 'row is', 'rows are')} not in {folder.url}: every node must "
+            "write to the same place. Name a shared folder or a bucket with --parquet."
         )
     return sorted(kept)
 

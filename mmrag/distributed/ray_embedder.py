@@ -23,6 +23,7 @@ from mmrag.distributed.tars import TarMember
 from mmrag.distributed.worker import EncoderSpec, describe
 from mmrag.errors import ImageError, MmragError
 from mmrag.index.rows import Candidate, Outcome, Source, check_storable, embed_images, metadata_json
+from mmrag.system.words import counted
 from mmrag.types import GalleryImage
 
 if TYPE_CHECKING:
@@ -202,7 +203,9 @@ class RayEmbedder:
                 )
         if left:
             # They would count as vanished and be removed.
-            raise MmragError(f"Ray gave no result for {len(left)} images; run this again.")
+            raise MmragError(
+                f"Ray gave no result for {counted(len(left), 'image')}; run this again."
+            )
 
     def _blocks(
         self, images: Sequence[GalleryImage], positions: Sequence[int], held: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""Where images are: a folder here, a folder of any file system fsspec knows, or tar archives."""
+"""Sources of images: a local folder, a folder of any file system of fsspec, or tar archives."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Root:
 
 
 def open_root(folder: str) -> Root:
-    """Where FOLDER of the command line points to.
+    """The source that FOLDER of the command line names.
 
     Args:
         folder: a folder, a URL such as `s3://bucket/photos`, or tar archives by path or URL whose

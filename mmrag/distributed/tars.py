@@ -158,7 +158,7 @@ def _read_text(
 
 
 def _by_key(held: dict[str, Held], keys: set[str]) -> dict[str, Held]:
-    """What is held by the keys of images, also under names that are only written otherwise."""
+    """The held members by the keys of images, also where a name is only written otherwise."""
     free = Names(key for key in held if key not in keys)
     found = {key: key if key in held else free.find(key) for key in keys}
     return {key: held[there] for key, there in found.items() if there is not None}

@@ -143,7 +143,7 @@ class CLIPModel(nn.Module):
     def _embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
         if not self._warned and any(self._is_too_long(text) for text in texts):
             logger.warning(
-                "A text is longer than CLIP's %d tokens and is cut. Said once.",
+                "A text is longer than CLIP's %d tokens and is cut off (said once).",
                 self.tokenizer.context_length,
             )
             self._warned = True
@@ -310,7 +310,7 @@ def _tokenizer(model_cfg: Mapping[str, Any], folder: Path | None) -> SimpleToken
 
 
 def settings(model: CLIPModel) -> dict[str, Any]:
-    """What people want to read of how it sees pictures and composes, as plain JSON values."""
+    """How it sees pictures and composes, for people to read, as plain JSON values."""
     how = {**vars(model.preprocess_cfg), "quick_gelu": bool(model.architecture.get("quick_gelu"))}
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in how.items()}
     return {**plain, "composition": f"fusion {model.fusion}", "image_weight": model.image_weight}

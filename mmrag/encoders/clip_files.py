@@ -36,7 +36,7 @@ _BY_HAND = (
 
 @dataclass(frozen=True)
 class ClipFiles:
-    """Where everything is; `text_model` has the configuration of a text tower of transformers'."""
+    """The places of a model's files; `text_model` configures a text tower of transformers'."""
 
     weights: Path
     tokenizer: Path | None

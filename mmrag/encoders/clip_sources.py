@@ -55,7 +55,7 @@ class ClipSource:
 
 
 def clip_folder(repository: str = "") -> Path:
-    """Where files of a hub's repository are kept."""
+    """The folder of a hub's repository."""
     return settings.weights_dir() / "clip" / repository
 
 
@@ -75,7 +75,7 @@ def split_name(name: str) -> tuple[str, str | None]:
 
 
 def resolve(name: str, checkpoint: Path | None = None, preprocess: str | None = None) -> ClipSource:
-    """What `name` stands for; of a hub's model the configuration is fetched if needed.
+    """The model that `name` stands for; a hub's configuration is fetched if needed.
 
     Args:
         name: `clip:` and any name that open_clip takes.

@@ -42,7 +42,7 @@ class Prepared:
 
 
 class Done(Protocol):
-    """What has to happen on a GPU before a result is there."""
+    """Work on a GPU that a result waits for."""
 
     def synchronize(self) -> None:
         """Wait for it."""

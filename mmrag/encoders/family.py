@@ -28,7 +28,7 @@ class EncoderDescription:
     parameters: int = 0
     """0 where they are not known before it is loaded."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What `EncoderInfo.settings` will be, as far as it is known before it is loaded."""
+    """`EncoderInfo.settings`, as far as they are known before it is loaded."""
     non_commercial: bool = field(init=False)
 
     def __post_init__(self) -> None:

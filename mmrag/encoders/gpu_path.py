@@ -1,4 +1,4 @@
-"""Which way batches take on a GPU: the plain one, until a result of such a GPU says otherwise.
+"""The path of batches on a GPU: the plain one, until a result of such a GPU says otherwise.
 
 `python -m bench.gpu` measures the ways against each other and writes what won, as `choices`, into
 its result file; see docs/gpu.md.
@@ -84,7 +84,7 @@ def path_for(gpu: str) -> GpuPath:
 
 
 def _results(gpu: str) -> Iterator[tuple[str, Path, Mapping[str, Any]]]:
-    """When, where and what, for each result with choices of such a GPU."""
+    """Date, file and contents of each result with choices of such a GPU."""
     for folder in dict.fromkeys([shipped.ROOT / "bench" / "results", config.home() / "bench"]):
         for path in sorted(folder.glob("*.json")):
             try:

@@ -243,7 +243,7 @@ def preprocessing(model: SentenceModel, folder: Path) -> dict[str, Any]:
 
 
 def settings(model: SentenceModel) -> dict[str, Any]:
-    """What people want to read of it, as plain JSON values."""
+    """Its settings for people to read, as plain JSON values."""
     o, prompts = model.options, model.model.prompts
     fused = model.sees and not model.composes
     return {
@@ -294,7 +294,7 @@ def _check_names(model: BaseModel, folder: Path, name: str) -> None:
 
 
 def _weights_folder(folder: Path) -> Path:
-    """Where the first module is: sentence-transformers may put it into a folder of its own."""
+    """The folder of the first module; sentence-transformers may give it one of its own."""
     file = folder / "modules.json"
     first = json.loads(file.read_text(encoding="utf-8"))[0]["path"] if file.is_file() else ""
     return folder / first

@@ -9,7 +9,7 @@ from typing import Any
 # CLIP's colours, which EVA-02-CLIP is shown pictures in.
 EVA_MEAN = (0.48145466, 0.4578275, 0.40821073)
 EVA_STD = (0.26862954, 0.26130258, 0.27577711)
-TOO_LONG = "A text has %d tokens; only the first %d are used. Said once."
+TOO_LONG = "A text has %d tokens; only the first %d are used (said once)."
 
 
 @dataclass(frozen=True)

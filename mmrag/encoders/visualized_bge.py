@@ -93,7 +93,7 @@ class VisualizedBGE(nn.Module):
     def tokens(
         self, pixels: torch.Tensor | None, texts: Sequence[str] | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """What of `embed` is the host's; see `GraphModel`."""
+        """The host's part of `embed`; see `GraphModel`."""
         if texts is None:
             assert pixels is not None
             texts = [""] * len(pixels)
@@ -102,7 +102,7 @@ class VisualizedBGE(nn.Module):
     def embed_tokens(
         self, pixels: torch.Tensor | None, ids: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:
-        """What of `embed` is the device's; see `GraphModel`."""
+        """The device's part of `embed`; see `GraphModel`."""
         if pixels is None:
             positions = torch.arange(ids.shape[1], device=ids.device) + self._first_position
             return self.text(self.text.embed_words(ids, positions), mask, self._fused)

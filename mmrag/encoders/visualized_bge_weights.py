@@ -37,7 +37,7 @@ class PublishedEncoder:
         return f"{self.repository}/{self.checkpoint}"
 
     def folder(self) -> Path:
-        """Where `mmrag download` puts the files."""
+        """The folder into which `mmrag download` puts the files."""
         return config.weights_dir() / self.name
 
     def downloaded(self) -> bool:

@@ -135,6 +135,11 @@ class EvalSet:
         Raises:
             EvalSetError: a file is absent or a line is wrong (names file and line), or a name fits
                 several files or images.
+
+        Example:
+            >>> grocery = EvalSet.load("eval_sets/grocery")
+            >>> len(grocery.images), len(grocery.queries)
+            (296, 825)
         """
         folder = Path(folder)
         head = read_head(folder)
@@ -372,7 +377,7 @@ def parse_query(record: Record, root: str) -> EvalQuery:
 
 
 def parse_without(record: Record, root: str) -> tuple[Query | None, float]:
-    """What a query of `queries.jsonl` does not want, and its weight."""
+    """The unwanted part of a query of `queries.jsonl`, and its weight."""
     values = record.object("without")
     if not values:
         return None, 0.5
@@ -395,7 +400,9 @@ def read_qrels(path: Path) -> Qrels:
             continue
         query_id, image_id, grade = judgment
         if qrels.setdefault(query_id, {}).setdefault(image_id, grade) != grade:
-            raise RecordError(path, number, "the same query and image were graded otherwise above")
+            raise RecordError(
+                path, number, "the same query and image were graded differently above"
+            )
     return qrels
 
 

@@ -1,4 +1,4 @@
-"""Where eval sets are looked for by name."""
+"""The folders in which eval sets are looked for by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of a labelled query: a template over its fields, such as "{text}, {category}"."""
+"""Templates that word a labelled query from its fields, such as "{text}, {category}"."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmrag.runs.run import Run
+from mmrag.system.words import counted
 
 # An estimate of tokens that is this far off is spoken of.
 _FAR_OFF = 0.2
@@ -14,35 +15,48 @@ def notes_on(run: Run, total: int) -> list[str]:
     unfinished = total - run.finished_queries - len(run.skipped)
     if unfinished:
         notes.append(
-            f"{unfinished} of {total} queries were not reached; all metrics are over the "
-            f"{run.finished_queries} that were."
+            f"{unfinished} of {counted(total, 'query was', 'queries were')} not reached; all "
+            f"metrics are over the {run.finished_queries} that were."
         )
     if run.skipped:
-        notes.append(f"{len(run.skipped)} queries were skipped: their picture is unreadable.")
+        notes.append(
+            counted(
+                len(run.skipped),
+                "query was skipped: its picture is unreadable.",
+                "queries were skipped: their pictures are unreadable.",
+            )
+        )
     if run.config.get("several_pictures"):
         notes.append(str(run.config["several_pictures"]))
     if run.missing_images:
-        notes.append(f"{len(run.missing_images)} gallery images are not in the index.")
+        images = counted(len(run.missing_images), "gallery image is", "gallery images are")
+        notes.append(f"{images} not in the index.")
     without = run.summary.without_relevant
     if without:
-        notes.append(f"{without} queries have no relevant image and count in no metric.")
+        notes.append(
+            counted(
+                without,
+                "query has no relevant image and counts in no metric.",
+                "queries have no relevant image and count in no metric.",
+            )
+        )
     if run.usage.cached:
         notes.append(
-            f"{run.usage.cached} of {run.usage.cached + run.usage.requests} answers came from "
-            "the cache: cost and latency are what this run took, not what it takes anew."
+            f"{run.usage.cached} of {counted(run.usage.cached + run.usage.requests, 'answer')} "
+            "came from the cache: cost and latency are what this run took, not what it takes anew."
         )
     if (run.config.get("reranker") or {}).get("batch"):
         notes.append("Asked through the Batch API: what a search would wait for is not measured.")
     failed = run.reranks.get("failed", 0)
     if failed:
-        queries = "1 query; it keeps" if failed == 1 else f"{failed} queries; they keep"
+        queries = counted(failed, "query; it keeps", "queries; they keep")
         notes.append(f"Reranking failed for {queries} retrieval's order.")
     used = run.usage
     if used.expected_tokens and abs(used.prompt_tokens / used.expected_tokens - 1) > _FAR_OFF:
         change = used.prompt_tokens / used.expected_tokens - 1
         notes.append(
             f"The prompts took {used.prompt_tokens:,} tokens, {abs(change):.0%} "
-            f"{'more' if change > 0 else 'fewer'} than expected: the model counts otherwise "
-            "than the table of models says, and estimates of its cost are off by as much."
+            f"{'more' if change > 0 else 'fewer'} than expected: the model counts differently "
+            "from the table of models, and estimates of its cost are off by as much."
         )
     return notes

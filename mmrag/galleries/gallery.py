@@ -80,6 +80,11 @@ def open_gallery(
         MmragError: no such folder or file, a folder that cannot be listed (its images would
             count as vanished), or a metadata file that cannot be read or names several images at
             once.
+
+    Example:
+        >>> gallery = open_gallery("photos")
+        >>> len(gallery.images), len(gallery.skipped)
+        (296, 0)
     """
     try:
         root = Path(folder).resolve()

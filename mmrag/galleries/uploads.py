@@ -21,7 +21,7 @@ _MAX_NAME_BYTES = 150
 
 
 def uploads_folder(collection: str) -> Path:
-    """Where the pictures uploaded for a collection are.
+    """The folder of the pictures uploaded for a collection.
 
     Raises:
         MmragError: the name is none that a collection can have.

@@ -36,7 +36,7 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def named_range(image: Image.Image) -> Range | None:
-    """What a file that is open, and not read yet, says about its values; None for nothing.
+    """The range of values that an open, still unread file names; None where it names none.
 
     TIFF's SMinSampleValue and SMaxSampleValue (or MinSampleValue and MaxSampleValue), a
     BitsPerSample between 9 and 15, and PNG's sBIT.

@@ -165,7 +165,7 @@ WEIGHTS = {one.decoder: one.weight for one in READ}
 
 
 def recognise(name: str, read_head: Callable[[], bytes]) -> ReadFormat | UnreadFormat | None:
-    """What a file is: by the extension of its name, or where that says nothing by its first bytes.
+    """The format of a file, by its extension or, where that says nothing, by its first bytes.
 
     Args:
         name: its name.

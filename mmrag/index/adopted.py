@@ -83,7 +83,7 @@ class Probe:
 def look_at(
     store: MilvusStore, collection: str, vector_field: str, path_field: str, root: str
 ) -> Adopted:
-    """What is to be known of a collection before it is searched.
+    """The facts about a collection that searching it needs.
 
     Raises:
         MmragError: no such collection or field; names those that are there.
@@ -230,7 +230,7 @@ def keep(adopted: Adopted, encoder: Encoder) -> Adopted:
 
 
 def find(uri: str, collection: str) -> Adopted | None:
-    """What is known of a collection; None where it was not adopted."""
+    """The facts about a collection; None where it was not adopted."""
     return next((one for one in _all() if _is(one, uri, collection)), None)
 
 

@@ -76,7 +76,7 @@ class GuardedLite(MilvusLite):  # type: ignore[misc]
 
 
 def damage(folder: Path, noted: Noted) -> str:
-    """What is wrong with a collection's files, as half a sentence; empty when nothing is.
+    """The damage to a collection's files, as half a sentence; empty when there is none.
 
     Args:
         folder: of the collection.

@@ -120,7 +120,7 @@ class LiteServerLease:
 
     @property
     def uri(self) -> str:
-        """Where the server answers."""
+        """The address at which the server answers."""
         return f"http://127.0.0.1:{self.port}"
 
     @contextlib.contextmanager

@@ -31,6 +31,6 @@ def check_removal(what: str, rows: int, gone: Collection[str], prune: bool) -> N
         return
     raise RemovalError(
         f"{what} would lose {len(gone):,} of its {rows:,} rows, whose pictures are not there or "
-        f"not readable (the first is {min(gone)}); nothing was removed. Look whether the folder "
-        "is the right one and complete; if they shall go, add --prune (prune=True)."
+        f"not readable (the first is {min(gone)}); nothing was removed. Check that the folder "
+        "is the right one and complete; to remove them, add --prune (prune=True)."
     )

@@ -55,7 +55,7 @@ class RowCounts:
         self._file(collection).unlink(missing_ok=True)
 
     def folder(self, collection: str) -> Path:
-        """Where the store keeps a collection."""
+        """The store's folder of a collection."""
         return self.store / "collections" / collection
 
     def _file(self, collection: str) -> Path:

@@ -75,7 +75,7 @@ class IndexReport:
         self.repeated = sorted(sorted(ids) for ids in same.values() if len(ids) > 1)
 
     def odd(self) -> list[tuple[str, list[str]]]:
-        """What is odd, in words, and the ids of the pictures; only what there is."""
+        """Each oddity found, in words, with the ids of its pictures."""
         copies = [one for ids in self.repeated for one in ids[1:]]
         found = {"flat": self.flat, "tiny": self.tiny, "repeated": copies}
         return [(odd_pictures.WORDS[name], ids) for name, ids in found.items() if ids]

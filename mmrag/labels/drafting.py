@@ -19,6 +19,7 @@ from mmrag.labels.drafts import Draft, DraftFile, fitting_negatives, worded_by_m
 from mmrag.labels.pairs import draw_pairs
 from mmrag.labels.rubrics import DEFAULT_WORDING, load_wording
 from mmrag.labels.wording import NamedPair, Worded, read_wording, wording_prompt
+from mmrag.system.words import counted
 from mmrag.types import Usage
 
 MAX_IMAGES = 20_000
@@ -60,7 +61,7 @@ def set_of_collection(index: ImageIndex, folder: Path, name: str) -> EvalSet:
         if not lacking:
             return known
         raise EvalSetError(
-            f"The eval set in {folder} lacks {len(lacking):,} images of collection "
+            f"The eval set in {folder} lacks {counted(len(lacking), 'image')} of collection "
             f"{index.collection!r}, such as {lacking[0].image_id!r}; name another --out."
         )
     try:

@@ -1,4 +1,4 @@
-"""What a number of queries can tell apart: smallest p, power, and how many would be needed.
+"""Differences that a number of queries can show: smallest p, power, and queries needed.
 
 The power is that of a paired test on the mean difference, with a normal distribution in place of
 the randomisation test's own.
@@ -22,7 +22,7 @@ _NORMAL = NormalDist()
 
 @dataclass(frozen=True)
 class Resolution:
-    """What `queries` queries can tell, when paired differences have the deviation `deviation`.
+    """The power of `queries` queries whose paired differences have the deviation `deviation`.
 
     `smallest_p` is what the randomisation test can reach at best; `detectable` is the difference
     that is found with a probability of 80 % at p < 0.05.
@@ -43,7 +43,7 @@ class Resolution:
 
 
 def resolution(queries: int, deviation: float | None = None) -> Resolution:
-    """What so many queries can tell.
+    """The power of so many queries.
 
     Args:
         queries: how many are scored.

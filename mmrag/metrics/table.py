@@ -60,6 +60,9 @@ class Metric:
         name: as people write it, before the "@".
         title: as tables of people show it.
         help: one sentence.
+        formula: of one query's value; k is the cut-off, g(i) the grade at place i, R the number of
+            right images.
+        source: who defined it.
         function: gives (n,) values for a cut-off, NaN where the metric means nothing for a query;
             None for what `ir_measures` computes under the same name.
         cutoffs: those that are computed unless others are asked for; None is the whole ranking.
@@ -79,6 +82,8 @@ class Metric:
     needs: Need | None = None
     higher_is_better: bool = True
     diagnostic: bool = False
+    formula: str = ""
+    source: str = ""
 
     def at(self, cutoffs: Sequence[int | None]) -> list[str]:
         """The names with these cut-offs."""
@@ -171,12 +176,16 @@ METRICS = {
             hit_rate,
             cutoffs=(1, 5, 10, 50),
             leading=(1, 10),
+            formula="1 if some g(i) > 0 with i ≤ k, else 0",
+            source="Z. Liu et al., ICCV 2021 (CIRR), as Recall@k; trec_eval's success",
         ),
         Metric(
             "R",
             "Recall",
             "Share of a query's right images that are among the first k.",
             cutoffs=(10, 50),
+            formula="right images among the first k / R",
+            source="trec_eval's recall",
         ),
         Metric(
             "nDCG",
@@ -184,6 +193,8 @@ METRICS = {
             "Graded relevance of the first k, early places counting most; 1 for the best order.",
             cutoffs=(10,),
             leading=(10,),
+            formula="DCG / DCG of the best order; DCG = Σ g(i) / log2(i + 1) over i ≤ k",
+            source="K. Järvelin and J. Kekäläinen, TOIS 2002; trec_eval's ndcg_cut",
         ),
         Metric(
             "mAP",
@@ -192,16 +203,33 @@ METRICS = {
             circo_average_precision,
             cutoffs=(5, 10, 25, 50),
             leading=(10,),
+            formula="(Σ P@i over right places i ≤ k) / min(k, R)",
+            source="A. Baldrati et al., ICCV 2023 (CIRCO)",
         ),
-        Metric("P", "Precision", "Share of the first k that are right.", cutoffs=(10,)),
+        Metric(
+            "P",
+            "Precision",
+            "Share of the first k that are right.",
+            cutoffs=(10,),
+            formula="right images among the first k / k",
+            source="trec_eval's P",
+        ),
         Metric(
             "RR",
             "Reciprocal rank",
             "1 divided by the place of the first right image.",
             cutoffs=(None,),
             leading=(None,),
+            formula="1 / place of the first right image; 0 without one",
+            source="trec_eval's recip_rank",
         ),
-        Metric("AP", "Average precision", "trec_eval's average precision of the ranking."),
+        Metric(
+            "AP",
+            "Average precision",
+            "trec_eval's average precision of the ranking.",
+            formula="(Σ P@i over right places i ≤ k) / R",
+            source="trec_eval's map and map_cut",
+        ),
         Metric(
             "R_subset",
             "Recall in the subset",
@@ -209,6 +237,8 @@ METRICS = {
             subset_recall,
             cutoffs=(1, 2, 3),
             needs=SUBSET,
+            formula="hit_rate@k of the ranking with only the subset left in it",
+            source="Z. Liu et al., ICCV 2021 (CIRR)",
         ),
         Metric(
             "R_target",
@@ -217,6 +247,8 @@ METRICS = {
             target_recall,
             cutoffs=(5, 10, 25, 50),
             needs=TARGET,
+            formula="1 if the target's place ≤ k, else 0",
+            source="A. Baldrati et al., ICCV 2023 (CIRCO)",
         ),
         Metric(
             "hard_negative_rate",
@@ -227,6 +259,8 @@ METRICS = {
             leading=(1,),
             needs=HARD_NEGATIVES,
             higher_is_better=False,
+            formula="images judged 0 among the first k / k",
+            source="this project",
         ),
         Metric(
             "Judged",
@@ -236,6 +270,8 @@ METRICS = {
             cutoffs=(10,),
             needs=HARD_NEGATIVES,
             diagnostic=True,
+            formula="judged images among the first k / min(k, number of results)",
+            source="ir_measures' Judged",
         ),
     )
 }

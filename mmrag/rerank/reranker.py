@@ -53,7 +53,7 @@ class Reranker(ABC):
         return {"name": self.name, "depth": self.depth}
 
     def notices(self) -> list[str]:
-        """What whoever uses it should know beforehand, in sentences."""
+        """Sentences to show before it is used; empty when there is nothing to say."""
         return []
 
     def again(self, number: int) -> Reranker:

@@ -21,6 +21,7 @@ from mmrag.runs.labels import labels_of
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run
 from mmrag.runs.store import RunStore
 from mmrag.system.shipped import WEAK_ON_PURPOSE
+from mmrag.system.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -479,6 +480,6 @@ def _notes(entries: Sequence[Entry], pairs: Sequence[PairComparison]) -> list[st
         if pair.queries < most:
             notes.append(
                 f"{entries[pair.a].label} and {entries[pair.b].label} are compared on the "
-                f"{pair.queries} queries that both have."
+                f"{counted(pair.queries, 'query', 'queries')} that both have."
             )
     return notes

@@ -20,6 +20,7 @@ from mmrag.runs.store import RunStore, new_run_id, now
 from mmrag.runs.trec import decoded, read_trec
 from mmrag.system.names import Names
 from mmrag.system.text_files import open_text
+from mmrag.system.words import counted
 
 _SHOWN = 1000
 
@@ -138,15 +139,25 @@ def _notes(
 ) -> list[str]:
     notes = []
     if repeated:
-        queries = "1 query repeats" if repeated == 1 else f"{repeated} queries repeat"
+        queries = counted(repeated, "query repeats", "queries repeat")
         notes.append(f"{queries} an image; it counts at its first place.")
     lacking = [q.query_id for q in eval_set.queries if q.query_id not in ranked]
     if lacking:
         notes.append(
-            f"{len(lacking)} queries are not in the file and count as having found nothing."
+            counted(
+                len(lacking),
+                "query is not in the file and counts as having found nothing.",
+                "queries are not in the file and count as having found nothing.",
+            )
         )
     if skipped:
-        notes.append(f"{skipped} queries of the file are not in the eval set and were left out.")
+        notes.append(
+            counted(
+                skipped,
+                "query of the file is not in the eval set and was left out.",
+                "queries of the file are not in the eval set and were left out.",
+            )
+        )
     cut = 0
     for query in eval_set.queries:
         subset = query.metadata.get("subset")
@@ -154,8 +165,9 @@ def _notes(
             cut += not set(subset) <= set(ranked[query.query_id].image_ids)
     if cut:
         notes.append(
-            f"The rankings of {cut} queries do not reach all of their subset; R_subset counts what "
-            "is not there as not found."
+            counted(cut, "ranking does", "rankings do")
+            + " not reach the whole subset of the query; R_subset counts what is not there as not "
+            "found."
         )
     return notes
 

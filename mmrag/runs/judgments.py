@@ -24,6 +24,7 @@ from mmrag.runs.store import RunStore, new_run_id, now
 from mmrag.runs.trec import decoded
 from mmrag.system.durable import write_file
 from mmrag.system.names import Names
+from mmrag.system.words import counted
 
 # Lies in the folder of a set that was made here; no other set is ever removed.
 _MARK = "judgments_of.json"
@@ -77,9 +78,21 @@ def import_qrels(
     notes = []
     without = len(eval_set.queries) - len(judged)
     if without:
-        notes.append(f"{without} queries have no right image in the file and count in no metric.")
+        notes.append(
+            counted(
+                without,
+                "query has no right image in the file and counts in no metric.",
+                "queries have no right image in the file and count in no metric.",
+            )
+        )
     if strange:
-        notes.append(f"{strange} queries of the file are not in the set and were left out.")
+        notes.append(
+            counted(
+                strange,
+                "query of the file is not in the set and was left out.",
+                "queries of the file are not in the set and were left out.",
+            )
+        )
     return EvalSet.load(folder), notes
 
 

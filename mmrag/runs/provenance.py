@@ -70,7 +70,7 @@ def labels_sha256(eval_set: EvalSet) -> str:
 
 
 def _special(query: EvalQuery, root: Path) -> list[Any]:
-    """What few queries have; nothing for others, whose hash is that of earlier versions."""
+    """The rare fields of a query; nothing for others, whose hash is that of earlier versions."""
     parts: list[Any] = []
     if query.more_images:
         parts.append(["images", *(_relative(path, root) for path in query.more_images)])

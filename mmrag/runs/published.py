@@ -37,7 +37,7 @@ class Published:
 
     @property
     def commands(self) -> list[str]:
-        """What gives the same figure with official weights; empty where it cannot be had so."""
+        """Commands that give the figure with official weights; empty where none can."""
         if not (self.encoder and self.protocol):
             return []
         name = f"{self.set}-{self.split}-{self.protocol}"

@@ -1,4 +1,4 @@
-"""What each stage of a cascade of rerankers brought, and what it took."""
+"""Gain and cost of each stage of a cascade of rerankers."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ class Run:
 
     @property
     def query_template(self) -> str | None:
-        """What was asked instead of each query's text; None for the text."""
+        """The template of what was asked; None where each query's own text was."""
         template = self.config.get("query_template")
         return None if template is None else str(template)
 
@@ -164,7 +164,7 @@ class Run:
 
     @property
     def warning(self) -> str:
-        """What a reader has to know before any number; empty where there is no such thing."""
+        """A sentence to read before any number; empty where none is needed."""
         failed, asked = self.reranks.get("failed", 0), sum(self.reranks.values())
         if failed * _MOST_FAILED <= asked:
             return ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmrag.errors import ImageError, MmragError
+from mmrag.system.words import counted
 from mmrag.types import Hit, Query, Usage
 from mmrag.vision.model import VisionModel
 from mmrag.vision.prompt import DATA_RULE, Picture, Prompt, data
@@ -235,5 +236,5 @@ def _problem(reply: Reply) -> str | None:
         return f"{reply.problem[0].upper()}{reply.problem[1:].rstrip('.')}."
     if reply.cut:
         tokens = reply.completion_tokens or MAX_TOKENS
-        return f"The answer was cut off after {tokens:,} token{'' if tokens == 1 else 's'}."
+        return f"The answer was cut off after {counted(tokens, 'token')}."
     return None

@@ -28,6 +28,15 @@ class Searcher:
 
     Raises:
         IndexStoreError: the collection is absent, or was built with another encoder.
+
+    Example:
+        >>> from mmrag import ImageIndex, Query, load_encoder, open_gallery
+        >>> encoder = load_encoder("demo")
+        >>> with ImageIndex.open(collection="example", encoder=encoder) as index:
+        ...     report = index.add(open_gallery("photos"))
+        ...     result = Searcher(index, encoder).search(Query(text="a red apple"), k=3)
+        >>> report.added, [hit.rank for hit in result.hits]
+        (296, [1, 2, 3])
     """
 
     def __init__(

@@ -39,7 +39,7 @@ def is_absolute(name: str) -> bool:
 
 
 class Names:
-    """What names can mean; those that are written as they are go first, always."""
+    """The meanings of names; an exact spelling always goes first."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = dict.fromkeys(names)

@@ -1,4 +1,4 @@
-"""Where the eval sets that ship, the bench suite and the dashboard's script are.
+"""The places of the eval sets that ship, the bench suite and the dashboard's script.
 
 In a clone they lie beside the package; the wheel carries them inside it.
 """

@@ -1,4 +1,4 @@
-"""What the frozen part of a picture tower makes of the training pictures, computed once.
+"""Training pictures as the frozen part of a picture tower gives them, computed once.
 
 A tower whose lower layers are not trained gives the same for a picture at every step. So each
 picture goes through them in a few variants, and every step draws among those.

@@ -11,6 +11,7 @@ from mmrag.encoders import load_encoder
 from mmrag.encoders.checkpoints import read_state_dict
 from mmrag.encoders.conv_tower import ConvTower, load_pretrained
 from mmrag.errors import CheckpointError, MmragError
+from mmrag.system.words import counted
 
 
 def init_from(model: Any, source: str) -> int:
@@ -76,7 +77,9 @@ def freeze(model: Any, depth: int) -> None:
     """Leave the picture tower's first `depth` layers as they are."""
     layers = picture_layers(model)
     if depth > len(layers):
-        raise MmragError(f"The picture tower has {len(layers)} layers; freeze so many at most.")
+        raise MmragError(
+            f"The picture tower has {counted(len(layers), 'layer')}; freeze at most that many."
+        )
     for layer in layers[:depth]:
         layer.requires_grad_(False)
 
@@ -84,7 +87,7 @@ def freeze(model: Any, depth: int) -> None:
 def parameter_groups(
     model: Any, weight_decay: float, learning_rate: float, layer_decay: float
 ) -> list[dict[str, Any]]:
-    """What is trained, with `lr` by layer; norms, biases and other vectors are not decayed.
+    """The trained parameters, with `lr` by layer; norms, biases and other vectors are not decayed.
 
     The picture tower's last layer has `layer_decay` times the learning rate of what stands above
     it, and so on downwards.

@@ -100,7 +100,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """Where the encoder went, and hit rates on held-out queries before and after."""
+    """The folder of the encoder, and hit rates on held-out queries before and after training."""
 
     out: str
     epochs: float

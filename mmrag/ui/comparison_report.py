@@ -1,4 +1,4 @@
-"""What the Runs page shows of several runs, as one HTML page that needs nothing else."""
+"""A comparison of several runs, as the Runs page shows it, in one self-contained HTML page."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def by_link() -> bool:
 
 
 def require_door() -> None:
-    """Where others could reach the dashboard and nothing guards it, a sentence is all they see."""
+    """Show one sentence and no more where others can reach the dashboard and nothing guards it."""
     guards = ("MMRAG_DASHBOARD_OWNER", "MMRAG_DASHBOARD_PASSWORD")
     if any(os.environ.get(guard) for guard in guards) or has_oidc():
         return

@@ -127,7 +127,7 @@ def odd_pictures(uri: str, name: str, state: str) -> dict[str, int]:
 
 
 def fitting_threshold(uri: str, name: str, state: str) -> float:
-    """Where few enough images seem alike for somebody to look at: encoders differ in this."""
+    """A threshold that leaves few enough pairs to look at; encoders differ in this."""
     for threshold in THRESHOLDS[:-1]:
         close = duplicates(uri, name, state, threshold)
         if close.found <= max(FEW_PAIRS, MOST_PAIRS * close.compared):

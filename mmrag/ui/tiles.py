@@ -69,7 +69,7 @@ def hit_tiles(
 
 
 def first_right(hits: list[Hit], right: set[str] | None) -> str:
-    """Where the first right image stands, in words."""
+    """The place of the first right image, in words."""
     if right is None:
         return ""
     for hit in hits:

@@ -100,7 +100,7 @@ def text_after(key: str, default: str) -> str:
 
 
 def named_before(key: str) -> list[str]:
-    """What a link newly names under this key, for what is no widget's choice."""
+    """The values that a link newly names under this key, for a key that no widget has."""
     return _moved_to(key) or []
 
 

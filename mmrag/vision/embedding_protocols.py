@@ -15,7 +15,7 @@ JSON = dict[str, Any]
 
 @dataclass(frozen=True)
 class Input:
-    """What becomes one vector: pictures as data URLs, a text, or both."""
+    """The input of one vector: pictures as data URLs, a text, or both."""
 
     pictures: tuple[str, ...]
     text: str | None

@@ -1,4 +1,4 @@
-"""Where the vision model is, how to reach it, and errors that never show a key.
+"""The address of the vision model, requests to it, and errors that never show a key.
 
 The settings are the OpenAI client's own environment variables: `OPENAI_API_KEY` and
 `OPENAI_BASE_URL` for OpenAI and every server that speaks its protocol, or
@@ -142,7 +142,7 @@ class Endpoint:
         return urlsplit(self.url).hostname == urlsplit(_OPENAI).hostname
 
     def shutdown(self, facts: ModelFacts) -> date | None:
-        """When a model leaves this server, as far as the table knows."""
+        """The day on which a model leaves this server, as far as the table knows."""
         if self.is_azure:
             return facts.azure_shutdown
         return facts.shutdown if self.is_openai else None

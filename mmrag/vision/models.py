@@ -1,4 +1,4 @@
-"""What is known of vision models: prices, picture tokens, thought, shutdown dates, successors.
+"""The table of vision models: prices, picture tokens, thought, shutdown dates, successors.
 
 The table is `models.json` beside this file; each line says where and when it was read. The file
 that `MMRAG_MODELS` names adds lines and overrules fields of others; the one that `MMRAG_PRICES`

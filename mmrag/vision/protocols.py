@@ -69,7 +69,7 @@ class Api(ABC):
 
     @abstractmethod
     def arguments(self, model: str, prompt: Prompt, limit: int, options: Options) -> dict[str, Any]:
-        """What `resource(...).create` is called with."""
+        """The arguments of `resource(...).create`."""
 
     @abstractmethod
     def effort(self, arguments: dict[str, Any]) -> str | None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mmrag.system.words import counted
+
 _THOUGHT = re.compile(r"^\s*<(think|thinking)>.*?</\1>\s*", re.S)
 _OPENS_THOUGHT = re.compile(r"^\s*<think(ing)?>")
 _LONGEST_THOUGHT = 20_000
@@ -47,9 +49,11 @@ class Reply:
         if not self.cut:
             return "the answer is empty"
         if self.reasoning_tokens:
-            return f"the answer was cut off after {_number(self.reasoning_tokens)} of thought"
+            tokens = counted(self.reasoning_tokens, "token")
+            return f"the answer was cut off after {tokens} of thought"
         if self.completion_tokens:
-            return f"the answer was cut off after {_number(self.completion_tokens)}, still empty"
+            tokens = counted(self.completion_tokens, "token")
+            return f"the answer was cut off after {tokens}, still empty"
         return "the answer was cut off, still empty"
 
     @property
@@ -239,10 +243,6 @@ def _as_chat(usage: Any) -> Any:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _number(tokens: int) -> str:
-    return f"{tokens:,} token{'' if tokens == 1 else 's'}"
 
 
 def _tokens(usage: Any) -> tuple[int | None, int | None, int, int]:

@@ -1,4 +1,4 @@
-"""When a failed request is sent again, and after how long."""
+"""Which failed requests are sent again, and after how long."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _SOON = 90
 
 @dataclass(frozen=True)
 class Listed:
-    """What `GET /v1/models` says: names, and when some of them are shut down."""
+    """The answer to `GET /v1/models`: names, and the days on which some are shut down."""
 
     names: tuple[str, ...]
     shutdowns: dict[str, date]

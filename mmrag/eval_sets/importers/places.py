@@ -1,4 +1,4 @@
-"""Where a data set's files and pictures are."""
+"""The places of a data set's files and pictures."""
 
 from __future__ import annotations
 

@@ -59,7 +59,9 @@ def read_trec_qrels(path: Path) -> Qrels:
             what = "expected topic, iteration, image and a whole number, separated by blanks"
             raise RecordError(path, number, what) from None
         if qrels.setdefault(topic, {}).setdefault(image_id, grade) != grade:
-            raise RecordError(path, number, "the same topic and image were graded otherwise above")
+            raise RecordError(
+                path, number, "the same topic and image were graded differently above"
+            )
     return qrels
 
 

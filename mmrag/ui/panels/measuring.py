@@ -18,7 +18,7 @@ from mmrag.ui.tables import guarded
 
 
 def uploads() -> Path:
-    """Where results of other machines are kept."""
+    """The folder for results of other machines."""
     return config.home() / "bench"
 
 

@@ -34,7 +34,7 @@ SOURCES = {"set": "From an eval set", "own": "My own picture"}
 
 @dataclass(frozen=True)
 class ChosenQuery:
-    """What the visitor asks; `eval_set` and `eval_query` only when it comes from a set as it is.
+    """The visitor's query; `eval_set` and `eval_query` only when it comes from a set as it is.
 
     `is_edited` when only the picture is the set's: its labels say nothing about other words.
     """

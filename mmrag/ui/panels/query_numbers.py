@@ -60,7 +60,7 @@ def query_numbers(
 
 
 def _missed(side: str, info: CollectionInfo, chosen: ChosenQuery, missed: set[str]) -> None:
-    """Where retrieval has them."""
+    """The places that retrieval gives them."""
     from mmrag.search.searcher import Searcher
 
     index = resources.index(resources.uri(), info.name)

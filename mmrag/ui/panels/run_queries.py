@@ -220,7 +220,7 @@ def _pictures(
 
 
 def _said(rank: dict[str, int], right: set[str], missed: list[str]) -> str:
-    """Where the right images are, in words."""
+    """The places of the right images, in words."""
     found = sorted(rank[i] for i in right if i in rank)
     if not right:
         return "This query has no right image."

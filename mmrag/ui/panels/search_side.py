@@ -243,7 +243,7 @@ def _report(result: SearchResult) -> None:
 
 
 def spent(used: Usage) -> str:
-    """What requests to a model came to, in words."""
+    """Tokens and cost of requests to a model, in words."""
     thought = f" ({used.reasoning_tokens:,} of them thought)" if used.reasoning_tokens else ""
     cost = "no price known" if used.cost_usd is None else f"{used.cost_usd:.4f} USD"
     words = f"{used.prompt_tokens + used.completion_tokens:,} tokens{thought}, {cost}"
