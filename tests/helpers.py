@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,8 @@ import psutil
 
 from mmrag import ImageIndex
 from mmrag.cli import run
+from mmrag.encoders.encoder import Encoder
+from mmrag.index.store import MilvusStore
 from mmrag.runs.run import Run
 
 from .vision_server import VisionServer
@@ -138,3 +141,25 @@ def models(server: VisionServer, *names: str, **shutdowns: int) -> None:
         {"id": name, "object": "model", "shutdown_date": str(days[name]) if name in days else None}
         for name in names
     ]
+
+
+def made_by_script(uri: str, encoder: Encoder, paths: list[str], metric: str) -> str:
+    """The tutorial's own lines: automatic ids, a dynamic field for the path."""
+    name = f"script_{uuid.uuid4().hex[:8]}"
+    store = MilvusStore(uri)
+    vectors = encoder.encode(paths)
+    store.client.create_collection(
+        collection_name=name,
+        auto_id=True,
+        dimension=encoder.info.dim,
+        enable_dynamic_field=True,
+        metric_type=metric,
+    )
+    rows = [
+        {"image_path": os.path.relpath(p), "vector": v.tolist()}
+        for p, v in zip(paths, vectors, strict=True)
+    ]
+    store.client.insert(collection_name=name, data=rows)
+    store.client.flush(name)
+    store.close()
+    return name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from pathlib import Path
 
 import pytest
@@ -17,31 +16,9 @@ from mmrag.errors import IndexStoreError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.evaluation.gallery_index import adopted_index
 from mmrag.galleries.gallery import Gallery
-from mmrag.index.store import MilvusStore
 
 from .evaluation_fixtures import colours, index, searcher  # noqa: F401
-
-
-def made_by_script(uri: str, encoder: Encoder, paths: list[str], metric: str) -> str:
-    """The tutorial's own lines: automatic ids, a dynamic field for the path."""
-    name = f"script_{uuid.uuid4().hex[:8]}"
-    store = MilvusStore(uri)
-    vectors = encoder.encode(paths)
-    store.client.create_collection(
-        collection_name=name,
-        auto_id=True,
-        dimension=encoder.info.dim,
-        enable_dynamic_field=True,
-        metric_type=metric,
-    )
-    rows = [
-        {"image_path": os.path.relpath(p), "vector": v.tolist()}
-        for p, v in zip(paths, vectors, strict=True)
-    ]
-    store.client.insert(collection_name=name, data=rows)
-    store.client.flush(name)
-    store.close()
-    return name
+from .helpers import made_by_script
 
 
 @pytest.mark.parametrize("metric", ["COSINE", "IP", "L2"])

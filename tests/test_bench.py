@@ -17,12 +17,14 @@ from bench.pictures import make_files
 from bench.quality import compare_precisions
 from bench.reference import count_operations, product_rate, tutorial_loop
 from mmrag.cli import run
+from mmrag.cli.bench import family_lines
 from mmrag.encoders import SHIPPED_DIR, load_encoder
-from mmrag.encoders.device import multiplies_int8
+from mmrag.encoders.device import multiplies_int8, resolve_precision
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.measurements import (
+    BenchRow,
     compare_results,
     list_results,
     machine_name,
@@ -71,6 +73,22 @@ def test_a_quick_run_has_every_kind_of_row(tmp_path: Path) -> None:
     text = json.dumps(document)
     assert os.uname().nodename not in text
     assert str(ROOT) not in text
+
+
+def test_one_line_for_each_encoder() -> None:
+    def row(precision: str, source: str, size: int, value: float) -> BenchRow:
+        params = {"encoder": "tiny", "device": "cpu", "precision": precision}
+        figures = {"dim": 64, "bytes_per_vector": 256, "peak_memory_mb": 1234}
+        params |= {"source": source, "batch_size": size}  # type: ignore[dict-item]
+        return BenchRow("encode", "t", params, value, "img/s", 1, 1, 1, 0, 5, figures)
+
+    rates = (("files", 32, 700.0), ("files", 1, 80.0), ("composed", 1, 50.0), ("texts", 32, 9.0))
+    auto = resolve_precision("auto", torch.device("cpu"))
+    rows = [row("int8", *one) for one in rates] + [row(auto, *one) for one in rates]
+    expected = ("tiny", "cpu", auto, "700", "50", "1,234", "64", "256")
+    assert family_lines(rows) == [expected]
+    assert family_lines(rows[:4]) == [(*expected[:2], "int8", *expected[3:])]
+    assert family_lines([replace(rows[0], group="search")]) == []
 
 
 def test_rows_and_regressions(tmp_path: Path) -> None:

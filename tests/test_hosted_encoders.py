@@ -6,8 +6,10 @@ import base64
 import io
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,10 @@ import pytest
 from PIL import Image
 
 from mmrag import MmragError, Query, load_encoder
+from mmrag.cli import run
 from mmrag.encoders.queries import query_vectors
 from mmrag.errors import BudgetReached, ModelServerError
+from mmrag.vision.embeddings import Limits
 
 SECRET = "secret-key-1234"
 WORDS = {"red": (255, 0, 0), "green": (0, 255, 0), "a": (1, 1, 1)}
@@ -29,6 +33,7 @@ class Hosted:
         self.bodies: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.failures: list[int] = []
+        self.delay = 0.0
         model = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -38,6 +43,7 @@ class Hosted:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 status, answer = 200, {}
+                time.sleep(model.delay)
                 if model.failures:
                     status = model.failures.pop()
                     answer = {"message": f"wrong key {SECRET}"}
@@ -152,7 +158,7 @@ def test_failures_limits_and_keys(hosted: Hosted, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("MMRAG_EMBEDDING_MAX_COST", "0.0000001")
     with pytest.raises(BudgetReached):
         load_encoder("api:cohere/embed-v4.0").encode([RED])
-    with pytest.raises(MmragError, match="No price of api:jina/x is known"):
+    with pytest.raises(MmragError, match="No price of api:jina/x is known, so its cost"):
         load_encoder("api:jina/x")
     monkeypatch.delenv("MMRAG_EMBEDDING_MAX_COST")
     monkeypatch.delenv("COHERE_API_KEY")
@@ -163,3 +169,19 @@ def test_failures_limits_and_keys(hosted: Hosted, monkeypatch: pytest.MonkeyPatc
         load_encoder("api:vllm/x")
     with pytest.raises(MmragError, match="with one of cohere, voyage, gemini"):
         load_encoder("api:nobody/x")
+
+
+def test_limits_on_the_command_line(
+    hosted: Hosted, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = ["index", str(folder), "--encoder", "api:cohere/embed-v4.0"]
+    assert run([*index, "--embedding-max-cost", "0.0000001"]) == 1
+    assert "The limit of $1e-07 is reached" in capsys.readouterr().err
+    options = {"embedding_concurrency": 2, "embedding_timeout": 0.2, "embedding_max_cost": 9.0}
+    encoder = load_encoder("api:cohere/embed-v4.0", **options)
+    assert encoder.model.limits == Limits(9.0, 2, 0.2)
+    hosted.delay = 1.0
+    with pytest.raises(ModelServerError, match=r"no answer within 0\.2 s; --embedding-timeout"):
+        encoder.encode([RED])
+    with pytest.raises(MmragError, match="does not take --embedding-timeout"):
+        load_encoder("demo", embedding_timeout=1.0)

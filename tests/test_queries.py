@@ -13,7 +13,15 @@ from click.testing import CliRunner
 from PIL import Image
 from sentence_transformers import SentenceTransformer
 
-from mmrag import MmragError, Query, evaluate, load_encoder, load_reranker
+from mmrag import (
+    ImageIndex,
+    MmragError,
+    Query,
+    evaluate,
+    load_encoder,
+    load_reranker,
+    open_gallery,
+)
 from mmrag.cli import main
 from mmrag.encoders.encoder import Encoder
 from mmrag.encoders.queries import query_notes, query_vectors
@@ -193,3 +201,22 @@ def test_the_page_says_how_to_ask_again() -> None:
     assert "--image a.jpg --image b.jpg --text red --without-text leather" in command_line(recipe)
     code = python_code(recipe)
     assert "images=['a.jpg', 'b.jpg'], text='red', without=Query(text='leather')" in code
+
+
+def test_a_search_asks_in_the_words_of_a_template(
+    folder: Path, tiny: Encoder, tiny_folder: Path
+) -> None:
+    with ImageIndex.open(encoder=tiny) as opened:
+        opened.add(open_gallery(folder))
+    command = ["search", "--text", "red", "--encoder", str(tiny_folder), "--precision", "fp32"]
+    asked = [*command, "--query-template", "a {text} mug", "--json"]
+    told = CliRunner().invoke(main, asked)
+    assert told.exit_code == 0, told.output
+    assert "Asked: a red mug" in told.stderr
+    plain = CliRunner().invoke(main, [*command[:2], "a red mug", *command[3:], "--json"])
+    document, same = json.loads(told.stdout), json.loads(plain.stdout)
+    assert document["asked"] == same["asked"] == "a red mug"
+    assert document["hits"] == same["hits"]
+    wrong = [*command, "--query-template", "{text}, {shared_concept}"]
+    with pytest.raises(MmragError, match=r"has no 'shared_concept'.*it has text"):
+        CliRunner().invoke(main, wrong, catch_exceptions=False)

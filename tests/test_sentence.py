@@ -16,15 +16,19 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from transformers import CLIPModel, CLIPProcessor
 
-from mmrag import config, load_encoder
+from mmrag import RunStore, config, load_encoder
+from mmrag.cli import run
 from mmrag.doctor import examine
 from mmrag.encoders import download_encoder, list_encoders
 from mmrag.encoders.encoder import Encoder
 from mmrag.encoders.known import known_vectors
 from mmrag.errors import CheckpointError, MmragError
+from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.rerank.pairs import PairReranker
 
+from .evaluation_fixtures import colours  # noqa: F401
 from .hub import Hub
-from .tiny_models import TEXTS, make_clip, make_qwen3_vl
+from .tiny_models import TEXTS, make_clip, make_qwen3_vl, make_vl_reranker
 
 SHAPES = ((61, 97), (200, 90), (64, 64), (33, 600), (120, 180))
 
@@ -231,3 +235,43 @@ def test_a_known_vector_is_compared_at_every_load(
         load(clip)
     [shown] = [c for c in examine().checks() if c.name == f"Known vector of st:{clip}"]
     assert shown.state == "warning"
+
+
+def test_index_search_evaluate_resume_and_rerank(
+    colours: EvalSet,  # noqa: F811
+    qwen: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reranker = make_vl_reranker(tmp_path / "vl")
+    encoder = ["--encoder", f"st:{qwen}", "--precision", "fp32", "--device", "cpu"]
+
+    def told(*command: str) -> Any:
+        assert run([*command, *encoder, "--json"]) == 0, capsys.readouterr().err
+        return json.loads(capsys.readouterr().out)
+
+    pictures = str(Path(colours.images[0].path).parent)
+    first = told("index", pictures, "--dim", "16")
+    assert (first["added"], first["encoder"]) == (44, f"st:{qwen}")
+    assert told("index", pictures, "--dim", "16")["unchanged"] == 44
+    asked = ["--image", colours.images[3].path, "--text", "red", "--dim", "16"]
+    found = told("search", *asked, "--rerank", f"ce:{reranker}", "--rerank-k", "4")
+    assert (found["rerank"]["status"], len(found["hits"])) == ("complete", 9)
+    stages = f"encoder:st:{qwen}@6,ce:{reranker}@3"
+    evaluation = ["evaluate", str(colours.folder), "--limit", "6", "-k", "10", "--rerank", stages]
+    with pytest.MonkeyPatch.context() as stopping:
+        stopping.setattr(PairReranker, "rerank_many", _interrupted)
+        assert run([*evaluation, *encoder, "--json"]) == 130
+    capsys.readouterr()
+    done = told(*evaluation)
+    assert (done["state"], done["queries"]["finished"]) == ("complete", 6)
+    assert done["config"]["encoder"]["name"] == f"st:{qwen}"
+    assert [one["reranker"] for one in done["rerank_stages"]] == stages.replace("@6", "").replace(
+        "@3", ""
+    ).split(",")
+    with RunStore() as store:
+        assert len(store.runs()) == 1, "the interrupted run went on"
+
+
+def _interrupted(*_: Any) -> Any:
+    raise KeyboardInterrupt

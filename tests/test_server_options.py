@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 import uuid
@@ -12,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from mmrag import ImageIndex, MmragError, Query, Searcher, list_collections, open_gallery
-from mmrag.cli import run
+from mmrag.cli import main, run
 from mmrag.encoders.encoder import Encoder, EncoderInfo
 from mmrag.errors import IndexStoreError
 from mmrag.index import collections, replace
@@ -30,7 +32,7 @@ from mmrag.index.kinds import (
 )
 from mmrag.index.schema import in_partition, partition_value
 
-from .helpers import wait_until
+from .helpers import made_by_script, wait_until
 from .vectors import made_up, rows, unit
 
 HOSTILE = [
@@ -569,3 +571,20 @@ def test_the_options_of_the_command_line(
         assert sorted(hit["image_id"] for hit in hits) == expected
     assert run(["index", str(folder), *where, "--index-param", "M=8"]) == 2
     assert "--index-param needs --index-type" in capsys.readouterr().err
+
+
+def test_a_collection_of_a_script_is_adopted_from_a_server(
+    milvus_server: str, folder: Path, tiny: Encoder, tiny_folder: Path, name: str
+) -> None:
+    paths = sorted(str(path) for path in folder.rglob("*.png"))
+    made = made_by_script(milvus_server, tiny, paths, "IP")
+    options = ["--uri", milvus_server, "--collection", made, "--encoder", str(tiny_folder)]
+    done = CliRunner().invoke(main, ["adopt", *options, "--precision", "fp32", "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["metric"], told["uri"], len(told["probe"]["cosines"])) == ("IP", milvus_server, 10)
+    with ImageIndex.open(milvus_server, made, tiny) as opened:
+        [first, *_] = Searcher(opened, tiny).search(Query(paths[3]), 5).hits
+        assert os.path.realpath(first.path) == paths[3]
+        assert first.score == pytest.approx(1, abs=1e-3)
+        assert opened.info().rows == 12

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from mmrag.errors import MmragError
 from mmrag.system import leash, shipped
 from mmrag.system.measuring import alone
 from mmrag.system.words import counted
+
+if TYPE_CHECKING:
+    from mmrag.measurements import BenchRow
 
 _THRESHOLD = 0.1
 
@@ -27,6 +30,9 @@ _THRESHOLD = 0.1
 @click.option("--precision", multiple=True, metavar="P", help="Default: all that suit the device.")
 @click.option("--only", metavar="WORDS", help="As pytest's -k: encode, 'decode or search', ...")
 @click.option("--uri", metavar="U", help="A Milvus server to measure beside Milvus Lite.")
+@click.option(
+    "--all", "every", is_flag=True, help="A line for every benchmark, not for each encoder."
+)
 @click.option("--quick", is_flag=True, help="Small sizes, to see that it works.")
 @click.option(
     "--save",
@@ -36,7 +42,9 @@ _THRESHOLD = 0.1
 @json_option
 @click.pass_context
 def bench(context: click.Context, /, **options: Any) -> None:
-    """Measure encoding, decoding, search, queries and evaluation; one table at the end.
+    """Measure encoding, decoding, search, queries and evaluation; tables at the end.
+
+    The first has a line for each encoder (--all: for each benchmark of it).
 
     Leave the machine alone meanwhile. Encode rows say how many times as fast as the tutorials'
     loop they are, and what share of the hardware's limit they reach, both of the same run.
@@ -58,6 +66,7 @@ def _run(
     precision: tuple[str, ...],
     only: str | None,
     uri: str | None,
+    every: bool,
     quick: bool,
     save: bool,
     as_json: bool,
@@ -107,7 +116,12 @@ def _run(
         click.echo(
             printable(", ".join([*machine["gpus"], machine["cpu"], f"{machine['cores']} cores"]))
         )
-        _table([_cells(row) for row in result.rows], _HEAD)
+        families = [] if every else family_lines(result.rows)
+        if families:
+            _table(families, _FAMILIES)
+        rest = [row for row in result.rows if not (families and row.group in _IN_FAMILIES)]
+        if rest:
+            _table([_cells(row) for row in rest], _HEAD)
         if saved:
             click.echo(f"Saved: {saved}")
     if not whole:
@@ -202,6 +216,46 @@ def compare(files: tuple[Path, ...], threshold: float, as_json: bool) -> None:
             f"{len(regressed)} of {len(changes)} benchmarks are more than "
             f"{100 * threshold:.0f} % slower than before."
         )
+
+
+_FAMILIES = (
+    "encoder",
+    "device",
+    "precision",
+    "images/s",
+    "queries/s",
+    "memory MB",
+    "dimension",
+    "bytes a vector",
+)
+# What its rates are of, and whether one by one.
+_RATES = (("files", False), ("composed", True))
+# The groups of benchmarks that the table of encoders stands for.
+_IN_FAMILIES = ("encode", "tutorial")
+
+
+def family_lines(rows: Sequence[BenchRow]) -> list[tuple[str, ...]]:
+    """One line for each encoder and device, in the precision that `auto` takes there.
+
+    images/s are of files in batches, queries/s of pictures with words, one by one.
+    """
+    from mmrag.encoders.device import resolve_device, resolve_precision
+
+    encoded = [row for row in rows if row.group == "encode" and "encoder" in row.params]
+    lines = []
+    for name, device in dict.fromkeys((r.params["encoder"], r.params["device"]) for r in encoded):
+        own = [r for r in encoded if (r.params["encoder"], r.params["device"]) == (name, device)]
+        measured = list(dict.fromkeys(str(r.params["precision"]) for r in own))
+        precision = resolve_precision("auto", resolve_device(device))
+        precision = precision if precision in measured else measured[0]
+        own = [r for r in own if r.params["precision"] == precision]
+        of = {(r.params["source"], r.params["batch_size"] == 1): r for r in own}
+        memory = [r.figures["peak_memory_mb"] for r in own if "peak_memory_mb" in r.figures]
+        dim, size = (own[0].figures.get(one, "") for one in ("dim", "bytes_per_vector"))
+        cells = [_number(of[key].value) if key in of else "" for key in _RATES]
+        cells += [f"{max(memory):,}" if memory else "", str(dim), str(size)]
+        lines.append((printable(name), device, precision, *cells))
+    return lines
 
 
 _HEAD = ("group", "benchmark", "value", "", "spread", "x tutorial", "of limit", "more")

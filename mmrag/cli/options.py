@@ -95,6 +95,25 @@ def encoder_options(command: Command, weights: click.ParamType[Any] = click.FLOA
                 default=None,
                 help="st: run Python code that the model brings, with all rights that you have.",
             ),
+            click.option(
+                "--embedding-max-cost",
+                type=click.FloatRange(0),
+                metavar="USD",
+                help="api: stop before embeddings cost more. Default: MMRAG_EMBEDDING_MAX_COST.",
+            ),
+            click.option(
+                "--embedding-concurrency",
+                type=click.IntRange(1, 256),
+                metavar="N",
+                help="api: requests under way at once. Default: MMRAG_EMBEDDING_CONCURRENCY, "
+                "else 4.",
+            ),
+            click.option(
+                "--embedding-timeout",
+                type=click.FloatRange(0, min_open=True),
+                metavar="S",
+                help="api: seconds that one answer may take. Default: 60.",
+            ),
             click.option("--device", default="auto", help=f"{', '.join(DEVICES)}."),
             click.option(
                 "--precision",

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from mmrag.cli.options import printable
+
 _OPTIONS = [
     click.option(
         "--image",
@@ -17,6 +19,11 @@ _OPTIONS = [
         help="The query picture. Repeat it for several pictures of one thing.",
     ),
     click.option("--text", metavar="T", help="The instruction or description."),
+    click.option(
+        "--query-template",
+        metavar="T",
+        help='What is asked instead of --text, with {text} for it: "Find a picture that {text}."',
+    ),
     click.option("--without-text", metavar="T", help="What is not wanted, in words."),
     click.option("--without-image", metavar="P", help="What is not wanted, as a picture."),
     click.option(
@@ -38,6 +45,7 @@ def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
         *args: Any,
         pictures: tuple[str, ...],
         text: str | None,
+        query_template: str | None,
         without_text: str | None,
         without_image: str | None,
         without_weight: float,
@@ -51,6 +59,13 @@ def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
         without = None
         if without_text or without_image:
             without = Query(without_image or None, without_text)
+        if query_template is not None:
+            from mmrag.eval_sets.eval_set import EvalQuery
+            from mmrag.eval_sets.templates import templated
+
+            [asked] = templated([EvalQuery("of this command", None, text)], query_template)
+            text = asked.text
+            click.echo(f"Asked: {printable(text or '')}", err=True)
         query = Query(text=text, images=images, without=without, without_weight=without_weight)
         return command(*args, query=query, **kwargs)
 

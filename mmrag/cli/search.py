@@ -115,6 +115,7 @@ def search(
     if as_json:
         print_json(
             {
+                "asked": query.text,
                 "hits": result.hits,
                 "notes": result.notes,
                 "explanation": result.explanation,

@@ -59,6 +59,11 @@ class LoadOptions:
         max_picture_tokens: pictures that would become more are made smaller.
         revision: branch, tag or commit of a hub's repository.
         trust_remote_code: run Python code that a model brings, with all rights of this process.
+        embedding_max_cost: US dollars that a hosted encoder may cost this process (default:
+            `MMRAG_EMBEDDING_MAX_COST`, else no limit).
+        embedding_concurrency: requests to it under way at once (default:
+            `MMRAG_EMBEDDING_CONCURRENCY`, else 4).
+        embedding_timeout: seconds that it may take to answer one (default 60).
     """
 
     checkpoint: str | os.PathLike[str] | None = None
@@ -72,6 +77,9 @@ class LoadOptions:
     max_picture_tokens: int | None = None
     revision: str | None = None
     trust_remote_code: bool | None = None
+    embedding_max_cost: float | None = None
+    embedding_concurrency: int | None = None
+    embedding_timeout: float | None = None
 
     def given(self) -> list[str]:
         """Names of those that are not None."""

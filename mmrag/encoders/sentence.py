@@ -21,6 +21,7 @@ from torch import nn
 from transformers import ProcessorMixin
 from transformers.utils import logging as noise
 
+from mmrag.encoders.any_shape import AnyShape
 from mmrag.encoders.fusion import check_fusion, fuse
 from mmrag.encoders.model import Ability
 from mmrag.errors import CheckpointError, MmragError
@@ -55,11 +56,11 @@ class SentenceOptions:
     max_picture_tokens: int | None = None
 
 
-class SentenceModel(nn.Module):
-    """Wraps a `SentenceTransformer`; the vectors are those of its own `encode_…` methods."""
+class SentenceModel(AnyShape):
+    """Wraps a `SentenceTransformer`; the vectors are those of its own `encode_…` methods.
 
-    # Pictures are read at their own size: the model's own processor makes them smaller.
-    image_size = 0
+    Pictures that are too large are made smaller by its own processor.
+    """
 
     def __init__(self, model: SentenceTransformer, options: SentenceOptions, name: str) -> None:
         super().__init__()
@@ -101,11 +102,6 @@ class SentenceModel(nn.Module):
     def picture_tokens(self, height: int, width: int) -> int:
         """About how many tokens a picture becomes."""
         return 256 if self._side is None else max(1, height * width // self._side**2)
-
-    def embed(self, pixels: torch.Tensor | None, texts: Sequence[str] | None) -> torch.Tensor:
-        """Pictures of one size, as documents; see `EmbeddingModel.embed`. Returns (n, dim)."""
-        pictures = None if pixels is None else list(pixels.cpu().numpy())
-        return self.embed_any_shape(pictures, texts, query=False)
 
     def embed_any_shape(
         self, pictures: Sequence[Pixels] | None, texts: Sequence[str] | None, query: bool

@@ -161,17 +161,27 @@ def probe(store: MilvusStore, adopted: Adopted, encoder: Encoder) -> Probe:
     return Probe(cosines, unreadable)
 
 
-def all_rows(adopted: Adopted, send: Callable[..., Any]) -> Iterator[dict[str, Any]]:
-    """Every row, as `Adopted.row`; `send` makes a request that needs the collection loaded."""
+def all_rows(
+    adopted: Adopted, send: Callable[..., Any], *, vectors: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Every row, as `Adopted.row`, and with its unit "vector" where `vectors` are wanted.
+
+    `send` makes a request that needs the collection loaded.
+    """
+    fields = [adopted.path_field, *([adopted.vector_field] if vectors else [])]
     iterator = send(
         lambda client: client.query_iterator(
-            adopted.collection, batch_size=1000, filter="", output_fields=[adopted.path_field]
+            adopted.collection, batch_size=1000, filter="", output_fields=fields
         )
     )
     try:
         while batch := iterator.next():
             for row in batch:
-                yield adopted.row(_path_of(row, adopted))
+                found = adopted.row(_path_of(row, adopted))
+                if vectors:
+                    held = np.asarray(row[adopted.vector_field], np.float32)
+                    found["vector"] = held / max(float(np.linalg.norm(held)), 1e-12)
+                yield found
     finally:
         iterator.close()
 
@@ -232,6 +242,11 @@ def keep(adopted: Adopted, encoder: Encoder) -> Adopted:
 def find(uri: str, collection: str) -> Adopted | None:
     """The facts about a collection; None where it was not adopted."""
     return next((one for one in _all() if _is(one, uri, collection)), None)
+
+
+def names(uri: str) -> list[str]:
+    """The collections of a Milvus that were adopted."""
+    return sorted(one.collection for one in _all() if _place(one.uri) == _place(uri))
 
 
 def refuse(collection: str) -> IndexStoreError:

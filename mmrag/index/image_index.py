@@ -105,17 +105,17 @@ class ImageIndex(Collection):
             yield from super().rows(fields, filter)
             return
         what = f"Reading collection {self.collection}"
-        for row in adopted.all_rows(self.adopted, partial(self._loaded, what)):
+        send, vectors = partial(self._loaded, what), "vector" in fields
+        for row in adopted.all_rows(self.adopted, send, vectors=vectors):
             if "content_hash" in fields:
                 row["content_hash"] = adopted.content_hash(row["path"])
             yield {field: row[field] for field in fields}
 
     def get(self, image_ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """As `Collection.get`; an adopted one is read through, and has no vectors to give."""
+        """As `Collection.get`; an adopted one is read through."""
         if self.adopted is None:
             return super().get(image_ids, fields)
-        wanted, known = set(image_ids), [one for one in fields if one != "vector"]
-        rows = self.rows(["image_id", *known])
+        wanted, rows = set(image_ids), self.rows(["image_id", *fields])
         return {row["image_id"]: row for row in rows if row["image_id"] in wanted}
 
     def search(

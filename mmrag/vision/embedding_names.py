@@ -10,7 +10,16 @@ from mmrag.encoders.family import EncoderDescription, LoadedModel, LoadOptions
 from mmrag.errors import MmragError
 
 USAGE = "api:PROVIDER/MODEL"
-OPTIONS = frozenset({"dim", "fusion", "image_weight"})
+OPTIONS = frozenset(
+    {
+        "dim",
+        "fusion",
+        "image_weight",
+        "embedding_max_cost",
+        "embedding_concurrency",
+        "embedding_timeout",
+    }
+)
 
 
 def takes(name: str) -> bool:
@@ -26,7 +35,7 @@ def describe(search: str | None = None) -> list[EncoderDescription]:
 def load(name: str, options: LoadOptions) -> LoadedModel:
     """A client of the provider; one request tells the dimension."""
     from mmrag.vision.embedding_protocols import PROTOCOLS
-    from mmrag.vision.embeddings import HostedModel
+    from mmrag.vision.embeddings import HostedModel, Limits
 
     provider, _, model = name.removeprefix("api:").partition("/")
     protocol = PROTOCOLS.get(provider)
@@ -38,7 +47,11 @@ def load(name: str, options: LoadOptions) -> LoadedModel:
     if protocol.composes and options.fusion is not None:
         raise MmragError(f"{name} does not fuse separate vectors; leave --fusion out.")
     weight = 0.5 if options.image_weight is None else options.image_weight
-    loaded = HostedModel(name, protocol, model, options.dim, options.fusion or "sum-unit", weight)
+    limits = Limits.of(
+        options.embedding_max_cost, options.embedding_concurrency, options.embedding_timeout
+    )
+    fusion = options.fusion or "sum-unit"
+    loaded = HostedModel(name, protocol, model, options.dim, fusion, weight, limits)
     settings = {
         "address": loaded.address,
         "composition": "by the model" if protocol.composes else f"fusion {loaded.fusion}",

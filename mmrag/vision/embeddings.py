@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 
 from mmrag import config
+from mmrag.encoders.any_shape import AnyShape
 from mmrag.encoders.fusion import check_fusion, fuse
 from mmrag.encoders.model import Ability
 from mmrag.errors import MmragError, ModelServerError
@@ -33,17 +35,32 @@ _TIMEOUT, _RETRIES = 60.0, 3
 _PIXELS = 14 * 14
 
 
-class HostedModel(torch.nn.Module):
+@dataclass(frozen=True)
+class Limits:
+    """US dollars in all (None is no limit), requests at once, and seconds for each."""
+
+    max_cost: float | None
+    concurrency: int
+    timeout: float
+
+    @classmethod
+    def of(cls, max_cost: float | None, concurrency: int | None, timeout: float | None) -> Limits:
+        """These, with what the settings say in place of None."""
+        return cls(
+            config.embedding_max_cost() if max_cost is None else max_cost,
+            config.embedding_concurrency() if concurrency is None else concurrency,
+            _TIMEOUT if timeout is None else timeout,
+        )
+
+
+class HostedModel(AnyShape):
     """An embedding model behind an address.
 
-    `usage` counts its requests, tokens and cost; `MMRAG_EMBEDDING_MAX_COST` limits the cost of a
-    process, `MMRAG_EMBEDDING_CONCURRENCY` the requests under way at once.
+    `usage` counts its requests, tokens and cost, which `limits` bounds.
 
     Raises:
         ModelServerError: no key, no address, or no answer; never shows a key.
     """
-
-    image_size = 0
 
     def __init__(
         self,
@@ -53,6 +70,7 @@ class HostedModel(torch.nn.Module):
         dim: int | None,
         fusion: str,
         image_weight: float,
+        limits: Limits,
     ) -> None:
         super().__init__()
         check_fusion(fusion, image_weight)
@@ -71,17 +89,17 @@ class HostedModel(torch.nn.Module):
         if protocol.key and not self._key:
             raise ModelServerError(f"{name} needs a key: set {protocol.key}.")
         self.price = next((p for start, p in protocol.prices if model.startswith(start)), None)
-        self.budget = Budget(config.embedding_max_cost())
+        self.limits, self.budget = limits, Budget(limits.max_cost)
         if self.budget.limit is not None and self.price is None and protocol.key:
             raise MmragError(
-                f"No price of {name} is known, so MMRAG_EMBEDDING_MAX_COST cannot be kept; unset "
-                "it to go on without a limit."
+                f"No price of {name} is known, so its cost cannot be limited; leave "
+                "--embedding-max-cost out, and MMRAG_EMBEDDING_MAX_COST, to go on without a limit."
             )
         self.usage = Usage()
         self._lock = threading.Lock()
         self._cache = ResponseCache()
         self._client = httpx.Client(
-            timeout=_TIMEOUT,
+            timeout=limits.timeout,
             follow_redirects=False,
             trust_env=False,
             proxy=config.model_proxy(),
@@ -103,11 +121,6 @@ class HostedModel(torch.nn.Module):
     def picture_tokens(self, height: int, width: int) -> int:
         """About how many tokens a picture becomes; small, so that batches fill requests."""
         return 256
-
-    def embed(self, pixels: torch.Tensor | None, texts: Sequence[str] | None) -> torch.Tensor:
-        """As `embed_any_shape`, of what is found."""
-        pictures = None if pixels is None else list(pixels.cpu().numpy())
-        return self.embed_any_shape(pictures, texts, query=False)
 
     def embed_any_shape(
         self, pictures: Sequence[Pixels] | None, texts: Sequence[str] | None, query: bool
@@ -142,7 +155,7 @@ class HostedModel(torch.nn.Module):
         size = self.protocol.together
         items = list(wanted.items())
         parts = [items[start : start + size] for start in range(0, len(items), size)]
-        with ThreadPoolExecutor(config.embedding_concurrency()) as pool:
+        with ThreadPoolExecutor(self.limits.concurrency) as pool:
             try:
                 for part, found in zip(
                     parts, pool.map(lambda p: self._ask(p, query), parts), strict=True
@@ -197,7 +210,7 @@ class HostedModel(torch.nn.Module):
                 wait = wait_after(response.status_code, response.headers, attempt)
                 said = f"status {response.status_code}: {response.text[:200]}"
             except httpx.TimeoutException:
-                said = f"no answer within {_TIMEOUT:.0f} s"
+                said = f"no answer within {self.limits.timeout:g} s; --embedding-timeout gives more"
             except httpx.HTTPError as lost:
                 wait = wait_after(None, {}, attempt)
                 said = str(lost)

@@ -10,13 +10,15 @@ import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from mmrag import ImageIndex, RunStore, list_collections, open_gallery
+from mmrag import ImageIndex, RunStore, config, list_collections, open_gallery
 from mmrag.encoders.encoder import Encoder
+from mmrag.index import adopted
+from mmrag.index.store import MilvusStore
 from mmrag.runs import schema
 from mmrag.runs.job_rows import JobRows
 from mmrag.system.jobs import Job
 from mmrag.ui import indexing_jobs, resources
-from tests.helpers import wait_until
+from tests.helpers import made_by_script, wait_until
 
 from .pages import click, open_page, run, texts, tiles
 
@@ -231,3 +233,22 @@ def test_much_is_removed_only_when_asked(photos: Path) -> None:
     click(page, "Remove them")
     wait_for_jobs()
     assert list_collections()[0].rows == 12
+
+
+def test_an_adopted_collection_is_shown_and_searched(folder: Path, tiny: Encoder) -> None:
+    paths = sorted(str(path) for path in folder.rglob("*.png"))
+    name = made_by_script(config.default_uri(), tiny, paths, "L2")
+    store = MilvusStore(config.default_uri())
+    held = adopted.look_at(store, name, "vector", "image_path", str(Path.cwd()))
+    assert adopted.probe(store, held, tiny).is_same
+    store.close()
+    adopted.keep(held, tiny)
+    page = gallery(collection=name)
+    assert "1 to 12 of 12" in texts(page)
+    assert len(tiles(page)) == 12
+    page = gallery(collection=name, tab="map")
+    assert len(page.get("vega_lite_chart")) == 1
+    page = open_page(
+        "search", left_collection=name, right_collection=name, source="own", text="mug"
+    )
+    assert len(tiles(page, "left_grid")) == 9
