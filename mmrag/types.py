@@ -93,6 +93,10 @@ class Hit:
     metadata: dict[str, Any]
 
 
+# An estimate of tokens that is this far off is spoken of.
+_FAR_OFF = 0.2
+
+
 @dataclass(frozen=True)
 class Usage:
     """The totals of requests to a model server.
@@ -112,6 +116,22 @@ class Usage:
     reasoning_tokens: int = 0
     expected_tokens: int = 0
     unanswered: int = 0
+
+    @property
+    def tokens(self) -> str:
+        """Tokens of prompts, of answers, and of thought among these, in words."""
+        thought = f" ({self.reasoning_tokens:,} of them thought)" if self.reasoning_tokens else ""
+        return f"{self.prompt_tokens:,} + {self.completion_tokens:,} tokens{thought}"
+
+    @property
+    def surprise(self) -> str:
+        """How far the prompts were from their estimate, where that is over a fifth, in words."""
+        if not self.expected_tokens:
+            return ""
+        change = self.prompt_tokens / self.expected_tokens - 1
+        if abs(change) <= _FAR_OFF:
+            return ""
+        return f"{abs(change):.0%} {'more' if change > 0 else 'fewer'} prompt tokens than estimated"
 
     def __add__(self, other: Usage) -> Usage:
         counts = {

@@ -109,6 +109,27 @@ NAMED = (
         "test_rerank_vision.py::test_windows_overlap_by_half_unless_told",
     ),
     Mutant(
+        "a panorama has cells of 300 pixels, however large the model sees",
+        "rerank/ranking_prompt.py",
+        "else max(CELL, largest)",
+        "else CELL",
+        "test_vision_evaluation.py::test_a_panorama_is_as_large_as_is_seen",
+    ),
+    Mutant(
+        "an answer that a batch cut off is not asked for once more",
+        "vision/batch.py",
+        "    if not wanted:\n        return answers",
+        "    return answers",
+        "test_vision_batch.py::test_an_answer_that_is_cut_is_asked_for_once_more",
+    ),
+    Mutant(
+        "a failed answer says nothing of its cost",
+        "vision/stream.py",
+        "            self.usage += failure.usage\n",
+        "            pass\n",
+        "test_vision_evaluation.py::test_ask_says_what_a_failure_came_to",
+    ),
+    Mutant(
         "equal scores in reverse",
         "rerank/reorder.py",
         "(-scores[i], i)",

@@ -261,7 +261,7 @@ def test_index_search_evaluate_resume_and_rerank(
     evaluation = ["evaluate", str(colours.folder), "--limit", "6", "-k", "10", "--rerank", stages]
     with pytest.MonkeyPatch.context() as stopping:
         stopping.setattr(PairReranker, "rerank_many", _interrupted)
-        assert run([*evaluation, *encoder, "--json"]) == 130
+        assert run([*evaluation, *encoder, "--json"]) == 1
     capsys.readouterr()
     done = told(*evaluation)
     assert (done["state"], done["queries"]["finished"]) == ("complete", 6)
@@ -274,4 +274,4 @@ def test_index_search_evaluate_resume_and_rerank(
 
 
 def _interrupted(*_: Any) -> Any:
-    raise KeyboardInterrupt
+    raise MmragError("The machine went away.")

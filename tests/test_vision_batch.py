@@ -119,9 +119,10 @@ def test_what_a_batch_does_not_answer(server: VisionServer, results: list[Search
     done = load_reranker("gpt-4o", batch=True).rerank_many(results)
     assert [ids(one) for one in done] == [BEST] * 5
     assert len(server.batches.sent) == 2, "what had expired is sent once more"
-    server.batches.answered = 0
+    server.batches.answered, paid = 0, list(server.tokens)
     with pytest.raises(ModelServerError, match="expired, or was cancelled"):
         load_reranker("gpt-4o", batch=True, cache=False).rerank_many(results)
+    assert server.tokens == paid, "what has expired costs nothing"
     server.batches.broken = 1
     done = load_reranker("gpt-4o", batch=True, cache=False).rerank_many(results)
     statuses = sorted(one.rerank.status for one in done if one.rerank)
@@ -132,6 +133,24 @@ def test_what_a_batch_does_not_answer(server: VisionServer, results: list[Search
     with pytest.raises(ModelServerError, match=r"refused the batch: too many of \[key\]"):
         load_reranker("gpt-4o", batch=True, cache=False).rerank_many(results)
     assert pending_batches() == []
+
+
+def test_an_answer_that_is_cut_is_asked_for_once_more(
+    server: VisionServer, results: list[SearchResult]
+) -> None:
+    server.thinks = 10_000
+    reranker = load_reranker("openai:gpt-6-luna", effort="medium", batch=True)
+    done = reranker.rerank_many(results)
+    assert [ids(one) for one in done] == [BEST] * 5
+    assert len(server.batches.sent) == 2
+    usage = [one.rerank.usage for one in done if one.rerank]
+    assert all(one.reasoning_tokens == 9_000 + 10_000 for one in usage), "both are counted"
+    assert all(one.requests == 2 for one in usage)
+    server.thinks = 1_000_000
+    again = load_reranker("openai:gpt-6-luna", effort="medium", batch=True, cache=False)
+    with pytest.raises(ModelServerError, match=r"None of 5 queries had an answer.* of thought"):
+        again.rerank_many(results)
+    assert len(server.batches.sent) == 4
 
 
 def test_a_batch_keeps_to_the_limit_and_can_be_cancelled(

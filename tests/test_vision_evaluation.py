@@ -8,21 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from mmrag import MmragError, evaluate, load_reranker
+from mmrag import ImageIndex, MmragError, evaluate, load_reranker, open_gallery
 from mmrag.cli import run as run_command
 from mmrag.cli.evaluate_many import choices, expected_lines, many_json, many_lines
 from mmrag.cli.rerank_options import RerankChoice
 from mmrag.cli.tables import run_lines
+from mmrag.encoders.encoder import Encoder
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.evaluation.ablations import Ablations
-from mmrag.evaluation.expected import expect
+from mmrag.evaluation.expected import expect, expect_answers
+from mmrag.evaluation.question_answering import Answering
 from mmrag.rerank.prompt_files import FOLDER
 from mmrag.runs.store import RunStore
 from mmrag.search.searcher import Searcher
+from mmrag.vision.model import VisionModel
 
 from .evaluation_fixtures import colours, index, searcher  # noqa: F401
+from .helpers import models
 from .vision_fixtures import colours as shades
-from .vision_fixtures import ids, nearest_first, result_of
+from .vision_fixtures import ids, nearest_first, paint, result_of
 from .vision_server import Scene, VisionServer
 
 
@@ -54,9 +58,18 @@ def test_what_it_will_take_is_told_without_asking(
         searcher.reranker = load_reranker("gpt-4o")
         run = evaluate(colours, searcher, 5, rerank_k=5, store=store)
         assert plain.prompt_tokens == pytest.approx(run.usage.prompt_tokens, rel=0.2)
-        assert not any("than expected" in note for note in run.notes)
+        assert not any("than estimated" in note for note in run.notes)
         assert told("gpt-4o").timed_runs == 1
-    lines = list(expected_lines([plain, replace(luna, cost_usd=None)]))
+        stages = told("encoder:demo@8,gpt-4o@5")
+        assert (stages.requests, stages.prompt_tokens) == (37, plain.prompt_tokens)
+        batch = told("gpt-4o", batch=True)
+        assert batch.cost_usd == pytest.approx((plain.cost_usd or 0) / 2)
+        answers = expect_answers(colours, Answering(VisionModel("gpt-4o"), VisionModel("gpt-4o")))
+        assert (answers.queries, answers.requests) == (2, 8), "with and without, and the judge's"
+        assert answers.cost_usd
+        assert server.requests == run.usage.requests, "nothing but the evaluation asked"
+    lines = list(expected_lines([plain, replace(luna, cost_usd=None), batch]))
+    assert lines[3].endswith("within a day")
     assert "no price known" in lines[2]
     assert f"{plain.prompt_tokens:,}" in lines[1]
 
@@ -73,7 +86,7 @@ def test_tokens_that_are_far_off_are_spoken_of(
     monkeypatch.setenv("MMRAG_MODELS", str(own))
     searcher.reranker = load_reranker("gpt-4o")
     run = evaluate(colours, searcher, 5, rerank_k=5, limit=3)
-    assert any("fewer than expected" in note for note in run.notes)
+    assert any("fewer prompt tokens than estimated" in note for note in run.notes)
 
 
 def test_several_rerankers_are_one_table(
@@ -89,7 +102,10 @@ def test_several_rerankers_are_one_table(
         runs.append(evaluate(colours, searcher, 20, rerank_k=rerank_k, retrieved=retrieved))
     assert runs[1].rankings["retrieval"] == runs[0].rankings["retrieval"], "made once"
     lines = list(many_lines(runs))
-    assert lines[0].split()[-4:] == ["USD", "per", "1,000", "queries"]
+    head = lines[0].split()
+    assert head[0] == "hit_rate@1"
+    assert "R@10" in head, "recall, whatever the primary metric"
+    assert " ".join(head[-7:]) == "seconds a query USD per 1,000 queries"
     assert [line.split()[1] for line in lines[1:4]] == [
         "none",
         "openai:gpt-4o",
@@ -123,6 +139,42 @@ def test_the_command_says_what_failed_first_and_exits_with_1(
     assert run_command([*command, "--rerank", "vision", "--dry-run"]) == 0
     (expected,) = json.loads(capsys.readouterr().out)["dry_run"]["colours"]
     assert (expected["reranker"], expected["requests"]) == ("openai:gpt-4o", 37)
+    assert run_command([*command, "--rerank", "vision", "--repeat", "3", "--dry-run"]) == 0
+    (expected,) = json.loads(capsys.readouterr().out)["dry_run"]["colours"]
+    assert expected["requests"] == 3 * 37
+
+
+def test_ask_says_what_a_failure_came_to(
+    folder: Path,
+    tiny: Encoder,
+    tiny_folder: Path,
+    server: VisionServer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with ImageIndex.open(encoder=tiny) as default:
+        default.add(open_gallery(folder))
+    ask = ["ask", "What is it?", "--text", "a mug", "--encoder", str(tiny_folder)]
+    ask += ["--precision", "fp32", "--model", "gpt-4o"]
+    server.always = Scene(text="It is a very nice mug", stall=20)
+    ask += ["--timeout", "0.5"]
+    assert run_command(ask) == 1
+    told = capsys.readouterr()
+    assert "did not answer in time; --timeout gives more" in told.err
+    assert "(gpt-4o: 1 request, 0 + 0 tokens, $0.01" in told.out
+    assert "at most; 1 unanswered request may have been charged)" in told.out
+    assert run_command([*ask, "--json"]) == 1
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    assert "did not answer in time" in document["problem"]
+    assert document["usage"]["unanswered"] == 1
+    assert document["usage"]["cost_usd"] > 0.01
+    server.always = Scene(status=404, error={"message": "gone"})
+    models(server, "gpt-4o", gpt_4o=30)
+    assert run_command(ask) == 1
+    told = capsys.readouterr().err
+    assert "Note: gpt-4o leaves" in told
+    assert "in 30 days; its successor is gpt-6-luna (openai:gpt-6-luna)." in told
+    assert "Its successor is gpt-6-luna: use openai:gpt-6-luna." in told
 
 
 def test_names_of_several() -> None:
@@ -157,6 +209,32 @@ def test_repetitions_give_a_spread(
     assert found["same_best"] < 1
     assert run.usage.requests == 2 * asked
     assert any("The same asked 3 times" in line for line in run_lines(run))
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "options", "size"),
+    [
+        # Five cells beside each other: GPT-4o sees a shorter side of 768, GPT-6 2,500 patches.
+        ("gpt-4o", 1000, {}, (1284, 768)),
+        ("openai:gpt-6-luna", 1000, {}, (2044, 1224)),
+        ("openai:gpt-6-luna", 350, {}, (1774, 1062)),
+        ("openai:gpt-6-luna", 1000, {"picture_size": 500}, (834, 498)),
+        ("openai:of-my-own", 1000, {}, (1524, 912)),
+    ],
+)
+def test_a_panorama_is_as_large_as_is_seen(
+    server: VisionServer,
+    tmp_path: Path,
+    model: str,
+    side: int,
+    options: dict,  # type: ignore[type-arg]
+    size: tuple[int, int],
+) -> None:
+    result = result_of(tmp_path, shades(10))
+    paint(Path(result.hits[3].path), (20, 20, 20), (side, side - 100))
+    load_reranker(model, **options).rerank(result)
+    (picture,) = server.seen[-1].pictures
+    assert (picture.shape[1], picture.shape[0]) == size
 
 
 @pytest.mark.parametrize("n", [4, 9, 25])

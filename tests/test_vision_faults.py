@@ -79,7 +79,12 @@ MOST = "the most it can cost"
 @pytest.mark.parametrize(
     ("scene", "said", "requests", "paid"),
     [
-        (Scene(status=400, error={"message": "no", "code": "content_filter"}), "400: no", 1, ""),
+        (
+            Scene(status=400, error={"message": f"no {KEY}", "code": "content_filter"}),
+            "400: no [key]",
+            1,
+            "",
+        ),
         (Scene(status=429, headers={"Retry-After": "0"}), "limits the rate", 2, ""),
         (Scene(status=500), "answered with status 500", 2, ""),
         (Scene(drop=True), "does not answer, or broke off", 2, ""),
@@ -87,7 +92,7 @@ MOST = "the most it can cost"
         (Scene(drip=0.02), "did not answer in time; --timeout gives more", 1, MOST),
         (Scene(body=b"<html>"), "cannot be read", 1, MOST),
         (Scene(body=b'{"choices": []}'), "cannot be read", 1, MOST),
-        (Scene(refusal="not this"), "the model refused: not this", 1, PAID),
+        (Scene(refusal=f"not {KEY}"), "the model refused: not [key]", 1, PAID),
         (Scene(finish="content_filter"), "content filter withheld the answer", 1, PAID),
         (Scene(text=""), "the answer is empty", 1, PAID),
         (Scene(text="<think>hm", finish="length"), "was cut off after", 2, PAID),
@@ -122,6 +127,53 @@ def test_what_is_read_kept_and_paid(
     assert ids(load_reranker("gpt-4o").rerank(result)) == BEST
     path = ResponseCache().path
     assert not path.is_file() or KEY.encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("scene", "said", "paid"),
+    [
+        (Scene(status=500, error={"message": f"for {KEY}"}), "status 500: for [key]", ""),
+        (Scene(drop=True), "does not answer, or broke off", ""),
+        (Scene(stall=20), "did not answer in time", MOST),
+        (Scene(body=b'{"output": 3}'), "cannot be read", MOST),
+        (Scene(refusal=f"not {KEY}"), "the model refused: not [key]", PAID),
+        (Scene(finish="content_filter"), "content filter withheld the answer", PAID),
+        (Scene(text=""), "the answer is empty", PAID),
+        (Scene(text="hm", finish="length"), "was cut off after", PAID),
+        (Scene(text='{"order": "best first"}'), "holds no ranking", PAID),
+    ],
+)
+def test_the_same_through_responses(
+    server: VisionServer, result: SearchResult, scene: Scene, said: str, paid: str
+) -> None:
+    server.always = scene
+    options = {"api": "responses", "retries": 0, "timeout": 0.5 if scene.stall else 60}
+    done = load_reranker("gpt-4o", **options).rerank(result)
+    assert ids(done) == RETRIEVED
+    assert done.rerank is not None
+    (problem,) = done.rerank.problems
+    assert said in problem
+    assert KEY not in problem
+    counted = (2.5 * server.tokens[0] + 10 * server.tokens[1]) / 1e6
+    cost = done.rerank.usage.cost_usd or 0
+    assert cost > 0.01 if paid == MOST else cost == pytest.approx(counted if paid else 0)
+    server.always = None
+    assert ids(load_reranker("gpt-4o", api="responses").rerank(result)) == BEST, "nothing is kept"
+
+
+def test_a_model_that_is_gone(server: VisionServer, result: SearchResult) -> None:
+    server.always = Scene(status=404, error={"message": f"no such model for {KEY}"})
+    reranker = load_reranker("openai:o1")
+    with pytest.raises(ModelServerError) as gone:
+        reranker.rerank(result)
+    assert str(gone.value).startswith(f"{server.url} has no model 'o1'")
+    assert str(gone.value).endswith(
+        "It left OpenAI's API on 23 October 2026. Its successor is gpt-5.6-sol: use "
+        "openai:gpt-5.6-sol."
+    )
+    assert KEY not in str(gone.value)
+    assert (server.requests, reranker.budget and reranker.budget.spent) == (1, 0.0)
+    assert not ResponseCache().path.is_file()
 
 
 def test_a_date_to_wait_for(server: VisionServer, result: SearchResult) -> None:
@@ -174,6 +226,8 @@ def test_each_option_may_be_refused(
     assert ids(reranker.rerank(result)) == BEST
     assert server.requests == 2
     assert server.unknown.isdisjoint(server.bodies[-1])
+    assert ids(load_reranker("openai:a-model", effort="low", api=api).rerank(result)) == BEST
+    assert server.requests == 2, "the answer is kept, and known by what was asked for"
 
 
 @pytest.mark.parametrize("body", ["[]", "{}", '{"choices": [{}]}', '{"choices": [{"message": 3}]}'])

@@ -89,15 +89,19 @@ def test_lasting_failures_keep_the_order_of_retrieval(
     assert server.requests == requests
 
 
-def test_a_truncated_ranking_is_used(server: VisionServer, result: SearchResult) -> None:
-    best = int(BEST[0][:2])
-    server.always = Scene(text=f'{{"ranking": [{best}, 3', finish="length")
+def test_what_a_cut_answer_holds(server: VisionServer, result: SearchResult) -> None:
+    order = [int(one[:2]) for one in BEST]
+    server.always = Scene(text=f'{{"ranking": {order}, "reason": "It is', finish="length")
     done = load_reranker("gpt-4o").rerank(result)
-    assert ids(done)[0] == BEST[0]
-    assert sorted(ids(done)) == RETRIEVED
+    assert ids(done) == BEST
     assert done.rerank is not None
-    assert done.rerank.status == "repaired"
-    assert "the answer breaks off" in done.rerank.problems
+    assert (done.rerank.status, done.rerank.problems) == ("repaired", ("the answer breaks off",))
+    server.always = Scene(text=f'{{"ranking": [{order[0]}, 3', finish="length")
+    done = load_reranker("gpt-4o").rerank(result)
+    assert ids(done) == RETRIEVED, "a ranking that is cut within is none"
+    assert done.rerank is not None
+    assert done.rerank.status == "failed"
+    assert "the answer was cut off after" in done.rerank.problems[0]
 
 
 def test_a_long_retry_after_is_no_endless_wait(server: VisionServer, result: SearchResult) -> None:

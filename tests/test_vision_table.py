@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +14,9 @@ from mmrag.doctor import examine
 from mmrag.errors import ModelServerError
 from mmrag.ui import resources
 from mmrag.vision.model import VisionModel
+from mmrag.vision.models import TABLE
 
-from .helpers import models
+from .helpers import ROOT, models
 from .vision_fixtures import colours, ids, nearest_first, result_of
 from .vision_server import Scene, VisionServer
 
@@ -64,6 +68,36 @@ def test_a_model_that_leaves_is_spoken_of(server: VisionServer) -> None:
     assert said in report.as_json()["model_notices"]
 
 
+def test_every_figure_says_where_it_was_read_and_when() -> None:
+    document = json.loads(TABLE.read_text())
+    for name, line in document["models"].items():
+        assert re.fullmatch(r"2026-\d\d(-\d\d)?", line["read"]), name
+        assert line["source"], name
+        of = line.get("from", {})
+        further = {"image", "shutdown", "azure_shutdown", "successor"} & line.keys()
+        assert set(of) == further, name
+        assert set(of.values()) <= document["sources"].keys(), name
+    told = (ROOT / "docs" / "vision-models.md").read_text()
+    rows = [f"| {' | '.join(cells)} |" for cells in table_of_models(document)]
+    assert "\n".join(rows) in told, "the page's table is:\n" + "\n".join(rows)
+    assert all(one["url"] in told for one in document["sources"].values())
+
+
+def table_of_models(document: dict[str, Any]) -> list[list[str]]:
+    """The rows of the page: price, where and when it was read, and how long the model is there."""
+    rows = []
+    for name, line in document["models"].items():
+        if line["source"] == "the model's name":
+            continue
+        price = "unknown"
+        if "input" in line:
+            price = " / ".join(f"{line[one]:g}" for one in ("input", "output"))
+        day = line.get("shutdown")
+        until = f"{day}, then `{line['successor']}`" if day else ""
+        rows.append([f"`{name}`", price, f"[{line['read']}]({line['source']})", until])
+    return rows
+
+
 def test_a_model_that_is_gone_names_its_successor(server: VisionServer, tmp_path: Path) -> None:
     server.always = Scene(status=404, error={"message": "The model does not exist"})
     with pytest.raises(ModelServerError, match=r"has no model 'gpt-5-mini'.*openai:gpt-6.1-terra"):
@@ -71,12 +105,20 @@ def test_a_model_that_is_gone_names_its_successor(server: VisionServer, tmp_path
 
 
 def test_the_page_offers_what_the_server_has(server: VisionServer) -> None:
-    models(server, "whisper-1", "gpt-4o", "gpt-6-luna")
+    models(server, "whisper-1", "brand-new", "gpt-4o", "gpt-6-luna", "Qwen3-VL-Embedding-2B")
     offered = resources.vision_choices()
     assert list(offered)[:3] == ["vision", "vision-images", "openai:gpt-6-luna"]
     assert "gpt-6-luna" in offered["vision"].label
     assert "USD per 1,000 queries" in offered["openai:gpt-6-luna"].label
-    assert not any("whisper" in key for key in offered)
+    assert list(offered)[3:] == ["gpt-4o", "gpt-4o-images", "openai:brand-new"], "seeing ones first"
+    assert offered["openai:brand-new"].label == "brand-new, panorama, no price known"
+
+    def price(**shown: float) -> float:
+        chosen = resources.vision_choices(resources.Shown(**shown))  # type: ignore[arg-type]
+        return float(chosen["gpt-4o"].label.split(" about ")[1].split()[0])
+
+    assert price(candidates=5) < price(candidates=10) < price(candidates=40)
+    assert price(candidates=10) < price(candidates=10, description=400)
     typed = resources.reranker_choice(offered, " my-model")
     assert typed.name == "openai:my-model"
     assert all(one.costs_money for one in [*offered.values(), typed])

@@ -23,6 +23,7 @@ from mmrag.types import SearchResult
 from mmrag.vision.cache import ResponseCache
 from mmrag.vision.model import VisionModel
 from mmrag.vision.models import find_model
+from mmrag.vision.prompt import Prompt
 
 from .evaluation_fixtures import colours, index, searcher  # noqa: F401
 from .vision_fixtures import colours as shades
@@ -180,6 +181,8 @@ def test_thought_is_exported(
     assert [row["reasoning_tokens"] for row in reranked] == [1400, 1400]
     header = export_run(run, "csv")[0][1].decode().split("\n")[0]
     assert "reasoning_tokens" in header.split(",")
+    page = export_run(run, "html")[0][1].decode()
+    assert f"+ {run.usage.completion_tokens:,} tokens (2,800 of them thought)" in page
 
 
 def test_ask_waits_for_the_end_of_thought(thinker: VisionServer, result: SearchResult) -> None:
@@ -193,7 +196,9 @@ def test_ask_waits_for_the_end_of_thought(thinker: VisionServer, result: SearchR
     assert said.answer == done.answer
 
 
-def test_the_table_can_be_extended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_can_be_extended(
+    server: VisionServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     luna = find_model("gpt-6-luna")
     assert (luna.reasoning, luna.efforts[0], luna.image.tokens(1024, 1024)) == (True, "none", 1229)
     assert luna.image.tokens(1920, 1080) == 2448
@@ -207,6 +212,11 @@ def test_the_table_can_be_extended(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert changed is not None
     assert mine is not None
     assert (changed.input, changed.output, mine.output) == (7, 0.5, 2)
+    own.write_text('{"models": {"mine": {"api": "responses", "most_output": 700}}}')
+    assert find_model("mine").api == "responses"
+    model = VisionModel("mine", effort="high")
+    assert model.api.name == "responses"
+    assert model.limit(Prompt("rules", (), 500)) == 700, "not more than it can give"
     own.write_text('{"models": {"x": {"efforts": ["some"]}}}')
     with pytest.raises(MmragError, match=r"model table .*models\.json is not as"):
         find_model("x")

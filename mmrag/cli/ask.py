@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -139,11 +139,18 @@ def ask(
 
 
 def _follow(stream: AnswerStream, *, show: bool) -> Answer:
-    for piece in stream:
-        if show:
-            sys.stdout.write("\n".join(map(printable, piece.split("\n"))))
-            sys.stdout.flush()
-    answer = stream.answer
+    """Show an answer while it is written; one that fails says what it came to all the same."""
+    from mmrag.vision.endpoint import RequestFailed
+
+    failed = None
+    try:
+        for piece in stream:
+            if show:
+                sys.stdout.write("\n".join(map(printable, piece.split("\n"))))
+                sys.stdout.flush()
+    except RequestFailed as error:
+        failed = str(error)
+    answer = stream.answer if failed is None else replace(stream.answer, problem=failed)
     if show:
         click.echo()
         click.echo(f"({printable(answer.model)}: {usage_line(answer.usage)})")

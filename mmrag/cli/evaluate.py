@@ -263,7 +263,17 @@ def evaluate(
     if repeat and all(one is None for one in rerankers):
         raise click.UsageError("--repeat needs --rerank.")
     if dry_run:
-        show_expected(labelled_sets, rerankers, reranking, encoder["encoder"], limit, as_json)
+        show_expected(
+            labelled_sets,
+            rerankers,
+            reranking,
+            encoder["encoder"],
+            limit,
+            as_json,
+            times=(repeat or 1) + (shuffles or 0),
+            seed=seed,
+            answering=answering,
+        )
         return 0
     if from_run is not None:
         (reranker, *more) = rerankers

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmrag.cli.options import print_json
+from mmrag.cli.options import print_json, printable
 from mmrag.cli.rerank_options import RerankChoice
 from mmrag.cli.run_output import summary_json
 
 if TYPE_CHECKING:
     from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.evaluation.expected import Expected
+    from mmrag.evaluation.question_answering import Answering
     from mmrag.rerank.reranker import Reranker
     from mmrag.runs.compare import Comparison, Entry
     from mmrag.runs.run import Run
@@ -49,11 +50,16 @@ def show_expected(
     encoder: str | None,
     limit: int | None,
     as_json: bool,
+    *,
+    times: int,
+    seed: int,
+    answering: Answering | None,
 ) -> None:
-    """Print what evaluations will take."""
+    """Print what evaluations will take; reranking is asked for `times` times."""
     from mmrag.encoders import default_encoder_name
     from mmrag.evaluation.evaluate import DEFAULT_RERANK_K
-    from mmrag.evaluation.expected import expect
+    from mmrag.evaluation.expected import expect, expect_answers
+    from mmrag.evaluation.run_header import sample
     from mmrag.runs.store import RunStore
 
     with RunStore() as store:
@@ -66,11 +72,16 @@ def show_expected(
                     queries=min(limit or len(one.queries), len(one.queries)),
                     encoder=encoder or default_encoder_name(),
                     store=store,
+                    times=times,
                 )
                 for reranker in rerankers
             ]
             for one in eval_sets
         }
+        for one in eval_sets if answering else ():
+            assert answering is not None
+            asked = one.with_queries(sample(one.queries, limit, seed))
+            expected[one.name].append(expect_answers(asked, answering))
     if as_json:
         print_json({"dry_run": expected})
         return
@@ -106,8 +117,9 @@ def expected_lines(expected: Sequence[Expected]) -> Iterator[str]:
     head = ["", "queries", "requests", "prompt tokens", "answer tokens", "USD", "minutes"]
     rows = [head]
     for one in expected:
-        cost = "no price known" if one.cost_usd is None else f"{one.cost_usd:.2f}"
+        cost = "no price known" if one.cost_usd is None else f"{one.cost_usd:.4f}"
         minutes = "not known" if one.seconds is None else f"{one.seconds / 60:.1f}"
+        minutes = "within a day" if one.batch else minutes
         counts = (one.queries, one.requests, one.prompt_tokens, one.completion_tokens)
         rows.append([one.reranker, *(f"{count:,}" for count in counts), cost, minutes])
     yield from aligned(rows)
@@ -128,19 +140,29 @@ def compared(runs: Sequence[Run]) -> Comparison:
 
 
 def many_lines(runs: Sequence[Run]) -> Iterator[str]:
-    """Several rerankers on one set: a table of what they bring and take, then the tests."""
+    """Several rerankers on one set: what they bring, recall too, and what they take; the tests."""
     from mmrag.cli.tables import aligned, comparison_lines
 
     found = compared(runs)
-    primary = found.primary_metric
-    rows = [["", primary, "seconds a query", "USD per 1,000 queries"]]
+    overall = [entry.run.summaries[entry.stage].overall for entry in found.entries]
+    recall = [name for name in overall[0] if name.startswith("R@")]
+    shown = [
+        one
+        for one in dict.fromkeys([found.primary_metric, *recall])
+        if all(one in some for some in overall)
+    ]
+    for entry in found.entries:
+        if entry.stage == entry.run.stage and entry.run.warning:
+            yield printable(f"Warning: {entry.label}: {entry.run.warning}")
+    rows = [["", *shown, "seconds a query", "USD per 1,000 queries"]]
     for number, entry in enumerate(found.entries, start=1):
         one = costs(entry)
         seconds, usd = one["seconds_per_query"], one["usd_per_1000_queries"]
+        mark = "*" if entry.stage == entry.run.stage and entry.run.warning else ""
         rows.append(
             [
                 f"({number}) {one['reranker']}",
-                f"{entry.run.summaries[entry.stage].overall[primary].mean:.3f}",
+                *(f"{overall[number - 1][name].mean:.3f}{mark}" for name in shown),
                 "" if seconds is None else f"{seconds:.3f}",
                 "no price known" if usd is None else f"{usd:.2f}",
             ]

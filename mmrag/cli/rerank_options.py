@@ -235,15 +235,11 @@ def usage_line(usage: Usage) -> str:
     if usage.requests == 0 and usage.cached:
         return f"{answers}, no request"
     cached = f" and {answers}" if usage.cached else ""
-    thought = f" ({usage.reasoning_tokens:,} of them thought)" if usage.reasoning_tokens else ""
     cost = "no price known" if usage.cost_usd is None else f"${usage.cost_usd:.4f}"
-    line = (
-        f"{counted(usage.requests, 'request')}{cached}, {usage.prompt_tokens:,} + "
-        f"{usage.completion_tokens:,} tokens{thought}, {cost}"
-    )
+    line = f"{counted(usage.requests, 'request')}{cached}, {usage.tokens}, {cost}"
     if usage.unanswered:
         line += f" at most; {counted(usage.unanswered, 'unanswered request')} may have been charged"
-    return line
+    return f"{line}; {usage.surprise}" if usage.surprise else line
 
 
 def rerank_line(report: RerankReport) -> str:

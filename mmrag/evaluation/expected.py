@@ -7,12 +7,17 @@ from dataclasses import dataclass
 
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.evaluation.forecast import estimate
-from mmrag.images.grid import grid_size
-from mmrag.rerank.ranking_prompt import ranking_prompt
+from mmrag.evaluation.question_answering import Answering
+from mmrag.images.grid import CELL
+from mmrag.rerank.cascade import Cascade
+from mmrag.rerank.prompt_files import DEFAULT_PROMPT, load_prompt
+from mmrag.rerank.ranking_prompt import Look, ranking_prompt
 from mmrag.rerank.reranker import Reranker
 from mmrag.rerank.vision import VisionReranker, windows
 from mmrag.runs.store import RunStore
+from mmrag.search.answer import answer_prompt
 from mmrag.types import Hit
+from mmrag.vision.model import VisionModel
 from mmrag.vision.models import ModelFacts
 
 # Tokens of thought that are common at an effort, and that an answer takes beside its indices.
@@ -21,6 +26,8 @@ _MOST_THOUGHT = 8000
 _REASON = 60
 _INDEX = 2
 _RULES = 450
+# Of an answer that is a value, and of a request that has it judged.
+_VALUE, _JUDGED = 15, 300
 # Prompts that are made to see how large they are.
 _SAMPLES = 3
 # Seconds until the first token, and tokens a second, of a model that was not timed here yet.
@@ -43,20 +50,27 @@ class RequestSize:
 
 def completion_tokens(effort: str | None, candidates: int) -> int:
     """About the tokens of an answer that ranks so many candidates, thought included."""
-    thought = THOUGHT.get(effort, _MOST_THOUGHT) if effort else 0
-    return thought + _REASON + _INDEX * candidates
+    return _thought(effort) + _REASON + _INDEX * candidates
 
 
-def grid_request(facts: ModelFacts, candidates: int, description: float = 0.0) -> RequestSize:
+def _thought(effort: str | None) -> int:
+    return THOUGHT.get(effort, _MOST_THOUGHT) if effort else 0
+
+
+def grid_request(
+    facts: ModelFacts, candidates: int, description: float = 0.0, largest: int = CELL
+) -> RequestSize:
     """A request that shows a query picture and so many candidates as one panorama.
 
     Args:
         facts: of the model, which is asked with the least effort.
         candidates: how many are shown.
         description: characters of each one's description.
+        largest: the longest side of their pictures, in pixels.
     """
-    width, height = grid_size(candidates, query=True, columns=math.ceil(math.sqrt(candidates)))
-    prompt = _RULES + math.ceil(candidates * description / 4) + facts.image.tokens(width, height)
+    look = Look("grid", load_prompt(DEFAULT_PROMPT), facts.image if facts.image_known else None)
+    prompt = _RULES + math.ceil(candidates * description / 4)
+    prompt += facts.image.tokens(*look.size(candidates, 1, largest))
     return RequestSize(prompt, completion_tokens(facts.effort(None), candidates))
 
 
@@ -64,7 +78,8 @@ def grid_request(facts: ModelFacts, candidates: int, description: float = 0.0) -
 class Expected:
     """The expected effort of an evaluation; `cost_usd` and `seconds` are None where unknown.
 
-    `timed_runs` is how many earlier runs the time is judged by, 0 where it is assumed.
+    `timed_runs` is how many earlier runs the time is judged by, 0 where it is assumed. `batch` says
+    that it goes through the Batch API, which takes up to a day.
     """
 
     reranker: str
@@ -75,6 +90,7 @@ class Expected:
     cost_usd: float | None
     seconds: float | None
     timed_runs: int
+    batch: bool = False
 
 
 def expect(
@@ -85,6 +101,7 @@ def expect(
     queries: int,
     encoder: str,
     store: RunStore,
+    times: int = 1,
 ) -> Expected:
     """Estimate an evaluation from prompts that are made but not sent, and from earlier runs.
 
@@ -95,27 +112,66 @@ def expect(
         queries: how many are asked.
         encoder: the encoder's name.
         store: where earlier runs are.
+        times: how often each query is reranked, repetitions and shuffles included.
     """
     name = reranker.name if reranker else None
     earlier = estimate(store, encoder, name, queries)
-    seconds, runs = (earlier.seconds, earlier.runs) if earlier else (None, 0)
-    if not isinstance(reranker, VisionReranker):
-        return Expected(name or "none", queries, 0, 0, 0, 0.0, seconds, runs)
-    size, requests = _sizes(eval_set, reranker, rerank_k)
-    requests *= queries
-    if seconds is None:
-        one = _WAIT + size.completion / _RATE
-        seconds = requests * one / reranker.concurrency
+    stages = reranker.stages if isinstance(reranker, Cascade) else [reranker]
+    requests, prompt, completion, waiting = 0, 0, 0, 0.0
+    cost: float | None = 0.0
+    batch = False
+    for stage in stages:
+        if not isinstance(stage, VisionReranker):
+            continue
+        size, each = _sizes(eval_set, stage, stage.depth or rerank_k)
+        asked = each * queries * times
+        requests, prompt = requests + asked, prompt + asked * size.prompt
+        completion += asked * size.completion
+        waiting += asked * _seconds(size) / stage.concurrency
+        price = size.cost(stage.model.facts, asked)
+        if stage.batch and price is not None and stage.model.price is not None:
+            price *= stage.model.price.batch_share
+        cost = None if cost is None or price is None else cost + price
+        batch = batch or stage.batch
+    seconds, runs = (waiting if requests else None), 0
+    if earlier is not None:
+        seconds, runs = times * earlier.seconds, earlier.runs
+    found = (name or "none", queries, requests, prompt, completion, cost)
+    return Expected(*found, None if batch else seconds, runs, batch)
+
+
+def expect_answers(eval_set: EvalSet, answering: Answering) -> Expected:
+    """Estimate the answers to a set's questions, with and without retrieval."""
+    asked = [one for one in eval_set.queries if one.question and one.answers]
+    first = eval_set.images[0]
+    hit = Hit(1, first.image_id, first.path, 0.0, 1, first.text, first.metadata)
+    model = answering.model
+    sizes = []
+    for one in asked[:: max(1, len(asked) // _SAMPLES)][:_SAMPLES]:
+        for hits in ([hit], []):
+            prompt = answer_prompt(one.question or "", hits, one.query(), 1, True)[0]
+            sizes.append(prompt.likely_tokens(model.facts.image, model.detail))
+    size = RequestSize(math.ceil(sum(sizes) / max(1, len(sizes))), _thought(model.effort) + _VALUE)
+    parts: list[tuple[VisionModel, RequestSize]] = [(model, size)]
+    if answering.judge is not None:
+        judged = RequestSize(_JUDGED, _thought(answering.judge.effort) + 1)
+        parts.append((answering.judge, judged))
+    each = 2 * len(asked)
+    costs = [one.cost(by.facts, each) for by, one in parts]
     return Expected(
-        reranker.name,
-        queries,
-        requests,
-        requests * size.prompt,
-        requests * size.completion,
-        size.cost(reranker.model.facts, requests),
-        seconds,
-        runs,
+        f"answers by {model.name}",
+        len(asked),
+        each * len(parts),
+        each * sum(one.prompt for _, one in parts),
+        each * sum(one.completion for _, one in parts),
+        None if None in costs else sum(cost or 0.0 for cost in costs),
+        each * sum(_seconds(one) for _, one in parts) / answering.concurrency,
+        0,
     )
+
+
+def _seconds(size: RequestSize) -> float:
+    return _WAIT + size.completion / _RATE
 
 
 def _sizes(eval_set: EvalSet, reranker: VisionReranker, rerank_k: int) -> tuple[RequestSize, int]:

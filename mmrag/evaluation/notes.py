@@ -5,9 +5,6 @@ from __future__ import annotations
 from mmrag.runs.run import Run
 from mmrag.system.words import counted
 
-# An estimate of tokens that is this far off is spoken of.
-_FAR_OFF = 0.2
-
 
 def notes_on(run: Run, total: int) -> list[str]:
     """Sentences on a run that set out to answer `total` queries."""
@@ -51,12 +48,9 @@ def notes_on(run: Run, total: int) -> list[str]:
     if failed:
         queries = counted(failed, "query; it keeps", "queries; they keep")
         notes.append(f"Reranking failed for {queries} retrieval's order.")
-    used = run.usage
-    if used.expected_tokens and abs(used.prompt_tokens / used.expected_tokens - 1) > _FAR_OFF:
-        change = used.prompt_tokens / used.expected_tokens - 1
+    if run.usage.surprise:
         notes.append(
-            f"The prompts took {used.prompt_tokens:,} tokens, {abs(change):.0%} "
-            f"{'more' if change > 0 else 'fewer'} than expected: the model counts differently "
-            "from the table of models, and estimates of its cost are off by as much."
+            f"There were {run.usage.surprise}: the model counts differently from the table of "
+            "models, and estimates of its cost are off by as much."
         )
     return notes

@@ -93,6 +93,18 @@ def load_image(
         raise ImageError(f"damaged image: {_one_line(error)}") from error
 
 
+def longest_side(source: ImageSource) -> int:
+    """Pixels of the longer side, as the file's head says; 0 where it cannot be read."""
+    try:
+        if isinstance(source, Image.Image):
+            return max(source.size)
+        with _open(source, config.max_pixels()) as image:
+            return max(image.size)
+    # Of many kinds; `load_image` says why.
+    except Exception:  # noqa: BLE001
+        return 0
+
+
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """The file's bytes; errors become `ImageError` with the same words as `load_image`.
 

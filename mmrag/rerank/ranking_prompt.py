@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmrag.errors import ImageError
+from mmrag.images.decode import longest_side
 from mmrag.images.grid import CELL, GAP, SMALLEST_CELL, draw_grid, grid_size
 from mmrag.rerank.prompt_files import DEFAULT_PROMPT, PromptFile, load_prompt
 from mmrag.rerank.reply_order import SCHEMA
@@ -28,11 +29,12 @@ class Look:
     Attributes:
         presentation: as one panorama ("grid") or a picture each ("images").
         prompt: the texts.
-        image: how the model sees pictures, None where that is unknown: a panorama is drawn no
-            larger than it sees without scaling.
+        image: how the model sees pictures, None where that is unknown: a panorama is drawn as
+            large as it sees without scaling, and as the pictures are, and not larger.
         detail: how closely it looks.
-        picture_size: pixels of the shorter side of what is sent; None for cells of 300 pixels in
-            a panorama, and for a longer side of 512 in single pictures.
+        picture_size: pixels of the shorter side of what is sent; None for that in a panorama (cells
+            of 300 pixels where `image` tells nothing), and for a longer side of 512 in single
+            pictures.
     """
 
     presentation: Presentation
@@ -41,13 +43,24 @@ class Look:
     detail: str = "high"
     picture_size: int | None = None
 
-    def cell(self, n: int, query: int) -> int:
-        """The side of a cell in a panorama of n candidates and so many query pictures."""
-        cell = CELL
+    def size(self, n: int, query: int, largest: int = CELL) -> tuple[int, int]:
+        """Width and height of a panorama; arguments as `cell`."""
+        cell = self.cell(n, query, largest)
+        return grid_size(n, query=query, cell=cell, columns=_columns(n))
+
+    def cell(self, n: int, query: int, largest: int = CELL) -> int:
+        """The side of a cell in a panorama of n candidates and so many query pictures.
+
+        Args:
+            n: candidates.
+            query: query pictures.
+            largest: the longest side of all these pictures, in pixels: they are not drawn larger.
+        """
+        image = self.image
+        cell = CELL if image is None or not image.scales(self.detail) else max(CELL, largest)
         if self.picture_size is not None:
             columns, rows = _columns(n), -(-n // _columns(n))
             cell = (self.picture_size + GAP) // min(columns + bool(query), max(rows, query)) - GAP
-        image = self.image
         while image is not None and cell > SMALLEST_CELL:
             size = grid_size(n, query=query, cell=cell, columns=_columns(n))
             if image.seen(*size, self.detail) == size:
@@ -94,11 +107,12 @@ def _columns(n: int) -> int:
 
 
 def _grid_parts(query: Query, hits: Sequence[Hit], look: Look) -> list[str | Picture]:
-    n = len(hits)
+    n, paths = len(hits), [hit.path for hit in hits]
+    largest = max(map(longest_side, [*query.images, *paths]), default=CELL)
     panorama = draw_grid(
         query.images,
-        [hit.path for hit in hits],
-        cell=look.cell(n, len(query.images)),
+        paths,
+        cell=look.cell(n, len(query.images), largest),
         columns=_columns(n),
         marks=look.prompt.marks,
     )

@@ -34,13 +34,15 @@ class Ranking:
     """An order of n candidates, and how much of it the model gave.
 
     `order` is a permutation of 0 ... n-1, best first: the candidates that were named, then those
-    that were not, in the order they were shown. `problems` says what was repaired.
+    that were not, in the order they were shown. `problems` says what was repaired; `left_out` is
+    how many were not named.
     """
 
     order: list[int]
     reason: str | None
     status: Literal["complete", "repaired", "failed"]
     problems: tuple[str, ...] = ()
+    left_out: int = 0
 
 
 def read_ranking(text: str, n: int) -> Ranking:
@@ -53,7 +55,7 @@ def read_ranking(text: str, n: int) -> Ranking:
     text = text[:_LONGEST]
     named, reason, cut = _read_json(text) or _read_text(text) or (None, None, False)
     if named is None:
-        return Ranking(list(range(n)), None, "failed", ("the answer holds no ranking",))
+        return Ranking(list(range(n)), None, "failed", ("the answer holds no ranking",), n)
     problems = ["the answer breaks off"] if cut else []
     valid = [i for i in named if isinstance(i, int) and 0 <= i < n]
     order = list(dict.fromkeys(valid))
@@ -64,9 +66,10 @@ def read_ranking(text: str, n: int) -> Ranking:
     if len(order) < n:
         problems.append(f"{n - len(order)} of {n} candidates were left out")
     if not order and n > 0:
-        return Ranking(list(range(n)), None, "failed", tuple(problems))
-    order += [i for i in range(n) if i not in set(order)]
-    return Ranking(order, reason, "repaired" if problems else "complete", tuple(problems))
+        return Ranking(list(range(n)), None, "failed", tuple(problems), n)
+    missing = [i for i in range(n) if i not in set(order)]
+    status: Literal["repaired", "complete"] = "repaired" if problems else "complete"
+    return Ranking(order + missing, reason, status, tuple(problems), len(missing))
 
 
 _Read = tuple[list[int | None], str | None, bool]

@@ -238,13 +238,15 @@ class VisionReranker(Reranker):
         while left:
             wanted: dict[str, Prompt] = {}
             jobs = [partial(self._rank_or_wait, results[i], answers, wanted) for i in left]
-            waiting = []
+            waiting, ready = [], []
             with closing(run_jobs(jobs, self.model.async_client, self.concurrency)) as running:
                 for place, outcome in running:
                     if outcome is None:
                         waiting.append(left[place])
                     else:
-                        yield left[place], outcome
+                        ready.append((left[place], outcome))
+            self._check_some_worked([outcome for _, outcome in ready])
+            yield from ready
             left = sorted(waiting)
             if left:
                 fresh = ask_batch(self.model, wanted, self.on_wait or (lambda *_: None))
@@ -255,6 +257,16 @@ class VisionReranker(Reranker):
                         "same command sends it again."
                     )
                 answers |= fresh
+
+    def _check_some_worked(self, outcomes: Sequence[SearchResult]) -> None:
+        """Do not send another batch after one of which nothing could be used."""
+        reports = [one.rerank for one in outcomes if one.rerank is not None]
+        if len(reports) >= _GIVE_UP and all(one.status == "failed" for one in reports):
+            raise GaveUp(
+                f"None of {len(reports)} queries had an answer, the last one because: "
+                f"{_sentence(reports[-1].problems)} What is finished is kept.",
+                [one.usage for one in reports],
+            )
 
     async def _ask_and_rank(self, result: SearchResult, client: openai.AsyncOpenAI) -> SearchResult:
         return await self._rank(result, partial(self.model.complete, client))
@@ -350,10 +362,12 @@ def windows(n: int, size: int, stride: int) -> Iterator[tuple[int, int]]:
 
 
 def _read(reply: Reply, n: int) -> Ranking:
-    """The ranking in a reply; a reply without anything to read keeps the order."""
-    if reply.problem is not None:
-        return Ranking(list(range(n)), None, "failed", (reply.problem,))
-    return read_ranking(reply.text, n)
+    """The ranking in a reply; one without anything to read, or cut within it, keeps the order."""
+    ranking = read_ranking(reply.text, n)
+    problem = reply.problem or (reply.cut_off if reply.cut and ranking.left_out else None)
+    if problem is not None:
+        return Ranking(list(range(n)), None, "failed", (problem,), n)
+    return ranking
 
 
 def _sentence(problems: Sequence[str]) -> str:

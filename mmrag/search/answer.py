@@ -59,7 +59,8 @@ class AnswerStream:
     """The pieces of an answer, as they are written; `answer` is there after the last one.
 
     Raises:
-        ModelServerError: while it is iterated over: no answer, or one that broke off.
+        ModelServerError: while it is iterated over: no answer, or one that broke off; the usage of
+            `answer` is what it came to until then.
         BudgetReached: the request could exceed the limit; it was not sent.
     """
 
@@ -110,7 +111,7 @@ def stream_answer(
     Raises:
         MmragError: no question, nothing to send, or no picture that can be read.
     """
-    prompt, sent = _prompt(question, hits, query, images, value_alone)
+    prompt, sent = answer_prompt(question, hits, query, images, value_alone)
     return AnswerStream(model, prompt, question, sent)
 
 
@@ -129,15 +130,20 @@ async def complete_answer(
     Raises:
         MmragError, ModelServerError, BudgetReached: as `stream_answer` and `VisionModel.complete`.
     """
-    prompt, sent = await asyncio.to_thread(_prompt, question, hits, query, images, value_alone)
+    asked = (question, hits, query, images, value_alone)
+    prompt, sent = await asyncio.to_thread(answer_prompt, *asked)
     reply, usage = await model.complete(client, prompt)
     return _answer(question, model.name, sent, reply, usage)
 
 
-def _prompt(
+def answer_prompt(
     question: str, hits: Sequence[Hit], query: Query | None, images: int, value_alone: bool
 ) -> tuple[Prompt, list[Hit]]:
-    """The request, and the hits that are in it."""
+    """The request that `stream_answer` makes of its arguments, and the hits that are in it.
+
+    Raises:
+        MmragError: as `stream_answer`.
+    """
     if not question.strip():
         raise MmragError("Ask a question.")
     if images < 1:

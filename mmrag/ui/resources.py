@@ -7,6 +7,7 @@ results live in their session only.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import threading
 from collections.abc import Iterator
@@ -118,10 +119,17 @@ def index(uri: str, collection: str) -> ImageIndex:
 
 @st.cache_data(ttl=5, show_spinner="Connecting to Milvus …")
 def collections(uri: str) -> list[CollectionInfo]:
-    """The collections of a Milvus that this project made."""
+    """The collections of a Milvus that this project made, then those that were adopted."""
+    from mmrag.index import adopted
+    from mmrag.index.image_index import ImageIndex
     from mmrag.index.milvus_collection import list_collections
 
-    return list_collections(uri)
+    found = list_collections(uri)
+    for name in adopted.names(uri):
+        # One that is gone meanwhile is not there to be shown.
+        with contextlib.suppress(MmragError), ImageIndex.open(uri, name) as opened:
+            found.append(opened.info())
+    return found
 
 
 def uri() -> str:
@@ -239,12 +247,23 @@ def show_notice(choice: RerankerChoice) -> None:
         st.text(said)
 
 
-def reranker_choices(description: float = 0.0) -> dict[str, RerankerChoice]:
-    """The choices by a short key that may stand in a URL.
+@dataclass(frozen=True)
+class Shown:
+    """What a vision model is shown for a query, for estimates of cost.
 
-    Args:
-        description: the mean length of an image's description, for estimates of cost.
+    Attributes:
+        candidates: how many hits.
+        description: the mean length of an image's description, in characters.
+        largest: the longest side of the pictures, in pixels.
     """
+
+    candidates: int = 10
+    description: float = 0.0
+    largest: int = 0
+
+
+def reranker_choices(shown: Shown = Shown()) -> dict[str, RerankerChoice]:
+    """The choices by a short key that may stand in a URL, with what they cost."""
     from mmrag.encoders import list_encoders
     from mmrag.rerank.pairs import here
 
@@ -255,17 +274,20 @@ def reranker_choices(description: float = 0.0) -> dict[str, RerankerChoice]:
             choices[name] = RerankerChoice(f"re-scored by {described.name}", name)
     # Links may name what this visitor is not offered; it is not among the choices then.
     if may_change():
-        choices |= vision_choices(description)
+        choices |= vision_choices(shown)
     choices["bge-reranker"] = RerankerChoice("BGE reranker, by description", "bge-reranker")
     for name in here():
         choices[name] = RerankerChoice(f"scored by {name.removeprefix('ce:')}", name)
     return choices
 
 
-def vision_choices(description: float = 0.0) -> dict[str, RerankerChoice]:
-    """The vision models of the server, what it recommends first, with what they cost."""
+def vision_choices(shown: Shown = Shown()) -> dict[str, RerankerChoice]:
+    """The models of the server, what it recommends first, with what they cost.
+
+    Those that are known to see stand before those of which nothing is known.
+    """
     from mmrag.vision.endpoint import find_endpoint
-    from mmrag.vision.server_models import VISION, list_models, resolve, seeing_models
+    from mmrag.vision.server_models import VISION, list_models, offered_models, resolve
 
     names: list[str] = ["gpt-4o"]
     best = ""
@@ -273,7 +295,7 @@ def vision_choices(description: float = 0.0) -> dict[str, RerankerChoice]:
         endpoint = find_endpoint()
         listed = list_models(endpoint)
         best = resolve(VISION, endpoint)
-        names = [best, *seeing_models(listed)] if listed else [best, *names]
+        names = [best, *offered_models(listed)] if listed else [best, *names]
     except MmragError:
         # Chosen all the same, it says what is missing.
         pass
@@ -284,20 +306,26 @@ def vision_choices(description: float = 0.0) -> dict[str, RerankerChoice]:
     }
     for name in list(dict.fromkeys(names))[:MODELS_OFFERED]:
         key = name if name == "gpt-4o" else f"openai:{name}"
-        choices[key] = RerankerChoice(f"{name}, panorama{price_of(name, description)}", key)
+        choices[key] = RerankerChoice(f"{name}, panorama{price_of(name, shown)}", key)
         if name == "gpt-4o":
             choices["gpt-4o-images"] = RerankerChoice("gpt-4o, single images", key, "images")
     return choices
 
 
-def price_of(model: str, description: float = 0.0) -> str:
-    """The cost of reranking ten hits of 1,000 queries, as the end of a label."""
+def price_of(model: str, shown: Shown) -> str:
+    """The cost of reranking the hits of 1,000 queries, as the end of a label."""
     from mmrag.evaluation.expected import grid_request
+    from mmrag.rerank.vision import STRIDE, WINDOW, windows
     from mmrag.vision.models import find_model
 
     facts = find_model(model)
-    cost = grid_request(facts, 10, description).cost(facts, 1000)
-    return "" if cost is None else f", about {cost:.2f} USD per 1,000 queries"
+    requests = len(list(windows(max(1, shown.candidates), WINDOW, STRIDE)))
+    together = max(1, min(shown.candidates, WINDOW))
+    request = grid_request(facts, together, shown.description, shown.largest)
+    cost = request.cost(facts, 1000 * requests)
+    if cost is None:
+        return ", no price known"
+    return f", about {cost:.2f} USD per 1,000 queries"
 
 
 def encoder_names() -> list[str]:

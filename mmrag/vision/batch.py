@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrag import config
-from mmrag.errors import ModelServerError
+from mmrag.errors import BudgetReached, ModelServerError
 from mmrag.system.durable import write_file
 from mmrag.types import Usage
 from mmrag.vision.endpoint import RequestFailed, find_endpoint, transport_error
-from mmrag.vision.model import VisionModel
+from mmrag.vision.model import MORE_ROOM, VisionModel
 from mmrag.vision.prompt import Prompt
 from mmrag.vision.reply import Reply
 
@@ -49,7 +49,7 @@ class Pending:
 def ask_batch(
     model: VisionModel, prompts: Mapping[str, Prompt], on_wait: Callable[[int, int], object]
 ) -> Answers:
-    """Ask for answers and wait for all of them.
+    """Ask for answers and wait for all of them; those that were cut are asked for once more.
 
     Args:
         model: who is asked, and whose cache and budget are used.
@@ -64,17 +64,48 @@ def ask_batch(
         BudgetReached: they could exceed the limit; nothing was sent.
         ModelServerError: the server has no Batch API, or refuses the batch; says why.
     """
+    answers = _ask(model, prompts, on_wait)
+    cut: dict[str, tuple[Reply, Usage]] = {
+        key: one for key, one in answers.items() if isinstance(one, tuple) and one[0].cut
+    }
+    wanted = {key: prompts[key] for key in cut if _room(model, prompts[key], MORE_ROOM) > 1}
+    if not wanted:
+        return answers
+    try:
+        again = _ask(model, wanted, on_wait, MORE_ROOM)
+    except BudgetReached:
+        return answers
+    whole = [one[0] for one in again.values() if isinstance(one, tuple) and not one[0].cut]
+    if whole:
+        model.learn_room(whole[0])
+    for key, second in again.items():
+        paid = cut[key][1]
+        if isinstance(second, tuple):
+            answers[key] = second[0], paid + second[1]
+        else:
+            second.usage += paid
+            answers[key] = second
+    return answers
+
+
+def _ask(
+    model: VisionModel,
+    prompts: Mapping[str, Prompt],
+    on_wait: Callable[[int, int], object],
+    room: int = 1,
+) -> Answers:
+    """One batch, with `room` times the common room for each answer."""
     import openai
 
     note = _folder() / f"{_digest(model, prompts)}.json"
     share = _share(model)
-    most = share * sum(model.most(prompt, model.limit(prompt)) for prompt in prompts.values())
+    most = share * sum(model.most(one, _limit(model, one, room)) for one in prompts.values())
     model.budget.reserve(most)
     answers: Answers = {}
     failure: ModelServerError | None = None
     try:
         with model.endpoint.client(max(model.timeout, _PATIENCE), model.retries) as client:
-            sent = _sent(note) or _send(client, model, prompts, note)
+            sent = _sent(note) or _send(client, model, prompts, note, room)
             for batch in _wait(client, sent, len(prompts), on_wait):
                 if batch.status == "failed":
                     note.unlink(missing_ok=True)
@@ -83,8 +114,8 @@ def ask_batch(
     except (openai.OpenAIError, transport_error()) as error:
         failure = model.endpoint.failure(error, model.name)
     finally:
-        paid = [one[1].cost_usd or 0.0 for one in answers.values() if isinstance(one, tuple)]
-        model.budget.settle(most, sum(paid))
+        used = [one[1] if isinstance(one, tuple) else one.usage for one in answers.values()]
+        model.budget.settle(most, sum(one.cost_usd or 0.0 for one in used))
     if failure is not None:
         raise failure
     note.unlink(missing_ok=True)
@@ -138,11 +169,15 @@ def cancel(pending: Pending) -> None:
 
 
 def _send(
-    client: openai.OpenAI, model: VisionModel, prompts: Mapping[str, Prompt], note: Path
+    client: openai.OpenAI,
+    model: VisionModel,
+    prompts: Mapping[str, Prompt],
+    note: Path,
+    room: int,
 ) -> list[str]:
     sent: list[str] = []
     path = model.api.path.removeprefix("/v1") if model.endpoint.is_azure else model.api.path
-    for content in _files(model, prompts, path):
+    for content in _files(model, prompts, path, room):
         file = client.files.create(file=("requests.jsonl", content), purpose="batch")
         if model.endpoint.is_azure:
             # There a batch of a file that is still being looked through is refused.
@@ -158,12 +193,23 @@ def _send(
     return sent
 
 
-def _files(model: VisionModel, prompts: Mapping[str, Prompt], path: str) -> Iterator[bytes]:
+def _limit(model: VisionModel, prompt: Prompt, room: int) -> int:
+    return model.at_most(model.limit(prompt) * room)
+
+
+def _room(model: VisionModel, prompt: Prompt, room: int) -> float:
+    """How much more room an answer can be given, up to `room` times as much."""
+    return _limit(model, prompt, room) / model.limit(prompt)
+
+
+def _files(
+    model: VisionModel, prompts: Mapping[str, Prompt], path: str, room: int
+) -> Iterator[bytes]:
     """The requests as JSON Lines, in as many files as they need."""
     lines: list[bytes] = []
     size = 0
     for key, prompt in prompts.items():
-        body = model.arguments(prompt, model.limit(prompt))
+        body = model.arguments(prompt, _limit(model, prompt, room))
         line = {"custom_id": key, "method": "POST", "url": path, "body": body}
         encoded = json.dumps(line).encode() + b"\n"
         if lines and (size + len(encoded) > _MOST_BYTES or len(lines) == _MOST_REQUESTS):
@@ -227,7 +273,10 @@ def _answer(
         try:
             reply = model.clean(model.api.read(json.dumps(body)))
         except ValueError:
-            return RequestFailed(f"{model.endpoint.address} gave an answer that cannot be read.")
+            unread = RequestFailed(f"{model.endpoint.address} gave an answer that cannot be read.")
+            most = None if model.price is None else share * model.most(prompt, model.limit(prompt))
+            unread.usage = Usage(requests=1, cost_usd=most, unanswered=1)
+            return unread
         return reply, model.account(prompt, reply, share)
     error = (body.get("error") if isinstance(body, dict) else None) or told.get("error")
     message = error.get("message") if isinstance(error, dict) else None
@@ -256,8 +305,7 @@ def _digest(model: VisionModel, prompts: Mapping[str, Prompt]) -> str:
 
 
 def _share(model: VisionModel) -> float:
-    batch = model.price.batch if model.price is not None else None
-    return 1.0 if batch is None else batch
+    return 1.0 if model.price is None else model.price.batch_share
 
 
 def _folder() -> Path:

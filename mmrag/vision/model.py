@@ -294,10 +294,12 @@ class VisionModel:
         if not reply.cut:
             self._room = min(_MOST_ROOM, self._room * MORE_ROOM)
 
-    def failure(self, error: Exception, most: float) -> tuple[ModelServerError, float]:
-        """An error in a sentence, and what the request may have cost."""
+    def failure(
+        self, error: Exception, most: float, answered: bool = False
+    ) -> tuple[ModelServerError, float]:
+        """An error in a sentence, and what the request, perhaps half answered, may have cost."""
         found = self.endpoint.failure(error, self.name)
-        charged = may_be_charged(error)
+        charged = answered or may_be_charged(error)
         spent = most if charged else 0.0
         if isinstance(found, RequestFailed):
             unknown = charged and self.price is None

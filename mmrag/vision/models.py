@@ -44,7 +44,8 @@ class ModelFacts:
         azure_shutdown: when it leaves Azure.
         successor: what its provider recommends in its place.
         api: "chat" or "responses", the one it is asked through.
-        source, read: where and when the figures were read.
+        source, read: where and when its price was read; the table's `from` and `sources` say it of
+            the other figures.
     """
 
     name: str
@@ -111,6 +112,21 @@ def recommended() -> list[str]:
     if not isinstance(named, list):
         raise _wrong(own or TABLE, "model", "`recommended` is no list")
     return [*map(str, named), *_document(TABLE, "model")["recommended"]]
+
+
+def is_blind(name: str) -> bool:
+    """Whether a server's model is known to be for something else than to look at pictures.
+
+    Raises:
+        MmragError: as `find_model`.
+    """
+    own = config.models_file()
+    further = _document(own, "model").get("blind", []) if own else []
+    if not isinstance(further, list):
+        raise _wrong(own or TABLE, "model", "`blind` is no list")
+    bare = name.rpartition("/")[2].lower()
+    patterns = [*map(str, further), *_document(TABLE, "model")["blind"]]
+    return any(fnmatchcase(bare, one) for one in patterns)
 
 
 def _lookup(table: dict[str, ModelFacts], name: str) -> ModelFacts:

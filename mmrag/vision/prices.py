@@ -9,6 +9,7 @@ from typing import Any
 _MILLION = 1_000_000
 _LARGEST = 1_000_000_000
 _TILE = 512
+_HUGE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class ImageRule:
             fit = min(1.0, 2048 / max(width, height))
             fit *= min(1.0, 768 / (fit * min(width, height)))
         return max(1, math.ceil(fit * width)), max(1, math.ceil(fit * height))
+
+    def scales(self, detail: str = "high") -> bool:
+        """Whether there is a size beyond which pictures are scaled down."""
+        return self.seen(_HUGE, _HUGE, detail) != (_HUGE, _HUGE)
 
     def tokens(self, width: int, height: int, detail: str = "high") -> int:
         """Tokens of a picture of this size in pixels."""
@@ -87,6 +92,11 @@ class Price:
     long_input: float = 1.0
     long_output: float = 1.0
     batch: float | None = None
+
+    @property
+    def batch_share(self) -> float:
+        """The share of it that a batch is counted at: all of it where that is not known."""
+        return 1.0 if self.batch is None else self.batch
 
     def cost(self, prompt: int, completion: int, cached: int = 0) -> float:
         """US dollars for token counts; `cached` prompt tokens are part of `prompt`."""

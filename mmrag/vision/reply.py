@@ -48,13 +48,18 @@ class Reply:
             return None
         if not self.cut:
             return "the answer is empty"
+        return self.cut_off if self.reasoning_tokens else f"{self.cut_off}, still empty"
+
+    @property
+    def cut_off(self) -> str:
+        """Where an answer without enough room ends, in words."""
         if self.reasoning_tokens:
             tokens = counted(self.reasoning_tokens, "token")
             return f"the answer was cut off after {tokens} of thought"
         if self.completion_tokens:
             tokens = counted(self.completion_tokens, "token")
-            return f"the answer was cut off after {tokens}, still empty"
-        return "the answer was cut off, still empty"
+            return f"the answer was cut off after {tokens}"
+        return "the answer was cut off"
 
     @property
     def whole(self) -> bool:

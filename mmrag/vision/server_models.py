@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from mmrag import config
 from mmrag.errors import ModelServerError
 from mmrag.vision.endpoint import Endpoint, transport_error
-from mmrag.vision.models import find_model, recommended
+from mmrag.vision.models import find_model, is_blind, recommended
 
 # The name that stands for the best one that the server has.
 VISION = "vision"
@@ -73,7 +73,7 @@ def resolve(name: str, endpoint: Endpoint) -> str:
     found = next((one for one in best if one in listed.names), None)
     if found is None:
         seeing = seeing_models(listed)
-        candidates = seeing or list(listed.names)
+        candidates = seeing or offered_models(listed) or list(listed.names)
         if len(candidates) > 1 and not seeing:
             shown = ", ".join(candidates[:5]) + (", …" if len(candidates) > 5 else "")
             raise ModelServerError(
@@ -87,8 +87,14 @@ def resolve(name: str, endpoint: Endpoint) -> str:
 def seeing_models(listed: Listed) -> list[str]:
     """The models of a server that the table knows to see pictures, the recommended ones first."""
     best = recommended()
-    known = [name for name in listed.names if find_model(name).known]
+    known = [name for name in listed.names if find_model(name).known and not is_blind(name)]
     return sorted(known, key=lambda name: best.index(name) if name in best else len(best))
+
+
+def offered_models(listed: Listed) -> list[str]:
+    """`seeing_models`, then those of which nothing is known."""
+    unknown = [name for name in listed.names if not find_model(name).known and not is_blind(name)]
+    return [*seeing_models(listed), *unknown]
 
 
 def notice(name: str, endpoint: Endpoint) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mmrag.types import Usage
-from mmrag.vision.endpoint import transport_error
+from mmrag.vision.endpoint import RequestFailed, transport_error
 from mmrag.vision.jobs import run_beside
 from mmrag.vision.model import MORE_ROOM, VisionModel
 from mmrag.vision.prompt import Prompt
@@ -18,6 +18,8 @@ class ReplyStream:
 
     All of it may take `VisionModel.timeout` seconds, however steadily it drips. An answer that was
     cut for length before its first word is asked for again with more room, and with that time anew.
+
+    Where it fails, `usage` is what it came to until then.
 
     Raises:
         ModelServerError, BudgetReached: as `VisionModel.complete`, while it is iterated over.
@@ -72,10 +74,11 @@ class ReplyStream:
             self.reply = model.clean(reading.reply())
             spent = model.spent(self.reply, most)
         except (openai.OpenAIError, transport_error(), ValueError, TimeoutError) as error:
-            failure, spent = model.failure(error, most)
-            spent = most if reading.said else spent
+            failure, spent = model.failure(error, most, bool(reading.said))
         finally:
             model.budget.settle(most, spent)
+        if isinstance(failure, RequestFailed):
+            self.usage += failure.usage
         if failure is not None:
             raise failure
         self.usage += model.account(prompt, self.reply)

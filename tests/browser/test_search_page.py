@@ -215,6 +215,22 @@ def test_gpt_4o_waits_for_a_click_then_reorders_and_explains(
     assert vision_server.requests == asked + 1, "changing the view asked again"
 
 
+def test_a_model_that_nobody_listed_is_typed(
+    page: Page, dashboard: Dashboard, vision_server
+) -> None:  # type: ignore[no-untyped-def]
+    open_page(page, dashboard)
+    compared(page)
+    field = page.get_by_label("Right: reranking", exact=True)
+    field.fill("a-model-of-mine")
+    page.get_by_role("option", name="a-model-of-mine").click()
+    settled(page)
+    expect(page.get_by_role("heading", name="a-model-of-mine, panorama")).to_be_visible()
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.get_by_text("no price known")).to_be_visible()
+    assert vision_server.bodies[-1]["model"] == "a-model-of-mine"
+    assert "right_rerank=a-model-of-mine" in page.url.replace("openai%3A", "")
+
+
 def test_a_question_is_answered_from_the_best_match(page: Page, dashboard: Dashboard) -> None:
     open_page(page, dashboard)
     expect(tiles(page, "left")).to_have_count(9)

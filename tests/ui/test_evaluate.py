@@ -29,6 +29,7 @@ from mmrag.ui import resources
 from mmrag.ui.evaluation_jobs import Plan, queue, submit
 from mmrag.vision.budget import Budget
 from tests.helpers import ROOT, wait_until
+from tests.vision_server import VisionServer
 
 from .pages import captions, click, open_page, run, texts
 
@@ -103,6 +104,28 @@ def test_the_form_is_in_the_link_and_an_empty_one_says_what_is_missing(mugs: Eva
     page.multiselect(key="encoders").set_value([])
     assert "Choose at least one encoder" in run(page).info[0].value
     assert next(one for one in page.button if one.label == "Start").disabled
+
+
+def test_a_batch_is_queued_and_its_tokens_shown(
+    mugs: EvalSet, server: VisionServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmrag.vision.batch._FIRST_LOOK", 0.01)
+    server.thinks = 1400
+    page = open_page("evaluate", rerankers=["openai:gpt-6-luna"])
+    labels = page.multiselect(key="rerankers").options
+    assert any("gpt-6-luna" in one and "USD per 1,000 queries" in one for one in labels)
+    page.checkbox(key="batch").check()
+    run(page)
+    click(page, "Start")
+    wait_for_jobs()
+    (stored,) = resources.runs().runs()
+    assert stored.state == "complete"
+    assert (server.requests, len(server.batches.sent)) == (0, 1)
+    assert stored.config["reranker"]["batch"] is True
+    full = (0.1 * server.tokens[0] + 0.5 * server.tokens[1]) / 1e6
+    assert stored.usage.cost_usd == pytest.approx(full / 2), "half the price"
+    shown = texts(open_page("runs", runs=[stored.run_id]))
+    assert f"{stored.usage.prompt_tokens:,} + {stored.usage.completion_tokens:,} tokens" in shown
 
 
 def test_a_cancelled_evaluation_is_resumed(mugs: EvalSet) -> None:

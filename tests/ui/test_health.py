@@ -6,7 +6,10 @@ import os
 
 import pytest
 
-from .pages import open_page, texts
+from tests.helpers import models
+from tests.vision_server import VisionServer
+
+from .pages import captions, open_page, texts
 
 
 def test_health_says_what_works(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,3 +33,13 @@ def test_health_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     advice = "\n".join(caption.value for caption in page.caption)
     assert "MMRAG_URI" in advice
     assert "OPENAI_API_KEY into the environment" in advice
+
+
+def test_health_says_which_model_leaves(server: VisionServer) -> None:
+    models(server, "gpt-4o", gpt_4o=47)
+    page = open_page("health")
+    shown = texts(page) + captions(page)
+    assert "gpt-4o leaves" in shown
+    assert "in 47 days; its successor is gpt-6-luna (openai:gpt-6-luna)." in shown
+    assert server.listed == 1
+    assert server.requests == 0

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from mmrag import config
+from mmrag import ImageIndex, config, load_encoder, open_gallery
 from mmrag.errors import ImageError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.galleries import kept_pictures
 from mmrag.ui import resources
 from tests.helpers import models, wait_until
+from tests.tiny_models import make_clip
 from tests.vision_server import Scene, VisionServer
 
 from .pages import captions, click, open_dashboard, open_page, run, texts, tiles
@@ -132,6 +134,7 @@ def test_any_vision_model_can_be_named(mugs: EvalSet, server: VisionServer) -> N
     click(page, "Search")
     assert server.bodies[-1]["model"] == "a-model-of-mine"
     assert "tokens, no price known" in captions(page)
+    assert re.search(r"\d+ \+ \d+ tokens", captions(page)), "prompt and answer"
     server.always = Scene(body=b"<html>")
     page = open_page("search", left_rerank="openai:another", right_rerank="none")
     click(page, "Search")
@@ -246,3 +249,18 @@ def test_a_search_waits_while_another_computes(mugs: EvalSet) -> None:
     searching.join(60)
     assert ids(page, LEFT)[0] == mugs.images[2].image_id
     assert not [info for info in page.info if "Waiting" in info.value]
+
+
+def test_a_model_of_sentence_transformers_searches_and_scores(
+    photos: Path, mugs: EvalSet, tmp_path: Path
+) -> None:
+    model = f"st:{make_clip(tmp_path / 'clip')}"
+    with ImageIndex.open(collection="by_clip", encoder=load_encoder(model)) as index:
+        index.add(open_gallery(photos))
+    page = open_page("search", query="q0", left_collection="by_clip", right_collection="photos")
+    page.session_state["right_rerank"] = f"encoder:{model}"
+    run(page)
+    assert ids(page, LEFT)[0] == mugs.images[0].image_id
+    assert len(ids(page, RIGHT)) == 9
+    headers = [one.value.replace("\\", "") for one in page.header]
+    assert any(f"scored by encoder:{model}" in one for one in headers)

@@ -13,6 +13,7 @@ from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.eval_sets.known_sets import known_eval_sets
 from mmrag.evaluation.ablations import Ablations
 from mmrag.evaluation.forecast import asked_again, estimate
+from mmrag.images.decode import longest_side
 from mmrag.metrics.table import metric_title
 from mmrag.runs.run import UnderWay
 from mmrag.runs.store import RunStore
@@ -45,6 +46,8 @@ STATES = {
 }
 ORDER = ("running", "waiting", "done", "failed", "cancelled")
 OVER_SHOWN = 8
+# So many pictures of a set say how large they are.
+SAMPLE = 3
 
 
 @st.cache_resource
@@ -77,7 +80,7 @@ def _choose() -> list[Plan] | None:
     eval_set = resources.eval_set(name)
     st.caption(f"{len(eval_set.images):,} images, {len(eval_set.queries):,} queries")
     chosen = _several("Encoders", "encoders", {one: one for one in encoders}, encoders[:1])
-    choices = resources.reranker_choices(_description_length(eval_set))
+    choices = resources.reranker_choices(_shown(eval_set))
     url.before_many("rerankers", [*choices, *resources.named_models("rerankers")], ["none"])
     st.multiselect(
         "Reranking",
@@ -141,8 +144,13 @@ def _choose() -> list[Plan] | None:
     ]
 
 
-def _description_length(eval_set: EvalSet) -> float:
-    return sum(len(one.text) for one in eval_set.images) / max(1, len(eval_set.images))
+def _shown(eval_set: EvalSet) -> resources.Shown:
+    images = eval_set.images
+    return resources.Shown(
+        min(int(st.session_state.get("rerank_k") or RERANK_K), len(images)),
+        sum(len(one.text) for one in images) / max(1, len(images)),
+        max((longest_side(one.path) for one in images[:SAMPLE]), default=0),
+    )
 
 
 def _several(label: str, key: str, options: Mapping[str, str], default: list[str]) -> list[str]:

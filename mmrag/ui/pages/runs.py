@@ -27,6 +27,7 @@ from mmrag.ui.navigation import show_error
 from mmrag.ui.panels.run_files import export_panel, import_panel, list_panel
 from mmrag.ui.panels.run_notes import note_panel
 from mmrag.ui.panels.run_queries import queries_panel
+from mmrag.ui.spent import spent
 from mmrag.ui.tables import guarded
 
 SHOWN_METRICS = 3
@@ -174,6 +175,7 @@ def _compare(runs: list[Run]) -> None:
     st.caption(words)
     notes = [*found.notes, *(f"{run.name}: {note}" for run in runs for note in run.notes)]
     notes += [f"{run.name}: {one.sentence}." for run in runs for one in beside(run)]
+    notes += [f"{run.name}: {spent(run.usage)}" for run in runs if run.usage.requests]
     if notes:
         st.text("\n".join(notes))
     metric = metrics[0]

@@ -11,7 +11,7 @@ from mmrag.types import SearchResult
 from mmrag.ui.doors import only_owners
 from mmrag.ui.markdown import escaped
 from mmrag.ui.navigation import show_error
-from mmrag.ui.panels.search_side import spent
+from mmrag.ui.spent import spent
 
 ANSWERS_KEPT = 20
 
@@ -76,9 +76,15 @@ def _answer(title: str, question: str, result: SearchResult, images: int) -> Non
             images=max(1, images),
         )
         said = ""
-        for piece in stream:
-            said += piece
-            place.text(said)
+        try:
+            for piece in stream:
+                said += piece
+                place.text(said)
+        except MmragError:
+            used = stream.answer.usage
+            if used.requests:
+                st.caption(spent(used))
+            raise
         answer = kept[key] = stream.answer
         while len(kept) > ANSWERS_KEPT:
             del kept[next(iter(kept))]

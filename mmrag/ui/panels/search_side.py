@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from mmrag.demo import DRAWINGS, SHOWS, Show, knows_only
-from mmrag.types import SearchResult, Usage
+from mmrag.types import SearchResult
 from mmrag.ui import resources, url
 from mmrag.ui.doors import may_change
 from mmrag.ui.markdown import escaped
 from mmrag.ui.panels.query_numbers import query_numbers
 from mmrag.ui.panels.search_judging import judged_grid
+from mmrag.ui.spent import spent
 from mmrag.ui.tiles import first_right, hit_tiles, judged
 
 if TYPE_CHECKING:
@@ -54,7 +55,6 @@ class Configuration:
 
 def configure(side: str, found: dict[str, CollectionInfo]) -> Configuration:
     """Draw one side's choices."""
-    choices = resources.reranker_choices()
     names = list(found)
     suggested = suggestion(side, found)
     url.before(f"{side}_collection", names, suggested[0])
@@ -66,6 +66,8 @@ def configure(side: str, found: dict[str, CollectionInfo]) -> Configuration:
         persist_state="session",
     )
     collection = url.after(f"{side}_collection", suggested[0])
+    seen = max(st.session_state.get(f"{side}_k") or 0, CANDIDATES)
+    choices = resources.reranker_choices(resources.Shown(min(seen, found[collection].rows)))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         named = resources.named_models(f"{side}_rerank")
         offered = list(dict.fromkeys([*choices, *named]))
@@ -240,20 +242,6 @@ def _report(result: SearchResult) -> None:
     used = report.usage
     if used.prompt_tokens or used.cached or used.unanswered:
         st.caption(spent(used))
-
-
-def spent(used: Usage) -> str:
-    """Tokens and cost of requests to a model, in words."""
-    thought = f" ({used.reasoning_tokens:,} of them thought)" if used.reasoning_tokens else ""
-    cost = "no price known" if used.cost_usd is None else f"{used.cost_usd:.4f} USD"
-    words = f"{used.prompt_tokens + used.completion_tokens:,} tokens{thought}, {cost}"
-    if used.unanswered:
-        requests = "1 request" if used.unanswered == 1 else f"{used.unanswered} requests"
-        words += f" at most: {requests} had no answer, and may have been charged"
-    if used.cached:
-        answers = "1 answer" if used.cached == 1 else f"{used.cached} answers"
-        words += f", {answers} from the cache"
-    return words
 
 
 def _timings(result: SearchResult) -> None:
