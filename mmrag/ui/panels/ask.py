@@ -81,9 +81,9 @@ def _answer(title: str, question: str, result: SearchResult, images: int) -> Non
                 said += piece
                 place.text(said)
         except MmragError:
-            used = stream.answer.usage
-            if used.requests:
-                st.caption(spent(used))
+            paid = stream.answer.usage
+            if paid.requests:
+                st.caption(spent(paid))
             raise
         answer = kept[key] = stream.answer
         while len(kept) > ANSWERS_KEPT:
