@@ -7,7 +7,7 @@ COPY requirements.txt .
 # For example --build-arg PIP_ARGS="--extra-index-url ..." for a torch without CUDA.
 ARG PIP_ARGS=
 RUN pip install --no-cache-dir $PIP_ARGS -r requirements.txt
-COPY pyproject.toml hatch_build.py requirements-dev.txt requirements-distributed.txt README.md LICENSE dashboard.py ./
+COPY pyproject.toml hatch_build.py requirements-dev.txt requirements-distributed.txt requirements-mteb.txt README.md LICENSE dashboard.py ./
 COPY .streamlit .streamlit
 COPY mmrag mmrag
 COPY bench bench

@@ -31,7 +31,7 @@ $(VENV)/.users: requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
-$(VENV)/.developers: requirements-dev.txt requirements-distributed.txt $(VENV)/.users
+$(VENV)/.developers: requirements-dev.txt requirements-distributed.txt requirements-mteb.txt $(VENV)/.users
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	@touch $@
 

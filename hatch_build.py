@@ -7,7 +7,7 @@ from typing import Any
 
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
-EXTRA_FILES = {"distributed": "requirements-distributed.txt", "dev": "requirements-dev.txt"}
+EXTRA_FILES = {name: f"requirements-{name}.txt" for name in ("distributed", "mteb", "dev")}
 
 
 class CustomMetadataHook(MetadataHookInterface):

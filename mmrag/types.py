@@ -161,10 +161,31 @@ class RerankReport:
 
 
 @dataclass(frozen=True)
+class RewriteReport:
+    """How rewriting one query went: `text` are its new words.
+
+    Where the model gave none, `text` is None, `problem` says why, and the query was asked as it is.
+    """
+
+    rewriter: str
+    text: str | None
+    problem: str | None = None
+    usage: Usage = Usage()
+
+    @property
+    def sentence(self) -> str:
+        """In words."""
+        if self.text is None:
+            return f"Not rewritten by {self.rewriter}: {self.problem}"
+        return f"Rewritten by {self.rewriter}: {self.text}"
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """The hits of one query, best first, and the milliseconds that each stage took.
 
-    `notes` are sentences on how the query was encoded, where that needs any.
+    `notes` are sentences on how the query was encoded, where that needs any. `query` is as it was
+    asked, also where other words of it (see `rewrite`) were encoded.
     """
 
     query: Query
@@ -173,6 +194,7 @@ class SearchResult:
     explanation: str | None = None
     rerank: RerankReport | None = None
     notes: tuple[str, ...] = ()
+    rewrite: RewriteReport | None = None
 
     def _repr_html_(self) -> str:
         from mmrag import notebook

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from .vision_batches import Batches
-from .vision_eyes import CannotSee, Seen, answer, grade, look, rank, worded
+from .vision_eyes import CannotSee, Seen, answer, colour, grade, look, name, rank, worded
 
 # What the fixture `server` wants of those who ask it, and tests look for where no key may be.
 KEY = "sk-test-0123456789abcdef"
@@ -301,8 +301,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
+        for header, value in (headers or {}).items():
+            self.send_header(header, value)
         self.end_headers()
         self.wfile.write(body)
 
@@ -421,6 +421,9 @@ def _as_messages(body: dict[str, Any]) -> list[dict[str, Any]]:
 def _say(seen: Seen, body: dict[str, Any]) -> str:
     if seen.question is not None:
         return answer(seen)
+    if seen.texts[0].startswith("A search finds pictures"):
+        shown = f" {name(colour(seen.query))}" if seen.query is not None else ""
+        return json.dumps({"query": f"{seen.instruction or 'something'}{shown}"})
     form = body.get("response_format") or body.get("text")
     if seen.target is not None:
         return json.dumps(worded(seen))

@@ -22,6 +22,7 @@ from mmrag.cli.rerank_options import (
     RerankChoice,
     open_answering_model,
     open_reranker,
+    open_rewriter,
     rerank_line,
     rerank_options,
     usage_line,
@@ -94,9 +95,10 @@ def ask(
     reranker = open_reranker(
         reranking, device=encoder["device"], precision=encoder["precision"], budget=budget
     )
+    rewriter = open_rewriter(reranking, budget)
     loaded = open_encoder(**encoder)
     with ImageIndex.open(uri, collection, loaded) as opened:
-        result = Searcher(opened, loaded, reranker).search(
+        result = Searcher(opened, loaded, reranker, rewriter).search(
             query,
             reranking.hits_needed(max(k, images), reranker),
             filter=filter,
@@ -109,6 +111,9 @@ def ask(
         )
     stream = stream_answer(question, answering, hits=result.hits, images=images)
     if not as_json:
+        if result.rewrite is not None:
+            click.echo(printable(result.rewrite.sentence))
+            click.echo(f"({usage_line(result.rewrite.usage)})")
         if result.rerank is not None:
             click.echo(printable(rerank_line(result.rerank)))
         click.echo(f"From {', '.join(map(printable, stream.image_ids))}:")
@@ -132,6 +137,7 @@ def ask(
                 "hits": result.hits[:k],
                 "explanation": result.explanation,
                 "rerank": asdict(result.rerank) if result.rerank else {},
+                "rewrite": asdict(result.rewrite) if result.rewrite else {},
                 "timings_ms": result.timings_ms,
             }
         )

@@ -38,7 +38,11 @@ for _command in labels.COMMANDS:
 @click.argument("format", type=click.Choice(sorted(IMPORTERS)))
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("destination", type=click.Path(path_type=Path))
-@click.option("--split", help="Which split; default: val, for beir test.")
+@click.option(
+    "--split",
+    help="Which split; default: val, for beir test. genecis: the task, such as change_object; "
+    "circus: the label, such as validated or shortcut_free.",
+)
 @click.option(
     "--images",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -46,9 +50,9 @@ for _command in labels.COMMANDS:
 )
 @click.option(
     "--category",
-    type=click.Choice(["all", "dress", "shirt", "toptee"]),
+    type=click.Choice(["all", "dress", "shirt", "toptee", "cirr", "fashioniq", "lasco", "circo"]),
     help="fashioniq: which queries; all (the default) makes one eval set each in DESTINATION, or "
-    "one of all when the protocol has one gallery for them.",
+    "one of all when the protocol has one gallery for them. circus: which benchmark.",
 )
 @click.option(
     "--gallery",
@@ -279,6 +283,7 @@ def _description(loaded: EvalSet, missing: Iterable[Skipped] | None = None) -> d
         "categories": dict(categories),
         "judgments": sum(map(len, loaded.qrels.values())),
         "judges": _judges(loaded),
+        "candidates": _candidates(loaded),
         "primary_metric": loaded.primary_metric,
         "licence": loaded.licence,
         "source": loaded.source,
@@ -298,6 +303,15 @@ def _judges(loaded: EvalSet) -> str | None:
     return judge_report(loaded.folder).sentence if noted else None
 
 
+def _candidates(loaded: EvalSet) -> dict[str, Any] | None:
+    """The queries that have candidates of their own, and how many; None where none has."""
+    counts = [len(query.pool) for query in loaded.queries if query.pool]
+    if not counts:
+        return None
+    mean = sum(counts) / len(counts)
+    return {"queries": len(counts), "least": min(counts), "mean": mean, "most": max(counts)}
+
+
 def _show(described: dict[str, Any]) -> None:
     click.echo(printable("{name} ({folder}): {description}".format_map(described)))
     click.echo(printable(f"pictures under {described['image_root']}"))
@@ -308,6 +322,11 @@ def _show(described: dict[str, Any]) -> None:
         click.echo(f"  {count:6} {printable(name)}")
     if len(categories) > SHOWN_CATEGORIES:
         click.echo(f"  ... and {len(categories) - SHOWN_CATEGORIES} more categories")
+    if held := described["candidates"]:
+        click.echo(
+            "candidates of their own: {queries:,} queries, {least:,} to {most:,}, {mean:,.1f} in "
+            "the mean".format_map(held)
+        )
     found = described["resolution"]
     if found["queries"]:
         click.echo(

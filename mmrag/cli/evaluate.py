@@ -27,6 +27,7 @@ from mmrag.cli.rerank_options import (
     RerankChoice,
     open_answering_model,
     open_reranker,
+    open_rewriter,
     rerank_options,
 )
 from mmrag.cli.run_output import show_run, summary_json
@@ -204,6 +205,7 @@ def evaluate(
     the first --rerank-k results are reordered, and both rankings are scored. Several rerankers,
     such as none,vision,encoder:demo, are compared in one table, each against no reranking; with
     "@" and a depth behind every name, as in encoder:demo@100,vision@9, they are the stages of one.
+    With --rewrite a model puts every query into other words first; rerankers see the query itself.
     Several image weights (--image-weight 0.1,0.3,0.5) share one index; each is a run, compared with
     the first. A folder of several eval sets, as FashionIQ's import makes it, is evaluated set by
     set, with the mean over the sets at the end.
@@ -262,10 +264,14 @@ def evaluate(
             k = max(k, one.depth or 0)
     if repeat and all(one is None for one in rerankers):
         raise click.UsageError("--repeat needs --rerank.")
+    rewriter = open_rewriter(reranking, budget)
+    if rewriter is not None and (from_run is not None or search_url is not None):
+        raise click.UsageError("--rewrite goes with an encoder, which reads the new words.")
     if dry_run:
         show_expected(
             labelled_sets,
             rerankers,
+            rewriter,
             reranking,
             encoder["encoder"],
             limit,
@@ -321,7 +327,8 @@ def evaluate(
             shown = ""
             if len(weights) > 1:
                 only = rerankers[0]
-                label = run_label(loaded.info.name, only.name if only else None)
+                again = rewriter.name if rewriter else None
+                label = run_label(loaded.info.name, only.name if only else None, again)
                 shown = f"{name or label}, image weight {weight:g}"
             options = {**encoder, "image_weight": weight}
             if collection is not None:
@@ -338,7 +345,7 @@ def evaluate(
             with index:
                 retrieved = None
                 for reranker in rerankers:
-                    searcher = Searcher(index, loaded, reranker)
+                    searcher = Searcher(index, loaded, reranker, rewriter)
                     with _ranker(engine, options, searcher, address, workers) as ranker:
                         run = run_evaluation(
                             labelled,

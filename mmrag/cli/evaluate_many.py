@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mmrag.rerank.reranker import Reranker
     from mmrag.runs.compare import Comparison, Entry
     from mmrag.runs.run import Run
+    from mmrag.search.rewrite import Rewriter
 
 NONE = "none"
 
@@ -46,6 +47,7 @@ def run_name(name: str, reranker: Reranker | None, rerankers: int) -> str:
 def show_expected(
     eval_sets: Sequence[EvalSet],
     rerankers: Sequence[Reranker | None],
+    rewriter: Rewriter | None,
     choice: RerankChoice,
     encoder: str | None,
     limit: int | None,
@@ -58,7 +60,7 @@ def show_expected(
     """Print what evaluations will take; reranking is asked for `times` times."""
     from mmrag.encoders import default_encoder_name
     from mmrag.evaluation.evaluate import DEFAULT_RERANK_K
-    from mmrag.evaluation.expected import expect, expect_answers
+    from mmrag.evaluation.expected import expect, expect_answers, expect_rewriting
     from mmrag.evaluation.run_header import sample
     from mmrag.runs.store import RunStore
 
@@ -82,6 +84,10 @@ def show_expected(
             assert answering is not None
             asked = one.with_queries(sample(one.queries, limit, seed))
             expected[one.name].append(expect_answers(asked, answering))
+        for one in eval_sets if rewriter else ():
+            assert rewriter is not None
+            queries = min(limit or len(one.queries), len(one.queries))
+            expected[one.name].insert(0, expect_rewriting(one, rewriter, queries))
     if as_json:
         print_json({"dry_run": expected})
         return
@@ -189,7 +195,7 @@ def costs(entry: Entry) -> dict[str, Any]:
     run = entry.run
     total = run.stage_timings(entry.stage).get("total")
     reranked = entry.stage == RERANKED
-    spent = run.rerank_cost() if reranked else 0.0
+    spent = run.stage_cost(entry.stage)
     asked = max(1, run.finished_queries)
     return {
         "reranker": run.config["reranker"]["name"] if reranked else NONE,

@@ -14,6 +14,7 @@ from mmrag.system.words import counted
 
 if TYPE_CHECKING:
     from mmrag.rerank.reranker import Reranker
+    from mmrag.search.rewrite import Rewriter
     from mmrag.types import RerankReport, Usage
     from mmrag.vision.budget import Budget
     from mmrag.vision.model import VisionModel
@@ -39,6 +40,8 @@ class RerankChoice:
     picture_size: int | None
     prompt: str
     trust_reranker_code: bool
+    rewrite: str | None
+    rewrite_prompt: str
 
     def hits_needed(self, k: int, reranker: Reranker | None) -> int:
         """How many hits to retrieve, so that those it looks at can be reranked and k shown."""
@@ -143,11 +146,28 @@ _OPTIONS = [
         is_flag=True,
         help="ce: run Python code that the reranker brings, with all rights that you have.",
     ),
+    click.option(
+        "--rewrite",
+        metavar="M",
+        help="vision or openai:MODEL: let a model put the query into other words before it is "
+        "encoded.",
+    ),
+    click.option(
+        "--rewrite-prompt",
+        default="describe-1",
+        show_default=True,
+        metavar="NAME",
+        help="How it is asked: describe-1 (a description of the wanted picture, which is encoded "
+        "alone), instruct-1 (a clearer instruction beside the picture), or a .toml file.",
+    ),
 ]
 
 
 def rerank_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--rerank and what belongs to it; the command gets them as one `reranking: RerankChoice`."""
+    """--rerank, --rewrite and what belongs to them.
+
+    The command gets them as one `reranking: RerankChoice`.
+    """
 
     @functools.wraps(command)
     def with_choice(*args: Any, **kwargs: Any) -> Any:
@@ -203,6 +223,39 @@ def open_reranker(
         trust_reranker_code=choice.trust_reranker_code,
     )
     for notice in loaded.notices():
+        click.echo(f"Note: {printable(notice)}", err=True)
+    return loaded
+
+
+def open_rewriter(
+    choice: RerankChoice, budget: Budget | None = None, reranker: Reranker | None = None
+) -> Rewriter | None:
+    """The model that rewrites queries, asked as the options say; None without --rewrite.
+
+    Args:
+        choice: the options.
+        budget: shared with other requests of the command; by default the reranker's.
+        reranker: from `open_reranker`.
+    """
+    if choice.rewrite is None:
+        return None
+    from mmrag.search.rewrite import load_rewriter
+
+    shared = budget or (reranker.budget if reranker else None)
+    loaded = load_rewriter(
+        choice.rewrite,
+        prompt=choice.rewrite_prompt,
+        concurrency=choice.concurrency,
+        max_cost=choice.max_cost if shared is None else shared,
+        cache=choice.cache,
+        timeout=choice.timeout,
+        effort=choice.effort,
+        max_answer_tokens=choice.max_answer_tokens,
+        api=choice.api,
+        detail=choice.detail,
+    )
+    notice = loaded.model.notice()
+    if notice and choice.rewrite != choice.rerank:
         click.echo(f"Note: {printable(notice)}", err=True)
     return loaded
 

@@ -60,6 +60,7 @@ def summary_json(run: Run) -> dict[str, Any]:
         "spent_usd": run.spent_usd,
         "ceiling": run.ceiling,
         "reranks": run.reranks,
+        "rewrites": run.rewrites,
         "rerank_stages": run.rerank_stages,
         "ablations": run.ablations,
         "labels": run.labels,
@@ -71,6 +72,8 @@ def summary_json(run: Run) -> dict[str, Any]:
 
 def comparison_json(found: Comparison) -> dict[str, Any]:
     """A comparison as `--json` prints it."""
+    from mmrag.runs.together import spread_of
+
     pairs: list[dict[str, Any]] = [asdict(pair) for pair in found.pairs]
     return {
         "runs": [
@@ -80,6 +83,10 @@ def comparison_json(found: Comparison) -> dict[str, Any]:
                 "stage": entry.stage,
                 "label": entry.label,
                 "protocol": entry.run.protocol.title if entry.run.protocol else None,
+                "runs": entry.run.config.get("together", {}).get("runs", [entry.run.run_id]),
+                "spread": {
+                    name: asdict(one) for name, one in spread_of(entry.run, entry.stage).items()
+                },
             }
             for entry in found.entries
         ],

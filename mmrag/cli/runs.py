@@ -21,6 +21,8 @@ from mmrag.system.words import counted
 if TYPE_CHECKING:
     from mmrag.metrics.summary import Estimate
     from mmrag.runs.compare import Entry
+    from mmrag.runs.run import Run
+    from mmrag.runs.store import RunStore
 
 # The exit status of `compare` when a condition of --fail-if holds.
 GATE_FAILED = 3
@@ -30,6 +32,11 @@ GATE_FAILED = 3
 @click.option("--eval-set", metavar="NAME", help="Only runs on the eval set of this name.")
 @click.option("--limit", type=click.IntRange(1), help="Only this many of the newest.")
 @click.option("--delete", metavar="RUN", help="Remove this run instead.")
+@click.option(
+    "--together",
+    is_flag=True,
+    help="Runs of one name on one set, or on its parts, as one line with their spread.",
+)
 @json_option
 @click.pass_context
 def runs(
@@ -37,6 +44,7 @@ def runs(
     eval_set: str | None,
     limit: int | None,
     delete: str | None,
+    together: bool,
     as_json: bool,
 ) -> None:
     """List the stored runs, newest first; carry one to another machine.
@@ -58,6 +66,9 @@ def runs(
             print_json({"deleted": run_id}) if as_json else click.echo(f"Deleted {run_id}.")
             return
         found = store.runs(eval_set, limit)
+        if together:
+            _show_together(store, found, as_json)
+            return
     if as_json:
         print_json(
             [
@@ -88,6 +99,36 @@ def runs(
         )
     if not found:
         click.echo("No runs yet; `mmrag evaluate EVAL_SET` makes one.")
+
+
+def _show_together(store: RunStore, found: Sequence[Run], as_json: bool) -> None:
+    """Runs that belong together, such as the seeds of one model, a line each group."""
+    from mmrag.runs.together import groups, spread_of
+    from mmrag.runs.together import together as put_together
+
+    made = [put_together([store.load(run.run_id) for run in some]) for some in groups(found)]
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": run.name,
+                    "eval_set": run.eval_set.name,
+                    "runs": run.config["together"]["runs"],
+                    "metrics": run.metrics,
+                    "spread": {name: asdict(o) for name, o in spread_of(run, run.stage).items()},
+                }
+                for run in made
+            ]
+        )
+        return
+    for run in made:
+        primary = run.eval_set.primary_metric
+        value = f"{primary} {run.metrics[primary]:.3f}" if primary in run.metrics else ""
+        if over := spread_of(run, run.stage).get(primary):
+            value += f" ± {over.sd:.3f} ({over.lowest:.3f} to {over.highest:.3f})"
+        click.echo(printable(f"{value:45}  {run.eval_set.name}: {run.name}"))
+    if not made:
+        click.echo("No complete run yet; `mmrag evaluate EVAL_SET` makes one.")
 
 
 @runs.command("export")
@@ -214,7 +255,8 @@ def compare(
     """Compare runs query by query: differences, intervals and p-values.
 
     A run is named by its id, the beginning of it, its name (the newest of that name) or "latest";
-    RUN:retrieval is its ranking before reranking. One run with a reranker is compared with its own
+    RUN:retrieval is its ranking before reranking; all:NAME are all runs of a name on one set or its
+    parts, as one entry with their spread. One run with a reranker is compared with its own
     retrieval.
 
     \b
@@ -300,7 +342,7 @@ def _interval(one: Estimate | None) -> str:
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["trec", "csv", "json", "parquet", "html", "cirr", "circo"]),
+    type=click.Choice(["trec", "csv", "json", "parquet", "html", "mteb", "cirr", "circo"]),
     required=True,
     help="File format.",
 )
@@ -308,11 +350,13 @@ def _interval(one: Estimate | None) -> str:
 @click.option(
     "--stage",
     type=click.Choice(["retrieval", "reranked"]),
-    help="For trec, cirr and circo. Default: the run's last one.",
+    help="For trec, mteb, cirr and circo. Default: the run's last one.",
 )
 @json_option
 def export(reference: str, format_: str, out: str | None, stage: str | None, as_json: bool) -> None:
     """Write a run as a file: a TREC run, a table, a page, or a benchmark's submission.
+
+    mteb writes the result and the model's metadata as MTEB's results repository keeps them.
 
     RUN is an id, the beginning of one, a name, or "latest".
 

@@ -23,6 +23,7 @@ from mmrag.cli.query_options import query_options
 from mmrag.cli.rerank_options import (
     RerankChoice,
     open_reranker,
+    open_rewriter,
     rerank_line,
     rerank_options,
     usage_line,
@@ -89,12 +90,13 @@ def search(
     from mmrag.types import Usage
 
     reranker = open_reranker(reranking, device=encoder["device"], precision=encoder["precision"])
+    rewriter = open_rewriter(reranking, reranker=reranker)
     # A local store's server starts while the encoder is loaded: a second less from a cold start.
     with ThreadPoolExecutor(1) as pool:
         opening = pool.submit(ImageIndex.open, uri, collection, options=searching)
         loaded = open_encoder(one_query=True, **encoder)
     with opening.result() as opened:
-        result = Searcher(opened, loaded, reranker).search(
+        result = Searcher(opened, loaded, reranker, rewriter).search(
             query,
             reranking.hits_needed(k, reranker),
             filter=filter,
@@ -107,7 +109,8 @@ def search(
         reranked = sorted(reranked, key=lambda hit: hit.retrieval_rank)
         agreement = shuffle_agreement(reranker, [replace(result, hits=reranked)], shuffles)
     result = replace(result, hits=result.hits[:k])
-    usage = sum((one.usage for one in (result.rerank, agreement) if one is not None), Usage())
+    asked = (result.rewrite, result.rerank, agreement)
+    usage = sum((one.usage for one in asked if one is not None), Usage())
     if grid:
         from mmrag.images.grid import result_grid, save_grid
 
@@ -120,6 +123,7 @@ def search(
                 "notes": result.notes,
                 "explanation": result.explanation,
                 "rerank": asdict(result.rerank) if result.rerank else {},
+                "rewrite": asdict(result.rewrite) if result.rewrite else {},
                 "shuffles": _shuffles_json(agreement) if agreement else None,
                 "usage": asdict(usage),
                 "timings_ms": result.timings_ms,
@@ -133,6 +137,9 @@ def search(
 
 
 def _show(result: SearchResult, agreement: ShuffleReport | None, usage: Usage) -> None:
+    if result.rewrite is not None:
+        click.echo(printable(result.rewrite.sentence))
+        click.echo(f"({usage_line(result.rewrite.usage)})")
     for hit in result.hits:
         line = f"{hit.rank:3}  {hit.score:.4f}  {printable(hit.image_id)}"
         if result.rerank is not None:

@@ -10,6 +10,7 @@ from mmrag.cli.rerank_options import usage_line
 from mmrag.metrics.paired import Difference
 from mmrag.metrics.statistics import smallest_p
 from mmrag.metrics.summary import Estimate
+from mmrag.metrics.table import leading_metrics
 from mmrag.runs.compare import (
     Comparison,
     PairComparison,
@@ -38,6 +39,8 @@ def run_lines(run: Run) -> Iterator[str]:
     yield printable(f"{run.name} on {run.eval_set.name}: {asked}")
     if run.protocol is not None:
         yield printable(f"Protocol: {run.protocol.title}")
+    if run.rewriting:
+        yield printable(run.rewriting)
     entries = stage_entries(run)
     if entries and run.summary.overall:
         table = run_table(entries)
@@ -201,6 +204,13 @@ def _table_lines(table: RunTable) -> Iterator[str]:
             rows.append(["cost a query", *cells])
     yield from aligned(rows)
     for number, one in enumerate(table.rows, start=1):
+        shown = [name for name in (table.primary_metric, *leading_metrics()) if name in one.spread]
+        for name in dict.fromkeys(shown):
+            over = one.spread[name]
+            yield (
+                f"({number}) {name} over {over.runs} runs: {over.lowest:.3f} to "
+                f"{over.highest:.3f}, standard deviation {over.sd:.3f}"
+            )
         if one.warning:
             yield f"* ({number}): {one.warning}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["EvalQuery", "EvalSet", "Qrels"]
+POOLS = "pools.jsonl"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class EvalQuery:
     """A labelled query; `image` is an absolute path.
 
     `more_images` are those behind the first of several, `without` what is not wanted (with paths),
-    and `without_weight` how much of it; see `mmrag.types.Query`.
+    and `without_weight` how much of it; see `mmrag.types.Query`. `pool` are the ids of the images
+    that are candidates for it; all are where it is empty. Queries may share one.
     """
 
     query_id: str
@@ -53,6 +55,7 @@ class EvalQuery:
     more_images: tuple[str, ...] = ()
     without: Query | None = None
     without_weight: float = 0.5
+    pool: tuple[str, ...] = ()
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -145,7 +148,9 @@ class EvalSet:
         head = read_head(folder)
         root = image_root(folder, head)
         images = _read_images(folder / "corpus.jsonl", str(root))
-        queries = _read_queries(folder / "queries.jsonl", str(root))
+        known = {image.image_id for image in images}
+        pools = read_pools(folder / POOLS, known)
+        queries = _read_queries(folder / "queries.jsonl", str(root), pools, known)
         qrels = read_qrels(folder / "qrels" / "test.tsv")
         return cls(
             name=str(head.get("name", folder.name)),
@@ -218,7 +223,11 @@ class EvalSet:
             }
             for image in self.images
         )
-        queries = (_query_record(query, root) for query in self.queries)
+        pools: dict[tuple[str, ...], str] = {}
+        for query in self.queries:
+            if query.pool:
+                pools.setdefault(query.pool, str(len(pools)))
+        queries = (_query_record(query, root, pools) for query in self.queries)
         qrels = (
             f"{query_id}\t{image_id}\t{grade}\n".encode()
             for query_id, judged in self.qrels.items()
@@ -226,6 +235,11 @@ class EvalSet:
         )
         _write(folder / "corpus.jsonl", map(_json_line, corpus))
         _write(folder / "queries.jsonl", map(_json_line, queries))
+        if pools:
+            held = ({"_id": name, "images": ids} for ids, name in pools.items())
+            _write(folder / POOLS, map(_json_line, held))
+        else:
+            (folder / POOLS).unlink(missing_ok=True)
         if judgments:
             _write(folder / "qrels" / "test.tsv", [b"query-id\tcorpus-id\tscore\n", *qrels])
         # Last: a folder without it is no eval set, so one that broke off half-way is not taken.
@@ -315,9 +329,35 @@ def _read_images(path: Path, root: str) -> list[GalleryImage]:
     return [parse_image(record, root) for record in _unique(read_records(path))]
 
 
-def _read_queries(path: Path, root: str) -> list[EvalQuery]:
+def read_pools(path: Path, known: Container[str]) -> dict[str, tuple[str, ...]]:
+    """The pools of candidates of `pools.jsonl` by name; none where there is no such file.
+
+    Args:
+        path: of the file.
+        known: the ids of the images.
+    """
+    if not path.exists():
+        return {}
+    return {
+        record.id(): parse_pool(record, "images", known) for record in _unique(read_records(path))
+    }
+
+
+def parse_pool(record: Record, key: str, known: Container[str]) -> tuple[str, ...]:
+    """Ids of candidates, each of which must be in the gallery."""
+    ids = tuple(dict.fromkeys(record.strings(key)))
+    unknown = [one for one in ids if one not in known]
+    if unknown or not ids:
+        what = f"the candidate {unknown[0]!r} is not in the gallery" if ids else f"{key!r} is empty"
+        raise record.error(what)
+    return ids
+
+
+def _read_queries(
+    path: Path, root: str, pools: Mapping[str, tuple[str, ...]], known: Container[str]
+) -> list[EvalQuery]:
     records = list(_unique(read_records(path)))
-    queries = [parse_query(record, root) for record in records]
+    queries = [parse_query(record, root, pools, known) for record in records]
     absent = absent_files(root, (path for query in queries for path in query.pictures))
     for record, query in zip(records, queries, strict=True):
         if any(absent.get(path) == LEAVES_ROOT for path in query.pictures):
@@ -355,7 +395,9 @@ def parse_image(record: Record, root: str) -> GalleryImage:
     return GalleryImage(record.id(), path, text, record.object("metadata"))
 
 
-def parse_query(record: Record, root: str) -> EvalQuery:
+def parse_query(
+    record: Record, root: str, pools: Mapping[str, tuple[str, ...]], known: Container[str]
+) -> EvalQuery:
     """The query of one line of `queries.jsonl`."""
     images, text = record.pictures(root), record.text("text")
     if not images and text is None:
@@ -373,7 +415,21 @@ def parse_query(record: Record, root: str) -> EvalQuery:
         more_images=images[1:],
         without=without,
         without_weight=weight,
+        pool=query_pool(record, pools, known),
     )
+
+
+def query_pool(
+    record: Record, pools: Mapping[str, tuple[str, ...]], known: Container[str]
+) -> tuple[str, ...]:
+    """A query's candidates: the name of a pool, or their ids."""
+    given = record.values.get("pool")
+    if given is None or isinstance(given, list):
+        return parse_pool(record, "pool", known) if given else ()
+    name = record.id("pool")
+    if name not in pools:
+        raise record.error(f"the pool {name!r} is not in {POOLS}")
+    return pools[name]
 
 
 def parse_without(record: Record, root: str) -> tuple[Query | None, float]:
@@ -406,7 +462,9 @@ def read_qrels(path: Path) -> Qrels:
     return qrels
 
 
-def _query_record(query: EvalQuery, root: Path) -> dict[str, Any]:
+def _query_record(
+    query: EvalQuery, root: Path, pools: Mapping[tuple[str, ...], str]
+) -> dict[str, Any]:
     without = query.without
     record: dict[str, Any] = {
         "_id": query.query_id,
@@ -417,6 +475,7 @@ def _query_record(query: EvalQuery, root: Path) -> dict[str, Any]:
         "question": query.question,
         "answers": list(query.answers),
         "metadata": query.metadata,
+        "pool": pools[query.pool] if query.pool else None,
     }
     if without is not None:
         unwanted = {**_pictures(without.images, root), "text": without.text}

@@ -12,7 +12,14 @@ from typing import Any, Literal, TypeVar
 
 from mmrag import config
 from mmrag.errors import EvalSetError, ImageError
-from mmrag.eval_sets.eval_set import image_root, parse_without, read_head
+from mmrag.eval_sets.eval_set import (
+    POOLS,
+    image_root,
+    parse_without,
+    query_pool,
+    read_head,
+    read_pools,
+)
 from mmrag.eval_sets.records import (
     Record,
     RecordError,
@@ -39,6 +46,7 @@ QUERY_KEYS = (
     *CORPUS_KEYS,
     "images",
     "without",
+    "pool",
     "category",
     "paraphrases",
     "question",
@@ -104,6 +112,9 @@ class _Validator:
         self.folder = folder
         self.result = Validation()
         self.head: dict[str, Any] = {}
+        self.known: dict[str, int] = {}
+        self.named: dict[str, tuple[str, ...]] = {}
+        self.pools: dict[int, tuple[str, ...]] = {}
 
     def run(self, decode: bool, progress: Callable[[int, int], Any] | None) -> Validation:
         root, known_root = self.folder.resolve(), False
@@ -119,6 +130,9 @@ class _Validator:
             if close := difflib.get_close_matches(key, HEAD_KEYS, 1, 0.8):
                 self.add("eval_set.json", None, "warning", f"{key!r}: is {close[0]!r} meant?")
         corpus = self.records("corpus.jsonl", CORPUS_KEYS, partial(self.image, root=str(root)))
+        self.known = corpus.lines
+        read = partial(read_pools, self.folder / POOLS, self.known)
+        self.named = self.check(POOLS, read) or {}
         queries = self.records("queries.jsonl", QUERY_KEYS, partial(self.query, root=str(root)))
         self.result.images, self.result.queries = len(corpus.lines), len(queries.lines)
         self.judgments(corpus, queries)
@@ -188,6 +202,8 @@ class _Validator:
         paths = self.check(file, partial(record.pictures, root))
         path = paths[0] if paths else None
         self.check(file, partial(parse_without, record, root))
+        pool = self.check(file, partial(query_pool, record, self.named, self.known))
+        self.pools[record.line] = pool or ()
         values = record.values
         if not any(_filled(values.get(key)) for key in ("image", "text")) and not paths:
             self.add(file, record.line, "error", "a query needs an image, a text, or both")
@@ -246,6 +262,8 @@ class _Validator:
                 and any(corpus.images.get(image_id) == own for image_id in right)
             ):
                 message = f"the query {query_id!r} asks for its own image, which is left out"
+            elif (pool := self.pools.get(line_number)) and not right <= set(pool):
+                message = f"a right image of the query {query_id!r} is none of its candidates"
             else:
                 continue
             self.add("queries.jsonl", line_number, "warning", message)

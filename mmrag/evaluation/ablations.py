@@ -23,6 +23,7 @@ from mmrag.metrics.metrics import Scores, score_rankings
 from mmrag.metrics.paired import compare_scores, paired_difference
 from mmrag.metrics.statistics import bootstrap_interval, generator
 from mmrag.metrics.table import higher_is_better, needs_subset
+from mmrag.runs.labels import ALONE
 from mmrag.runs.run import Ranked
 from mmrag.search.searcher import Searcher
 from mmrag.types import Query
@@ -102,8 +103,8 @@ def modality(setting: Setting) -> dict[str, Any]:
     composed = [query for query in setting.eval_set.queries if query.image and query.text]
     if not composed:
         return {"queries": 0, "note": "No query has both an image and a text."}
-    image = setting.retrieve("image alone", [Variant(q, Query(images=q.images)) for q in composed])
-    text = setting.retrieve("text alone", [Variant(q, Query(None, q.text)) for q in composed])
+    image = setting.retrieve(ALONE[0], [Variant(q, Query(images=q.images)) for q in composed])
+    text = setting.retrieve(ALONE[1], [Variant(q, Query(None, q.text)) for q in composed])
     both = setting.original(composed)
     metrics = {}
     for name in both.values:
@@ -127,7 +128,7 @@ def _composition(setting: Setting, image: Scores, text: Scores, both: Scores) ->
     """Labels and gap at the depth of the set's primary metric, with a hit rate at that depth."""
     depth = label_depth(setting.eval_set.primary_metric, setting.k)
     metric = f"hit_rate@{depth}"
-    stages = (("image alone", image), ("text alone", text), (None, both))
+    stages = ((ALONE[0], image), (ALONE[1], text), (None, both))
     with_hits = []
     for stage, scores in stages:
         if metric not in scores.values:
@@ -193,7 +194,13 @@ def check_index(setting: Setting) -> dict[str, Any]:
 
     Results as near as the k-th exact one count as right, so that ties do no harm.
     """
-    index, queries = setting.searcher.index, setting.eval_set.queries
+    index = setting.searcher.index
+    queries = [query for query in setting.eval_set.queries if not query.pool]
+    if not queries:
+        return {
+            "queries": 0,
+            "note": "Each query has candidates of its own, which are compared without the index.",
+        }
     ids, gallery = stored_vectors(index)
     row = {image_id: i for i, image_id in enumerate(ids)}
     cutoffs = [n for n in (1, 10, setting.k) if n <= setting.k]

@@ -33,7 +33,15 @@ from mmrag.rerank.cascade import Cascade
 from mmrag.rerank.reranker import GaveUp
 from mmrag.runs.provenance import query_picture_hashes
 from mmrag.runs.rerank_stages import rerank_stages
-from mmrag.runs.run import RERANKED, RETRIEVAL, STOPPED_BY_BUDGET, Ranked, Run, percentiles
+from mmrag.runs.run import (
+    RERANKED,
+    RETRIEVAL,
+    REWRITTEN,
+    STOPPED_BY_BUDGET,
+    Ranked,
+    Run,
+    percentiles,
+)
 from mmrag.runs.store import RunStore, now
 from mmrag.search.searcher import Searcher
 from mmrag.system.jobs import Progress
@@ -75,7 +83,8 @@ def evaluate(
     Args:
         eval_set: gallery, queries and judgments.
         searcher: its index holds the eval set's gallery (see `index_eval_set`); its reranker, if
-            any, reorders the first `rerank_k` results.
+            any, reorders the first `rerank_k` results; its rewriter, if any, puts the queries into
+            other words before they are encoded, which a reranker does not see.
         k: results per query.
         rerank_k: how many of them the reranker sees. Default: the reranker's own depth, else 10.
         metrics: see `score_rankings`. Default: those that suit the set.
@@ -150,7 +159,7 @@ class _Evaluation:
             raise MmragError("k must be between 1 and 10,000, and the batch size at least 1.")
         check_ids(eval_set)
         self.searcher, self.k, self.retrieved = searcher, k, retrieved
-        self.reranker = searcher.reranker
+        self.reranker, self.rewriter = searcher.reranker, searcher.rewriter
         self.rerank_k = self._rerank_k(rerank_k)
         self.ablations, self.store = ablations, store
         if answer_model is not None and not isinstance(answer_model, Answering):
@@ -185,6 +194,7 @@ class _Evaluation:
             **(ranker.settings if ranker else {}),
             **({"query_template": query_template} if query_template is not None else {}),
             **({"protocol": eval_set.protocol.as_json()} if eval_set.protocol else {}),
+            **({"rewriter": self.rewriter.configuration} if self.rewriter else {}),
         }
         several = max((len(one.images) for one in self.eval_set.queries), default=0)
         if several > 1:
@@ -234,8 +244,9 @@ class _Evaluation:
         return run
 
     def _budgets(self) -> list[Budget]:
-        """The limits of the cost of reranking and answering: mostly one budget for both."""
+        """The limits of the cost of all models that are asked: mostly one budget for all."""
         found = [
+            self.rewriter.budget if self.rewriter else None,
             self.reranker.budget if self.reranker else None,
             self.answering.model.budget if self.answering else None,
         ]
@@ -251,7 +262,7 @@ class _Evaluation:
     def _usage(self, run: Run) -> Usage:
         """Of all requests whose outcome is known."""
         shuffles = range(1, 1 + (self.ablations.shuffles or 0))
-        stages = [RERANKED, ANSWERED, *(SHUFFLE.format(number) for number in shuffles)]
+        stages = [REWRITTEN, RERANKED, ANSWERED, *(SHUFFLE.format(number) for number in shuffles)]
         stages += [stage_name(number) for number in range(1, self.ablations.repeat)]
         stored = [one for stage in stages for one in self.store.read(run.run_id, stage).values()]
         return sum((one.usage for one in stored if one.usage), run.lost)
@@ -262,12 +273,18 @@ class _Evaluation:
         there = self.store.read(run.run_id, RETRIEVAL) if self.retrieved else {}
         known = [one for query_id, one in self.retrieved.items() if query_id not in there]
         self.store.write(run.run_id, RETRIEVAL, known)
+        rewritten = None
+        if self.rewriter is not None:
+            there |= {one.query_id: one for one in known}
+            there = there or self.store.read(run.run_id, RETRIEVAL)
+            variants, rewritten = stages.rewrite(self.rewriter, variants, there)
         first = stages.retrieve(
             RETRIEVAL,
             self.searcher,
             variants,
             self.k,
             exclude_query_image=self.eval_set.exclude_query_image,
+            rewritten=rewritten,
         )
         if not run.latency_ms:
             run.latency_ms = measure_latency(
@@ -349,6 +366,12 @@ class _Evaluation:
         run.reranks = dict(
             Counter(str(one.details["status"]) for one in (last or {}).values() if one.details)
         )
+        if self.rewriter is not None:
+            keys = {"rewritten": "rewritten", "failed": "rewrite_problem"}
+            run.rewrites = {
+                name: sum(key in one.details for one in first.values())
+                for name, key in keys.items()
+            }
         run.notes = [note for note in run.notes if run.state == STOPPED_BY_BUDGET]
         run.notes += notes_on(run, len(self.eval_set.queries))
         note_labels(run, self.eval_set)

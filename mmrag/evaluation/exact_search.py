@@ -40,12 +40,17 @@ def embed_set(encoder: Encoder, eval_set: EvalSet, batch_size: int = 32) -> SetV
 def rank_vectors(vectors: SetVectors, eval_set: EvalSet, k: int = 50) -> dict[str, list[str]]:
     """Rank the gallery for every query by exact cosine; see `rank_in_memory`."""
     row = {path: i for i, path in enumerate(vectors.paths)}
+    row_of = {image_id: i for i, image_id in enumerate(vectors.image_ids)}
     rankings = {}
     for query, vector in zip(eval_set.queries, vectors.queries, strict=True):
         scores = vectors.gallery @ vector
         own = [row[path] for path in query.images if path in row]
         if eval_set.exclude_query_image:
             scores[own] = -np.inf
+        if query.pool:
+            others = np.ones(len(scores), bool)
+            others[[row_of[one] for one in query.pool if one in row_of]] = False
+            scores[others] = -np.inf
         order = np.argsort(-scores, kind="stable")[: k + max(1, len(own))]
         best = [vectors.image_ids[i] for i in order if scores[i] > -np.inf]
         rankings[query.query_id] = best[:k]

@@ -16,6 +16,7 @@ from mmrag.rerank.reranker import Reranker
 from mmrag.rerank.vision import VisionReranker, windows
 from mmrag.runs.store import RunStore
 from mmrag.search.answer import answer_prompt
+from mmrag.search.rewrite import Rewriter
 from mmrag.types import Hit
 from mmrag.vision.model import VisionModel
 from mmrag.vision.models import ModelFacts
@@ -168,6 +169,20 @@ def expect_answers(eval_set: EvalSet, answering: Answering) -> Expected:
         each * sum(_seconds(one) for _, one in parts) / answering.concurrency,
         0,
     )
+
+
+def expect_rewriting(eval_set: EvalSet, rewriter: Rewriter, queries: int) -> Expected:
+    """Estimate what rewriting so many queries takes, from prompts that are made but not sent."""
+    model = rewriter.model
+    step = max(1, len(eval_set.queries) // _SAMPLES)
+    made = [rewriter.request(one.query()) for one in eval_set.queries[::step][:_SAMPLES]]
+    tokens = [one.likely_tokens(model.facts.image, model.detail) for one in made]
+    size = RequestSize(math.ceil(sum(tokens) / len(tokens)), _thought(model.effort) + _REASON)
+    seconds = queries * _seconds(size) / rewriter.concurrency
+    cost = size.cost(model.facts, queries)
+    prompt, completion = queries * size.prompt, queries * size.completion
+    name = f"rewriting by {rewriter.name}"
+    return Expected(name, queries, queries, prompt, completion, cost, seconds, 0)
 
 
 def _seconds(size: RequestSize) -> float:

@@ -44,6 +44,13 @@ def notes_on(run: Run, total: int) -> list[str]:
         )
     if (run.config.get("reranker") or {}).get("batch"):
         notes.append("Asked through the Batch API: what a search would wait for is not measured.")
+    if failed := run.rewrites.get("failed", 0):
+        queries = (
+            "1 query was asked as it stands"
+            if failed == 1
+            else (f"{failed} queries were asked as they stand")
+        )
+        notes.append(f"{queries}: rewriting gave no new words.")
     failed = run.reranks.get("failed", 0)
     if failed:
         queries = counted(failed, "query; it keeps", "queries; they keep")

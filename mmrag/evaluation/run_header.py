@@ -71,7 +71,12 @@ def new_run(
     made = index.info()
     return Run(
         run_id=new_run_id(),
-        name=name or run_label(encoder.name, reranker.name if reranker else None),
+        name=name
+        or run_label(
+            encoder.name,
+            reranker.name if reranker else None,
+            searcher.rewriter.name if searcher.rewriter else None,
+        ),
         eval_set=eval_set_ref(
             eval_set,
             pictures_sha256(hashes, pictures, eval_set.image_root),
@@ -103,9 +108,10 @@ def new_run(
     )
 
 
-def run_label(encoder: str, reranker: str | None) -> str:
+def run_label(encoder: str, reranker: str | None, rewriter: str | None = None) -> str:
     """The name of a run that was not given one."""
-    return " + ".join(_short(one) for one in (encoder, reranker) if one)
+    parts = [f"{rewriter} rewrites" if rewriter else None, encoder, reranker]
+    return " + ".join(_short(one) for one in parts if one)
 
 
 def _short(name: str) -> str:

@@ -78,6 +78,11 @@ def search_url(
             queries in a row without an answer.
     """
     shown, host = _shown(url)
+    if any(query.pool for query in eval_set.queries):
+        raise MmragError(
+            f"Queries of {eval_set.name!r} have candidates of their own, which a search at an "
+            "address is not told of; evaluate an encoder, or import its rankings."
+        )
     queries = templated(sample(eval_set.queries, limit, seed), query_template)
     names = [canonical(one) for one in metrics or default_metrics(eval_set, k)]
     images = Names(image.image_id for image in eval_set.images)

@@ -16,8 +16,9 @@ from mmrag.errors import Cancelled, ImageError
 from mmrag.eval_sets.eval_set import EvalQuery
 from mmrag.metrics.metrics import trec_order
 from mmrag.rerank.reranker import Reranker
-from mmrag.runs.run import Ranked
+from mmrag.runs.run import REWRITTEN, Ranked
 from mmrag.runs.store import RunStore
+from mmrag.search.rewrite import Rewriter, Rewritten
 from mmrag.search.searcher import Searcher
 from mmrag.system.jobs import Progress
 from mmrag.types import GalleryImage, Hit, Query, SearchResult
@@ -86,10 +87,12 @@ class Stages:
         k: int,
         *,
         exclude_query_image: bool,
+        rewritten: Mapping[str, Ranked] | None = None,
     ) -> dict[str, Ranked]:
         """Rank the gallery for each query, or go on where an interrupted run was.
 
-        A query whose picture cannot be read gets an empty ranking and its `reason`.
+        A query whose picture cannot be read gets an empty ranking and its `reason`. What `rewrite`
+        took and gave is kept with its query.
         """
         done = self.store.read(self.run_id, stage)
         self.report(stage, len(done), len(variants))
@@ -111,12 +114,52 @@ class Stages:
         }
         for left, found in enumerate(rankings, start=1):
             ranked = [_with_picture(one, pictures) for one in found]
+            ranked = [_with_words(one, (rewritten or {}).get(one.query_id)) for one in ranked]
             self.store.write(self.run_id, stage, ranked)
             done.update((one.query_id, one) for one in ranked)
             self.report(stage, len(done), len(variants))
             if left < len(batches):
                 self.check_stop()
         return done
+
+    def rewrite(
+        self, rewriter: Rewriter, variants: Sequence[Variant], first: Mapping[str, Ranked]
+    ) -> tuple[list[Variant], dict[str, Ranked]]:
+        """Put queries into other words; each is stored as soon as it is there.
+
+        Args:
+            rewriter: does it.
+            variants: the queries.
+            first: those that are ranked already; they know their words and are not asked again.
+
+        Returns:
+            The queries as they are encoded, and what was stored.
+        """
+        done = self.store.read(self.run_id, REWRITTEN)
+        missing = [v for v in variants if v.labelled.query_id not in (done.keys() | first.keys())]
+        total = len(done) + len(missing)
+        self.report(REWRITTEN, len(done), total)
+        if missing:
+            self.check_stop()
+
+        def keep(position: int, outcome: Rewritten) -> None:
+            query_id = missing[position].labelled.query_id
+            said = {"rewritten": outcome.text, "rewrite_problem": outcome.problem}
+            details = {key: value for key, value in said.items() if value is not None}
+            one = Ranked(query_id, [], [], {"rewrite": outcome.ms}, outcome.usage, details)
+            self.store.write(self.run_id, REWRITTEN, [one])
+            done[query_id] = one
+            self.report(REWRITTEN, len(done), total)
+            self.check_stop()
+
+        rewriter.rewrite_many([one.query for one in missing], keep)
+        words = {query_id: one.details.get("rewritten") for query_id, one in first.items()}
+        words |= {query_id: one.details.get("rewritten") for query_id, one in done.items()}
+        asked = []
+        for one in variants:
+            text = words.get(one.labelled.query_id)
+            asked.append(replace(one, query=rewriter.rewritten(one.query, text)) if text else one)
+        return asked, done
 
     def rerank(
         self,
@@ -189,6 +232,17 @@ def rank_batch(
     return _rank(searcher, readable, k, exclude_query_image) + unreadable
 
 
+def _with_words(ranked: Ranked, rewritten: Ranked | None) -> Ranked:
+    if rewritten is None or "reason" in ranked.details:
+        return ranked
+    return replace(
+        ranked,
+        timings_ms={**rewritten.timings_ms, **ranked.timings_ms},
+        usage=rewritten.usage,
+        details={**ranked.details, **rewritten.details},
+    )
+
+
 def _with_picture(ranked: Ranked, pictures: Mapping[str, str]) -> Ranked:
     if ranked.query_id not in pictures:
         return ranked
@@ -203,14 +257,7 @@ def _rank(
     started = time.perf_counter()
     vectors = searcher.encode([one.query for one in batch], len(batch))
     encoded = time.perf_counter()
-    # What is left out is the labelled query's picture, also where only its text is searched.
-    found = searcher.search_vectors(
-        [one.labelled.query() for one in batch],
-        vectors,
-        k,
-        exclude_query_image=exclude_query_image,
-        batch_size=len(batch),
-    )
+    found = _search(searcher, batch, vectors, k, exclude_query_image)
     searched = time.perf_counter()
     timings = {
         "encode": 1000 * (encoded - started) / len(batch),
@@ -218,14 +265,46 @@ def _rank(
     }
     subsets = _subset_orders(searcher, batch, vectors)
     ranked = []
-    for one, hits in zip(batch, found, strict=True):
-        scores = {hit.image_id: hit.score for hit in hits}
+    for one, scores in zip(batch, found, strict=True):
         order = trec_order(scores)
         query_id = one.labelled.query_id
         details = {"subset": subsets[query_id]} if query_id in subsets else {}
         values = [scores[image_id] for image_id in order]
         ranked.append(Ranked(query_id, order, values, dict(timings), details=details))
     return ranked
+
+
+def _search(
+    searcher: Searcher,
+    batch: Sequence[Variant],
+    vectors: np.ndarray[Any, Any],
+    k: int,
+    exclude_query_image: bool,
+) -> list[dict[str, float]]:
+    """Id to score of what each query finds: in the gallery, or among its own candidates."""
+    found: dict[int, dict[str, float]] = {}
+    whole = [i for i, one in enumerate(batch) if not one.labelled.pool]
+    # What is left out is the labelled query's picture, also where only its text is searched.
+    if whole:
+        hits = searcher.search_vectors(
+            [batch[i].labelled.query() for i in whole],
+            vectors[whole],
+            k,
+            exclude_query_image=exclude_query_image,
+            batch_size=len(batch),
+        )
+        for i, some in zip(whole, hits, strict=True):
+            found[i] = {hit.image_id: hit.score for hit in some}
+    for i, one in enumerate(batch):
+        if one.labelled.pool:
+            found[i] = searcher.search_pool(
+                one.labelled.query(),
+                vectors[i],
+                one.labelled.pool,
+                k,
+                exclude_query_image=exclude_query_image,
+            )
+    return [found[i] for i in range(len(batch))]
 
 
 def _subset_orders(

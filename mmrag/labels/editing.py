@@ -56,7 +56,10 @@ def merge(sets: Sequence[EvalSet], folder: Path, name: str) -> EvalSet:
         renamed_images = [replace(i, image_id=image_ids[i.image_id]) for i in one.images]
         images.update((image.image_id, image) for image in renamed_images)
         query_ids = _place(one.name, {q.query_id: q for q in one.queries}, queries, _same_query)
-        renamed = [replace(q, query_id=query_ids[q.query_id]) for q in one.queries]
+        pools = _pools(one.queries, image_ids)
+        renamed = [
+            replace(q, query_id=query_ids[q.query_id], pool=pools[q.pool]) for q in one.queries
+        ]
         queries.update((query.query_id, query) for query in renamed)
         for query_id, grades in one.qrels.items():
             if query_id in query_ids:
@@ -176,14 +179,29 @@ def dedupe(eval_set: EvalSet, folder: Path) -> Deduplicated:
         for image_id, grade in grades.items():
             place = images.get(image_id, image_id)
             kept[place] = max(grade, kept.get(place, grade))
+    pools = _pools(eval_set.queries, images)
     made = replace(
         eval_set,
         folder=folder,
         images=[image for image in eval_set.images if image.image_id not in images],
-        queries=[query for query in eval_set.queries if query.query_id not in queries],
+        queries=[
+            replace(query, pool=pools[query.pool])
+            for query in eval_set.queries
+            if query.query_id not in queries
+        ],
         qrels=qrels,
     )
     return Deduplicated(made, images, queries)
+
+
+def _pools(
+    queries: Sequence[EvalQuery], ids: Mapping[str, str]
+) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """Each pool of candidates under other ids, each image once."""
+    return {
+        pool: tuple(dict.fromkeys(ids.get(one, one) for one in pool))
+        for pool in {query.pool for query in queries}
+    }
 
 
 def _place(

@@ -109,7 +109,8 @@ def score_rankings(
     own = {name: k for name in names if (k := _own_cutoff(name))}
     longest = max(map(len, ranked), default=0)
     depth = max(1, min(max(own.values(), default=1), longest))
-    table = Scored(scored, ranked, judged, subset_orders or {}, depth)
+    paths = {image.image_id: image.path for image in eval_set.images} if own else {}
+    table = Scored(scored, ranked, judged, subset_orders or {}, depth, paths)
     values = _from_ir_measures([n for n in names if n not in own], scored, ranked, judged)
     for name, k in own.items():
         function = METRICS[name.partition("@")[0]].function

@@ -7,13 +7,14 @@ looked up in `ir_measures`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
+from mmrag.metrics.redundancy import repeated_shares
 
 Floats = npt.NDArray[np.float64]
 Grades = npt.NDArray[np.int32]
@@ -25,7 +26,8 @@ class Scored:
     """Queries with a relevant image, their rankings and judgments, row by row.
 
     `orders` maps a query id to the order of its subset, for what lies beyond the ranking; no
-    function looks at more than the first `depth` results through `grades`.
+    function looks at more than the first `depth` results through `grades`. `paths` are those of
+    the gallery's pictures by id, for what looks at them.
     """
 
     queries: Sequence[EvalQuery]
@@ -33,6 +35,7 @@ class Scored:
     judged: Sequence[Mapping[str, int]]
     orders: Mapping[str, Sequence[str]]
     depth: int
+    paths: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def grades(self) -> Grades:
@@ -112,6 +115,21 @@ def circo_average_precision(scored: Scored, k: int) -> Floats:
     return np.asarray((precision * found).sum(axis=1) / best, np.float64)
 
 
+def trapezoid_average_precision(scored: Scored, k: int) -> Floats:
+    """Average precision of the first k, with the precision between two hits as a trapezoid.
+
+    So i-CIR scores the ranking of each query's candidates (B. Psomas et al., NeurIPS 2025), after
+    the revisited Oxford and Paris sets (F. Radenović et al., CVPR 2018).
+    """
+    found = scored.grades[:, :k] > 0
+    before: Floats = np.cumsum(found, axis=1, dtype=np.float64) - found
+    places = np.arange(found.shape[1])
+    earlier = np.where(places == 0, 1.0, before / np.maximum(places, 1))
+    precision = (earlier + (before + 1) / (places + 1)) / 2
+    relevant = np.array([sum(g > 0 for g in one.values()) for one in scored.judged], np.int64)
+    return np.asarray((precision * found).sum(axis=1) / np.maximum(relevant, 1), np.float64)
+
+
 def hard_negative_rate(scored: Scored, k: int) -> Floats:
     """Share of the first k results that are judged 0; NaN for queries without such judgments."""
     has_some = np.array([0 in one.values() for one in scored.judged], bool)
@@ -123,6 +141,14 @@ def judged_share(scored: Scored, k: int) -> Floats:
     found = np.array([min(k, len(ranking)) for ranking in scored.rankings], np.float64)
     judged = (scored.grades[:, :k] != _UNJUDGED).sum(axis=1)
     return np.divide(judged, found, out=np.full(len(found), np.nan), where=found > 0)
+
+
+def redundancy(scored: Scored, k: int) -> Floats:
+    """Share of the first k results that look like one before them; NaN for fewer than two.
+
+    Alike are pictures whose thumbnails differ by less than `redundancy.SAME`.
+    """
+    return repeated_shares(scored.rankings, scored.paths, k)
 
 
 def subset_recall(scored: Scored, k: int) -> Floats:
@@ -160,6 +186,10 @@ SUBSET = Need(
 TARGET = Need(
     "queries with a target of their own, as in CIRCO",
     lambda one: any(isinstance(query.metadata.get("target"), str) for query in one.queries),
+)
+POOLS = Need(
+    "queries with candidates of their own, as in i-CIR",
+    lambda one: any(query.pool for query in one.queries),
 )
 HARD_NEGATIVES = Need(
     "images judged 0",
@@ -231,6 +261,16 @@ METRICS = {
             source="trec_eval's map and map_cut",
         ),
         Metric(
+            "AP_trapezoid",
+            "Average precision, trapezoid",
+            "i-CIR's: average precision of the first k, interpolated between right images.",
+            trapezoid_average_precision,
+            cutoffs=(10_000,),
+            needs=POOLS,
+            formula="(Σ (P@i + P before i) / 2 over right places i ≤ k) / R",
+            source="B. Psomas et al., NeurIPS 2025 (i-CIR)",
+        ),
+        Metric(
             "R_subset",
             "Recall in the subset",
             "CIRR's: a right image is among the first k of the query picture's look-alikes.",
@@ -260,6 +300,15 @@ METRICS = {
             needs=HARD_NEGATIVES,
             higher_is_better=False,
             formula="images judged 0 among the first k / k",
+            source="this project",
+        ),
+        Metric(
+            "redundancy",
+            "Redundancy",
+            "Share of the first k that look like one before them: near-duplicates.",
+            redundancy,
+            higher_is_better=False,
+            formula="results among the first k that look like one before them / number of results",
             source="this project",
         ),
         Metric(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -48,9 +49,9 @@ class PromptFile:
         return _fill(self.form, n)
 
 
-def prompt_names() -> list[str]:
+def prompt_names(folder: Path = FOLDER) -> list[str]:
     """The prompts that come with the package."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+    return sorted(path.stem for path in folder.glob("*.toml"))
 
 
 @lru_cache(maxsize=16)
@@ -60,13 +61,32 @@ def load_prompt(name: str) -> PromptFile:
     Raises:
         MmragError: there is none, or it lacks a text; says which.
     """
+    read, digest = read_prompt(name, FOLDER, _TEXTS)
+    if not isinstance(read.get("marks", False), bool):
+        raise MmragError(f"In the prompt {name}, `marks` must be true or false.")
+    texts = {one: read[one] for one in _TEXTS}
+    return PromptFile(name, digest, read.get("marks", False), **texts)
+
+
+def read_prompt(name: str, folder: Path, texts: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """The values of a prompt, and the SHA-256 of its file.
+
+    Args:
+        name: of a file in `folder` without its ending, or the path of a `.toml` file.
+        folder: where the package's own ones are.
+        texts: the keys that must hold texts; a line break at the start of one is dropped.
+
+    Raises:
+        MmragError: there is none, or it lacks a text; says which.
+    """
     own = name.endswith(".toml")
-    if not own and name not in prompt_names():
+    names = prompt_names(folder)
+    if not own and name not in names:
         raise MmragError(
-            f"There is no prompt {name!r}; use one of {', '.join(prompt_names())}, or the path of "
+            f"There is no prompt {name!r}; use one of {', '.join(names)}, or the path of "
             "a .toml file like those."
         )
-    path = Path(name) if own else FOLDER / f"{name}.toml"
+    path = Path(name) if own else folder / f"{name}.toml"
     try:
         text = read_text(path)
         read: dict[str, Any] = tomllib.loads(text)
@@ -74,18 +94,17 @@ def load_prompt(name: str) -> PromptFile:
         raise MmragError(f"The prompt {name} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
         raise MmragError(f"The prompt {name} is not TOML: {error}.") from error
-    missing = [one for one in _TEXTS if not isinstance(read.get(one), str)]
-    if missing or not isinstance(read.get("marks", False), bool):
+    missing = [one for one in texts if not isinstance(read.get(one), str)]
+    if missing:
         raise MmragError(
-            f"The prompt {name} needs the texts {', '.join(_TEXTS)}, and `marks` as true or false; "
-            f"{', '.join(missing) or 'marks'} is not as it must be. `{FOLDER / DEFAULT_PROMPT}"
-            ".toml` is an example."
+            f"The prompt {name} needs the texts {', '.join(texts)}; {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not there. `{folder / names[-1]}.toml` is an "
+            "example."
         )
     if len(text) > _LONGEST:
         raise MmragError(f"The prompt {name} has more than {_LONGEST:,} characters.")
     digest = hashlib.sha256(text.encode()).hexdigest()
-    texts = {one: read[one].removeprefix("\n") for one in _TEXTS}
-    return PromptFile(name, digest, read.get("marks", False), **texts)
+    return {**read, **{one: read[one].removeprefix("\n") for one in texts}}, digest
 
 
 def _fill(text: str, n: int) -> str:

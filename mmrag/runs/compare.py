@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from mmrag.metrics.table import METRICS, find_metric, higher_is_better, is_diagn
 from mmrag.runs.labels import labels_of
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run
 from mmrag.runs.store import RunStore
+from mmrag.runs.together import ALL, Spread, load_together, spread_of
 from mmrag.system.shipped import WEAK_ON_PURPOSE
 from mmrag.system.words import counted
 
@@ -62,6 +63,13 @@ class Entry:
         """The run's name, with the stage where that is not the run's last one."""
         stage = "" if self.stage == self.run.stage else f" ({self.stage})"
         return self.run.name + stage + (f" · {self.apart}" if self.apart else "")
+
+    @property
+    def key(self) -> str:
+        """The same for entries that show the same."""
+        run = self.run
+        made_of = run.config.get("together", {}).get("runs", [run.run_id, run.finished])
+        return f"{made_of}|{self.stage}|{hash(self.only)}"
 
     @property
     def scores(self) -> Scores:
@@ -160,12 +168,15 @@ def told_apart(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def open_entry(store: RunStore, reference: str) -> Entry:
-    """A run by reference (see `RunStore.find`), with ":retrieval" or ":reranked" for its stage."""
+    """A run by reference (see `RunStore.find`), with ":retrieval" or ":reranked" for its stage.
+
+    "all:NAME" is all runs of that name that belong together, as one; see `runs.together`.
+    """
     name, colon, stage = reference.rpartition(":")
-    if colon and stage in (RETRIEVAL, RERANKED):
-        run = store.load(name)
-    else:
-        run, stage = store.load(reference), ""
+    if not colon or stage not in (RETRIEVAL, RERANKED):
+        name, stage = reference, ""
+    several = name.startswith(ALL)
+    run = load_together(store, name.removeprefix(ALL)) if several else store.load(name)
     stage = stage or run.stage
     run.check_stage(stage)
     return Entry(run, stage)
@@ -229,7 +240,8 @@ class TableRow:
     They are of queries asked one by one; of runs of earlier versions, shares of batches.
 
     `differences` is against the table's first row; empty in that row. `warning` says why the
-    metrics of a row cannot be relied on, "" where they can.
+    metrics of a row cannot be relied on, "" where they can. `spread` is that over the runs of a row
+    that stands for several.
     """
 
     run_id: str
@@ -244,6 +256,7 @@ class TableRow:
     cost_per_query_usd: float | None
     differences: dict[str, Difference]
     warning: str = ""
+    spread: dict[str, Spread] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -300,7 +313,7 @@ def _row(entry: Entry, differences: dict[str, Difference]) -> TableRow:
         # Without its last part: the stages' own percentiles cannot be subtracted.
         times = run.stage_timings(RETRIEVAL)
     total = _latency(run, reranked) or times.get("total")
-    cost = (run.rerank_cost() if reranked else 0.0) if total else None
+    cost = run.stage_cost(entry.stage) if total else None
     finished = run.finished_queries
     return TableRow(
         run.run_id,
@@ -315,21 +328,23 @@ def _row(entry: Entry, differences: dict[str, Difference]) -> TableRow:
         cost / finished if cost is not None and finished else None,
         differences,
         " ".join(filter(None, (run.warning if reranked else "", run.label_note))),
+        spread_of(run, entry.stage),
     )
 
 
 def _latency(run: Run, reranked: bool) -> dict[str, float] | None:
-    """Of queries asked one by one; what reranking took, which is timed by query, comes on top."""
-    alone = run.latency_ms.get("total")
-    if alone is None or not reranked:
-        return alone
-    times = [one.timings_ms.get("rerank", 0.0) for one in run.rankings.get(RERANKED, {}).values()]
-    if not times:
-        return alone
-    return {
-        "p50": alone["p50"] + float(np.percentile(times, 50)),
-        "p95": alone["p95"] + float(np.percentile(times, 95)),
-    }
+    """Of queries asked one by one; what models took, which is timed by query, comes on top."""
+    found = run.latency_ms.get("total")
+    if found is None:
+        return None
+    found = {name: found[name] for name in ("p50", "p95")}
+    parts = [("rewrite", RETRIEVAL), *([("rerank", RERANKED)] if reranked else [])]
+    for part, stage in parts:
+        ranked = run.rankings.get(stage, {}).values()
+        if times := [one.timings_ms[part] for one in ranked if part in one.timings_ms]:
+            more = {name: float(np.percentile(times, int(name[1:]))) for name in found}
+            found = {name: ms + more[name] for name, ms in found.items()}
+    return found
 
 
 def _compare(
@@ -454,8 +469,13 @@ def _picture_notes(entries: Sequence[Entry]) -> list[str]:
     return notes
 
 
+def _together_notes(run: Run) -> list[str]:
+    return run.notes if spread_of(run, run.stage) else []
+
+
 def _notes(entries: Sequence[Entry], pairs: Sequence[PairComparison]) -> list[str]:
     notes = _picture_notes(entries)
+    notes += [f"{entry.label}: {n}" for entry in entries for n in _together_notes(entry.run)]
     if len({entry.run.config.get("k") for entry in entries}) > 1:
         notes.append("The runs keep different numbers of results, which shows in RR and mAP.")
     mixed = [entry for entry in entries[1:] if _mixed(entries[0], entry)]

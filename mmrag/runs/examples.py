@@ -42,6 +42,7 @@ class Example:
     results: list[Shown]
     wanted: list[Shown]
     explanation: str
+    rewritten: str = ""
 
 
 def sample(run: Run, number: int, seed: int = 0) -> list[str]:
@@ -75,7 +76,7 @@ def examples(run: Run, eval_set: EvalSet, query_ids: Sequence[str], metric: str)
     found = []
     for query_id in query_ids:
         query, judged = queries[query_id], eval_set.qrels.get(query_id, {})
-        one = run.rankings[stage].get(query_id)
+        one, first = (run.rankings[at].get(query_id) for at in (stage, RETRIEVAL))
         order = one.image_ids if one else []
         rank = {image_id: i for i, image_id in enumerate(order, start=1)}
 
@@ -92,8 +93,8 @@ def examples(run: Run, eval_set: EvalSet, query_ids: Sequence[str], metric: str)
         right.sort(key=lambda image_id: rank.get(image_id, len(order) + 1))
         before = None
         if stage == RERANKED and query_id in row:
-            first = run.scores[RETRIEVAL]
-            before = float(first.values[metric][first.query_ids.index(query_id)])
+            scored = run.scores[RETRIEVAL]
+            before = float(scored.values[metric][scored.query_ids.index(query_id)])
         found.append(
             Example(
                 query_id,
@@ -106,6 +107,7 @@ def examples(run: Run, eval_set: EvalSet, query_ids: Sequence[str], metric: str)
                 [show(image_id) for image_id in order[:SHOWN]],
                 [show(image_id) for image_id in right[:1]],
                 str(one.details.get("explanation", "")) if one else "",
+                str(first.details.get("rewritten", "")) if first else "",
             )
         )
     return found

@@ -16,12 +16,12 @@ from typing import Any
 from mmrag.errors import MmragError
 from mmrag.eval_sets.submissions import SUBMISSIONS
 from mmrag.runs.provenance import open_eval_set
-from mmrag.runs.run import RETRIEVAL, Run
+from mmrag.runs.run import RETRIEVAL, REWRITTEN, Run
 from mmrag.runs.trec import trec_lines
 from mmrag.system.durable import write_file
 from mmrag.system.spreadsheet import spreadsheet_cell
 
-FORMATS = ("trec", "csv", "json", "parquet", "html", *SUBMISSIONS)
+FORMATS = ("trec", "csv", "json", "parquet", "html", "mteb", *SUBMISSIONS)
 # A spreadsheet takes a cell that begins so for a formula.
 
 
@@ -34,12 +34,13 @@ def export_run(run: Run, format: str, stage: str | None = None) -> list[tuple[st
     - `json`: all that is known about the run.
     - `parquet`: as `csv`, with whole rankings and scores as lists.
     - `html`: one page with plots and example queries; see `report.html_report`.
+    - `mteb`: what MTEB's results repository keeps: `TASK.json` and `model_meta.json`.
     - `cirr`, `circo`: what the benchmarks' servers take. CIRR takes two files.
 
     Args:
         run: loaded whole.
         format: one of `FORMATS`.
-        stage: for `trec`, `cirr` and `circo`. Default: the run's last one.
+        stage: for `trec`, `mteb`, `cirr` and `circo`. Default: the run's last one.
 
     Returns:
         File names and contents, one or more.
@@ -63,6 +64,11 @@ def export_run(run: Run, format: str, stage: str | None = None) -> list[tuple[st
         from mmrag.runs.report import html_report
 
         return [(f"{run.run_id}.html", html_report(run).encode())]
+    if format == "mteb":
+        from mmrag.runs.mteb_results import mteb_files
+
+        made = mteb_files(run, open_eval_set(run), stage)
+        return [(name, json.dumps(one, indent=2).encode() + b"\n") for name, one in made]
     if format in SUBMISSIONS:
         return _submission(run, format, stage)
     raise MmragError(f"Unknown format {format!r}; use one of {', '.join(FORMATS)}.")
@@ -120,7 +126,11 @@ def _rows(run: Run, stage: str) -> Iterator[dict[str, Any]]:
 
 def _flat_rows(run: Run) -> Iterator[dict[str, Any]]:
     names = list(dict.fromkeys(name for one in run.scores.values() for name in one.values))
+    parts = ("encode", "search", "rerank", *(["rewrite"] if run.rewrites else []))
     for stage in run.rankings:
+        if stage == REWRITTEN:
+            # It stands with the rankings that it led to.
+            continue
         for row in _rows(run, stage):
             times = row["timings_ms"]
             usage = row["usage"] or {}
@@ -129,13 +139,14 @@ def _flat_rows(run: Run) -> Iterator[dict[str, Any]]:
                 "stage": stage,
                 "category": row["category"],
                 **{name: row["metrics"].get(name) for name in names},
-                **{f"{part}_ms": times.get(part) for part in ("encode", "search", "rerank")},
+                **{f"{part}_ms": times.get(part) for part in parts},
                 "prompt_tokens": usage.get("prompt_tokens"),
                 "completion_tokens": usage.get("completion_tokens"),
                 "reasoning_tokens": usage.get("reasoning_tokens"),
                 "cost_usd": usage.get("cost_usd"),
                 "skipped": row["details"].get("reason"),
                 "explanation": row["details"].get("explanation"),
+                **({"rewritten": row["details"].get("rewritten")} if run.rewrites else {}),
                 "image_ids": row["image_ids"],
                 "scores": row["scores"],
             }
@@ -160,7 +171,7 @@ def _parquet(run: Run) -> bytes:
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     rows = list(_flat_rows(run))
-    text = ("query_id", "stage", "category", "skipped", "explanation")
+    text = ("query_id", "stage", "category", "skipped", "explanation", "rewritten")
     whole = ("prompt_tokens", "completion_tokens", "reasoning_tokens")
     kinds: dict[str, Any] = dict.fromkeys(text, pa.string()) | dict.fromkeys(whole, pa.int64())
     kinds |= {"image_ids": pa.list_(pa.string()), "scores": pa.list_(pa.float64())}

@@ -94,13 +94,18 @@ def read_run(
     images = Names(image.image_id for image in eval_set.images)
     ranked: dict[str, Ranked] = {}
     skipped: list[dict[str, str]] = []
+    pools = _pools(eval_set)
+    outside = 0
     for written, order in rankings.items():
         query_id = decoded(written, queries)
         if query_id is None:
             skipped.append({"query_id": written, "reason": "not in the eval set"})
             continue
-        ids = [_known(one, images, path, written) for one in order]
-        values = [float(scored[written][one]) for one in order]
+        pairs = [(_known(one, images, path, written), float(scored[written][one])) for one in order]
+        if pool := pools.get(query_id):
+            outside += sum(one not in pool for one, _ in pairs)
+            pairs = [pair for pair in pairs if pair[0] in pool]
+        ids, values = [one for one, _ in pairs], [value for _, value in pairs]
         ranked[query_id] = Ranked(query_id, ids, values)
     if not ranked:
         raise MmragError(f"{path} holds no query of the eval set {eval_set.name!r}.")
@@ -128,16 +133,25 @@ def read_run(
         summaries={RETRIEVAL: summarise(scores, seed)},
         finished_queries=len(ranked),
         skipped=skipped[:_SHOWN],
-        notes=_notes(eval_set, ranked, len(skipped), len(repeated or ())),
+        notes=_notes(eval_set, ranked, len(skipped), len(repeated or ()), outside),
         rankings={RETRIEVAL: ranked},
         scores={RETRIEVAL: scores},
     )
 
 
+def _pools(eval_set: EvalSet) -> dict[str, frozenset[str]]:
+    """The candidates of each query that has its own; a set that queries share is made once."""
+    made = {pool: frozenset(pool) for pool in {query.pool for query in eval_set.queries}}
+    return {query.query_id: made[query.pool] for query in eval_set.queries if query.pool}
+
+
 def _notes(
-    eval_set: EvalSet, ranked: Mapping[str, Ranked], skipped: int, repeated: int
+    eval_set: EvalSet, ranked: Mapping[str, Ranked], skipped: int, repeated: int, outside: int
 ) -> list[str]:
     notes = []
+    if outside:
+        images = "1 image is" if outside == 1 else f"{outside:,} images are"
+        notes.append(f"{images} no candidate of the query that found it, and left out.")
     if repeated:
         queries = counted(repeated, "query repeats", "queries repeat")
         notes.append(f"{queries} an image; it counts at its first place.")

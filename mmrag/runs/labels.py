@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 PICTURE, TEXT, EITHER = "picture suffices", "text suffices", "either suffices"
 BOTH, NONE = "needs both", "none finds it"
+# The rankings of a composed query's parts, which a run keeps beside its own.
+ALONE = ("image alone", "text alone")
 LABELS = (PICTURE, TEXT, EITHER, BOTH, NONE)
 
 

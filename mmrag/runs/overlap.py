@@ -39,7 +39,8 @@ def overlap_of(a: Entry, b: Entry, persistence: float = PERSISTENCE) -> Overlap:
         MmragError: no query in common.
     """
     one, other = a.run.ranking(a.stage), b.run.ranking(b.stage)
-    ids = [query_id for query_id in one if query_id in other]
+    only = a.only if a.only is not None else one.keys()
+    ids = [query_id for query_id in one if query_id in other and query_id in only]
     pairs = [(one[query_id], other[query_id]) for query_id in ids]
     if not ids:
         raise MmragError(f"{a.label!r} and {b.label!r} have no query in common.")

@@ -7,6 +7,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,14 @@ def _special(query: EvalQuery, root: Path) -> list[Any]:
     if query.without is not None:
         pictures = [_relative(str(path), root) for path in query.without.images]
         parts.append(["without", query.without.text, pictures, query.without_weight])
+    if query.pool:
+        parts.append(["pool", _pool_sha256(query.pool)])
     return parts
+
+
+@lru_cache(maxsize=4096)
+def _pool_sha256(pool: tuple[str, ...]) -> str:
+    return hashlib.sha256(json.dumps(sorted(pool)).encode()).hexdigest()
 
 
 def query_picture_hashes(eval_set: EvalSet) -> dict[str, str]:

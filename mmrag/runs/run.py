@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RETRIEVAL, RERANKED = "retrieval", "reranked"
+# Not a ranking: what rewriting each query took and gave.
+REWRITTEN = "rewritten"
 # A run in which more than one reranking in so many failed says nothing of its reranker.
 _MOST_FAILED = 10
 STOPPED_BY_BUDGET = "stopped: budget"
@@ -87,6 +89,8 @@ class Run:
         ceiling: what reranking could reach at best: "hit_rate@N" and "R@N" of the first
             stage for N = `rerank_k`; empty without a reranker.
         reranks: how many queries' reranking was "complete", "repaired", "failed".
+        rewrites: how many queries were "rewritten", and for how many that "failed", so that they
+            were asked as they stand; empty without a rewriter.
         rerank_stages: what each stage of a cascade, or a cross-encoder, brought and took; see
             `mmrag.runs.rerank_stages`.
         ablations: name to result, see `mmrag.evaluation.ablations`.
@@ -117,6 +121,7 @@ class Run:
     missing_images: list[dict[str, str]] = field(default_factory=list)
     ceiling: dict[str, float] = field(default_factory=dict)
     reranks: dict[str, int] = field(default_factory=dict)
+    rewrites: dict[str, int] = field(default_factory=dict)
     rerank_stages: list[dict[str, Any]] = field(default_factory=list)
     ablations: dict[str, Any] = field(default_factory=dict)
     labels: dict[str, Any] = field(default_factory=dict)
@@ -145,6 +150,19 @@ class Run:
         """The template of what was asked; None where each query's own text was."""
         template = self.config.get("query_template")
         return None if template is None else str(template)
+
+    @property
+    def rewriting(self) -> str:
+        """Who put the queries into other words, and how often that worked; "" without it."""
+        by = self.config.get("rewriter")
+        if not by:
+            return ""
+        what = {"text": "the new words alone", "both": "picture and new words"}[by["encode"]]
+        done, failed = (self.rewrites.get(key, 0) for key in ("rewritten", "failed"))
+        return (
+            f"Queries rewritten by {by['name']} ({by['prompt']}), {what} encoded: "
+            f"{done} of {done + failed}"
+        )
 
     @property
     def protocol(self) -> Protocol | None:
@@ -206,6 +224,13 @@ class Run:
         if finished is not None:
             first = {i: one for i, one in first.items() if i in finished}
         return percentiles(first, last)
+
+    def stage_cost(self, stage: str) -> float | None:
+        """US dollars that a stage came to, with rewriting; None when a model has no price."""
+        usages = [one.usage for one in self.rankings.get(RETRIEVAL, {}).values() if one.usage]
+        rewriting = sum(usages, Usage()).cost_usd
+        reranking = self.rerank_cost() if stage == RERANKED else 0.0
+        return None if rewriting is None or reranking is None else rewriting + reranking
 
     def rerank_cost(self) -> float | None:
         """US dollars that reranking came to; None when the model has no price."""

@@ -6,8 +6,9 @@ import hashlib
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmrag.encoders.encoder import Encoder, Vectors
 from mmrag.encoders.queries import query_notes, query_vectors
@@ -15,7 +16,11 @@ from mmrag.errors import IndexStoreError, MmragError
 from mmrag.images.decode import read_bytes
 from mmrag.index.image_index import ImageIndex
 from mmrag.rerank.reranker import Reranker
-from mmrag.types import Hit, Query, SearchResult
+from mmrag.search.pools import PoolVectors
+from mmrag.types import Hit, Query, RewriteReport, SearchResult
+
+if TYPE_CHECKING:
+    from mmrag.search.rewrite import Rewriter
 
 
 class Searcher:
@@ -25,6 +30,7 @@ class Searcher:
         index: opened with `encoder`.
         encoder: turns queries into vectors.
         reranker: reorders the hits; None keeps the order of retrieval.
+        rewriter: puts queries into other words before they are encoded; see `search.rewrite`.
 
     Raises:
         IndexStoreError: the collection is absent, or was built with another encoder.
@@ -40,11 +46,17 @@ class Searcher:
     """
 
     def __init__(
-        self, index: ImageIndex, encoder: Encoder, reranker: Reranker | None = None
+        self,
+        index: ImageIndex,
+        encoder: Encoder,
+        reranker: Reranker | None = None,
+        rewriter: Rewriter | None = None,
     ) -> None:
         self.index = index
         self.encoder = encoder
         self.reranker = reranker
+        self.rewriter = rewriter
+        self._pools = PoolVectors(index)
         index.encoder = encoder
         if not index.exists():
             raise IndexStoreError(
@@ -86,14 +98,16 @@ class Searcher:
 
         Returns:
             Results in the order of the queries. `timings_ms` holds `encode` and `search` as
-            shares of their batch, `rerank` when there was one, and `total`.
+            shares of their batch, `rewrite` and `rerank` when there were such, and `total`.
         """
         if not 1 <= k <= 10_000:
             raise MmragError(f"k must be between 1 and 10,000, not {k}.")
         if not queries:
             return []
+        rewritten = self.rewriter.rewrite_many(queries) if self.rewriter else []
+        encoded = [one.query for one in rewritten] if self.rewriter else queries
         clock = _Clock(len(queries))
-        vectors = self.encode(queries, batch_size)
+        vectors = self.encode(encoded, batch_size)
         clock.lap("encode")
         found = self.search_vectors(
             queries,
@@ -105,9 +119,19 @@ class Searcher:
         )
         clock.lap("search")
         results = [
-            SearchResult(query, hits, dict(clock.shares), notes=query_notes(self.encoder, query))
-            for query, hits in zip(queries, found, strict=True)
+            SearchResult(query, hits, dict(clock.shares), notes=query_notes(self.encoder, asked))
+            for query, asked, hits in zip(queries, encoded, found, strict=True)
         ]
+        if self.rewriter is not None:
+            name = self.rewriter.name
+            results = [
+                replace(
+                    result,
+                    timings_ms={"rewrite": one.ms, **result.timings_ms},
+                    rewrite=RewriteReport(name, one.text, one.problem, one.usage),
+                )
+                for result, one in zip(results, rewritten, strict=True)
+            ]
         if self.reranker is not None:
             results = self.reranker.rerank_many(results)
         for result in results:
@@ -148,6 +172,27 @@ class Searcher:
                 kept = [row for row in rows[i] if not picture.is_in(row)]
             rows[i] = kept[:k]
         return [[_hit(rank, row) for rank, row in enumerate(some, start=1)] for some in rows]
+
+    def search_pool(
+        self,
+        query: Query,
+        vector: Vectors,
+        pool: tuple[str, ...],
+        k: int = 9,
+        *,
+        exclude_query_image: bool = False,
+    ) -> dict[str, float]:
+        """Id to cosine of the k nearest images among some candidates, exactly; best first.
+
+        Args:
+            query: whose own pictures may be left out.
+            vector: (dim,) its vector.
+            pool: ids of the candidates.
+            k: how many.
+            exclude_query_image: as for `search_many`.
+        """
+        own = _OwnPictures(query).is_in if exclude_query_image else None
+        return self._pools.nearest(pool, vector, k, own)
 
 
 class _OwnPictures:

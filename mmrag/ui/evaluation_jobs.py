@@ -32,10 +32,12 @@ class Plan:
     max_cost: float | None
     batch: bool = False
     query_template: str | None = None
+    rewrite: str | None = None
 
     def title(self) -> str:
         """In words."""
-        return f"{self.eval_set}: {self.encoder}, {self.reranker.label}"
+        rewriting = f", rewritten by {self.rewrite}" if self.rewrite else ""
+        return f"{self.eval_set}: {self.encoder}{rewriting}, {self.reranker.label}"
 
 
 @st.cache_resource
@@ -52,7 +54,7 @@ def under_way_elsewhere() -> list[UnderWay]:
 
 def submit(plan: Plan) -> int:
     """Put a plan into the queue; returns the job's number."""
-    if plan.reranker.costs_money or plan.ablations.answers:
+    if plan.reranker.costs_money or plan.ablations.answers or plan.rewrite:
         only_owners("Asking a paid model")
     return kept_jobs.submit(queue(), KIND, plan, _work(plan))
 
@@ -68,6 +70,7 @@ def _work(plan: Plan) -> Work:
     def work(on_progress: Callable[[Progress], None], should_stop: Callable[[], bool]) -> str:
         from mmrag.evaluation.evaluate import evaluate
         from mmrag.evaluation.gallery_index import index_eval_set
+        from mmrag.search.rewrite import load_rewriter
         from mmrag.search.searcher import Searcher
         from mmrag.vision.budget import Budget
         from mmrag.vision.model import VisionModel
@@ -81,16 +84,18 @@ def _work(plan: Plan) -> Work:
             done += n
             on_progress(Progress("indexing", done, len(eval_set.images)))
 
-        budget = Budget(plan.max_cost if resources.has_price(plan.reranker) else None)
+        asked = (plan.reranker, resources.RerankerChoice("", plan.rewrite))
+        budget = Budget(plan.max_cost if all(map(resources.has_price, asked)) else None)
         name = plan.reranker.name
         reranker = None
         if name:
             reranker = patient.reranker(name, plan.reranker.presentation, budget, batch=plan.batch)
+        rewriter = load_rewriter(plan.rewrite, max_cost=budget) if plan.rewrite else None
         index, _ = index_eval_set(eval_set, encoder, resources.uri(), progress=indexed)
         with index:
             run = evaluate(
                 eval_set,
-                Searcher(index, encoder, reranker),
+                Searcher(index, encoder, reranker, rewriter),
                 plan.k,
                 rerank_k=plan.rerank_k if name and not plan.reranker.is_cascade else None,
                 ablations=plan.ablations,

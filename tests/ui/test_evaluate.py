@@ -328,3 +328,19 @@ def test_a_set_leads_on_with_the_configurations_that_were_judged() -> None:
     assert link.proto.query_string == (
         "eval_set=own&encoders=tiny&rerankers=none&rerankers=encoder%3Atiny"
     )
+
+
+def test_queries_are_rewritten_and_the_words_stand_beside_what_they_found(
+    mugs: EvalSet, server: VisionServer
+) -> None:
+    page = open_page("evaluate")
+    page.text_input(key="rewrite").input("openai:gpt-4o")
+    page = run(page)
+    assert "tiny, rewritten by openai:gpt-4o" in texts(page)
+    click(page, "Start")
+    wait_for_jobs()
+    (job,) = queue().jobs()
+    assert job.error is None
+    page = open_page("runs", show="queries", runs=str(job.run_id), drill="q0")
+    assert "Queries rewritten by openai:gpt-4o" in texts(page)
+    assert "Rewritten as" in captions(page)

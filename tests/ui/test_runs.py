@@ -16,9 +16,12 @@ from mmrag import ImageIndex, Searcher, evaluate
 from mmrag.encoders.encoder import Encoder
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.eval_sets.known_sets import known_eval_sets
+from mmrag.evaluation.ablations import Ablations
 from mmrag.rerank import load_reranker
 from mmrag.runs import frames
 from mmrag.runs.compare import Entry, run_table, stage_entries, told_apart
+from mmrag.runs.importing import import_run
+from mmrag.runs.labels import labels_of
 from mmrag.runs.run import Run
 from mmrag.ui import resources, run_charts
 from mmrag.ui.comparison_report import comparison_report
@@ -223,3 +226,76 @@ def test_an_export_of_what_is_gone_is_a_sentence(
     mugs.folder.rename(tmp_path / "elsewhere")
     click(page, "Prepare")
     assert "is not an eval set" in texts(page)
+
+
+def test_queries_of_one_label_and_the_parts_beside_the_whole(mugs: EvalSet, tiny: Encoder) -> None:
+    with ImageIndex.open(collection="photos", encoder=tiny) as index:
+        searcher = Searcher(index, tiny)
+        labelled = evaluate(
+            mugs, searcher, 12, store=resources.runs(), ablations=Ablations(modality=True)
+        )
+    labels = labels_of(labelled)
+    query_id, label = next(iter(labels.items()))
+    page = open_page("runs", show="queries", runs=labelled.run_id, drill=query_id)
+    assert label in set(page.dataframe[1].value["needs"])
+    for place, part in enumerate(("image alone", "text alone"), start=1):
+        shown = [tile["id"] for tile in tiles(page, f"drill_{place}")][:8]
+        assert shown == labelled_order(labelled, part, query_id)[:8]
+        assert f"({part})" in texts(page)
+    page = open_page("runs", show="queries", runs=labelled.run_id, needs=label)
+    count = sum(one == label for one in labels.values())
+    assert f"Only the {count} queries that are labelled “{label}”." in captions(page)
+    assert len(page.dataframe[1].value) == count
+
+
+def labelled_order(run: Run, stage: str, query_id: str) -> list[str]:
+    return resources.runs().load(run.run_id).rankings[stage][query_id].image_ids
+
+
+def test_overlap_shows_the_first_hits_that_differ_also_without_labels(
+    mugs: EvalSet, tmp_path: Path
+) -> None:
+    first, second = (mugs.images[i].image_id for i in (0, 1))
+    bare = replace(mugs, folder=tmp_path / "bare", name="bare", qrels={})
+    bare.save()
+    for labelled in (mugs, bare):
+        ids = []
+        for name, order in (("a", [first, second]), ("b", [second, first])):
+            lines = [
+                f"{query.query_id} Q0 {one} {rank} {9 - rank} {name}"
+                for query in mugs.queries
+                for rank, one in enumerate(order, start=1)
+            ]
+            (tmp_path / f"{name}.trec").write_text("\n".join(lines))
+            path = tmp_path / f"{name}.trec"
+            ids.append(import_run(path, labelled, store=resources.runs()).run_id)
+        page = open_page("runs", show="overlap", runs=ids)
+        assert "b against a, 6 queries" in texts(page)
+        assert "Another first hit: 6 queries" in captions(page)
+        shown = page.dataframe[len(page.dataframe) - 2].value
+        assert shown["first of a"].iloc[0].startswith("data:image/")
+        assert shown["first of a"].iloc[0] != shown["first of b"].iloc[0]
+    assert "No query is judged" in captions(page)
+
+
+def test_runs_of_one_name_can_be_one_entry(mugs: EvalSet, tiny: Encoder) -> None:
+    with ImageIndex.open(collection="photos", encoder=tiny) as index:
+        ids = [
+            evaluate(
+                mugs,
+                Searcher(index, tiny),
+                12,
+                store=resources.runs(),
+                name=name,
+                resume=False,
+            ).run_id
+            for name in ("base", "tuned", "tuned")
+        ]
+    page = open_page("runs", runs=ids)
+    assert len(page.dataframe[0].value) == 3
+    page.toggle(key="together").set_value(True)
+    page = run(page)
+    table = page.dataframe[0].value
+    assert len(table) == 2
+    assert "tuned (2 runs)" in table.iloc[1].to_string()
+    assert "Metrics are means over 2 runs" in texts(page)

@@ -13,7 +13,7 @@ from pathlib import Path
 from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalSet
 
-EXPORTERS = {name: f"mmrag.eval_sets.exporters.{name}" for name in ("beir", "mteb")}
+EXPORTERS = {name: f"mmrag.eval_sets.exporters.{name}" for name in ("beir", "mteb", "webdataset")}
 
 
 def export_eval_set(eval_set: EvalSet, format: str, folder: Path) -> None:

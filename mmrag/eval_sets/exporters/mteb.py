@@ -18,11 +18,15 @@ _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _ITEMS = pa.schema(
     [("id", pa.string()), ("modality", pa.string()), ("text", pa.string()), ("image", _PICTURE)]
 )
+_POOLS = pa.schema([("query-id", pa.string()), ("corpus-ids", pa.list_(pa.string()))])
 _QRELS = pa.schema([("query-id", pa.string()), ("corpus-id", pa.string()), ("score", pa.int64())])
 
 
 def export_set(eval_set: EvalSet, folder: Path) -> None:
-    """Write `corpus`, `queries` and `qrels`, one file each, few rows in memory at a time."""
+    """Write `corpus`, `queries` and `qrels`, one file each, few rows in memory at a time.
+
+    Candidates of queries become `top_ranked`.
+    """
     if any(one.more_images or one.without for one in eval_set.queries):
         raise EvalSetError(
             "MTEB's layout has one picture a query, and nothing for what is not wanted; export "
@@ -35,11 +39,15 @@ def export_set(eval_set: EvalSet, folder: Path) -> None:
         for query_id, judged in eval_set.qrels.items()
         for image_id, grade in judged.items()
     )
-    for name, schema, rows in (
+    parts: list[tuple[str, Any, Iterable[dict[str, Any]]]] = [
         ("corpus", _ITEMS, corpus),
         ("queries", _ITEMS, queries),
         ("qrels", _QRELS, qrels),
-    ):
+    ]
+    pools = [{"query-id": q.query_id, "corpus-ids": q.pool} for q in eval_set.queries if q.pool]
+    if pools:
+        parts.append(("top_ranked", _POOLS, pools))
+    for name, schema, rows in parts:
         path = folder / name / "test-00000-of-00001.parquet"
         path.parent.mkdir()
         with pq.ParquetWriter(path, schema) as writer:

@@ -20,7 +20,21 @@ from mmrag.eval_sets.protocols import apply_protocol, find_protocol, protocols
 
 IMPORTERS = {
     name: f"mmrag.eval_sets.importers.{name}"
-    for name in ("beir", "circo", "cirr", "fashioniq", "folder", "grocery", "lasco", "mteb", "trec")
+    for name in (
+        "beir",
+        "circo",
+        "circus",
+        "cirr",
+        "fashioniq",
+        "folder",
+        "genecis",
+        "grocery",
+        "icir",
+        "lasco",
+        "mteb",
+        "trec",
+        "webdataset",
+    )
 }
 
 

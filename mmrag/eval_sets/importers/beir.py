@@ -9,7 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmrag.errors import EvalSetError
-from mmrag.eval_sets.eval_set import EvalQuery, EvalSet, parse_query, read_qrels
+from mmrag.eval_sets.eval_set import (
+    POOLS,
+    EvalQuery,
+    EvalSet,
+    parse_query,
+    read_pools,
+    read_qrels,
+)
 from mmrag.eval_sets.importers.notes import left_out_note
 from mmrag.eval_sets.importers.places import data_folder, image_folder
 from mmrag.eval_sets.records import Record, inside, read_records
@@ -50,6 +57,7 @@ def import_set(
         query_id: {image_id: max(0, grade) for image_id, grade in judged.items()}
         for query_id, judged in read_qrels(root / "qrels" / f"{split}.tsv").items()
     }
+    pools = read_pools(root / POOLS, gallery)
     queries: dict[str, EvalQuery] = {}
     empty: list[str] = []
     for record in read_records(root / "queries.jsonl"):
@@ -58,7 +66,7 @@ def import_set(
         if record.text("image") is None and record.text("text") is None:
             empty.append(record.id())
             continue
-        query = parse_query(record, str(pictures))
+        query = parse_query(record, str(pictures), pools, gallery)
         if queries.setdefault(query.query_id, query) is not query:
             raise record.error(f"the id {query.query_id!r} stands twice")
     for query_id in empty:

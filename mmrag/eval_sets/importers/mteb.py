@@ -7,6 +7,7 @@ Source: N. Muennighoff et al.: "MTEB: Massive Text Embedding Benchmark", EACL 20
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,13 @@ from mmrag.types import GalleryImage
 # Rows that are read at once: pictures are large.
 _ROWS = 64
 _SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif"}
-_PARTS = {"corpus": ("corpus",), "queries": ("queries", "query"), "qrels": ("qrels",)}
+_PARTS = {
+    "corpus": ("corpus",),
+    "queries": ("queries", "query"),
+    "qrels": ("qrels",),
+    # Candidates of each query, as sets to be reranked have them.
+    "top_ranked": ("top_ranked",),
+}
 
 
 def import_set(source: Path, folder: Path, split: str = "test") -> EvalSet:
@@ -34,6 +41,7 @@ def import_set(source: Path, folder: Path, split: str = "test") -> EvalSet:
     taken. Columns: `id`, `text`, `image` (bytes); `query-id`, `corpus-id`, `score`. Files are read
     in a stream. Only documents with a picture can be in a gallery; others are an error, as are
     other kinds of retrieval. Queries that nobody judged are left out.
+    `top_ranked`, where it is there, has `query-id` and `corpus-ids`, the candidates of each query.
 
     Args:
         source: the data set's folder.
@@ -68,6 +76,9 @@ def import_set(source: Path, folder: Path, split: str = "test") -> EvalSet:
             raise RecordError(path, number, f"the id {query_id!r} stands twice", "row")
         else:
             queries[query_id] = EvalQuery(query_id, picture, text)
+    for query_id, pool in _pools(source, split, gallery).items():
+        if query_id in queries:
+            queries[query_id] = replace(queries[query_id], pool=pool)
     if not queries:
         raise EvalSetError(f"No query of {source} is judged in the split {split!r}.")
     return EvalSet(
@@ -86,7 +97,15 @@ def import_set(source: Path, folder: Path, split: str = "test") -> EvalSet:
 
 def _files(source: Path, part: str, split: str) -> list[Path]:
     """The Parquet files of one part: of the split where their names tell one."""
-    found = [
+    found = _found(source, part)
+    if not found:
+        raise EvalSetError(f"{source} holds no Parquet files of {part}.")
+    named = [path for path in found if path.name.startswith((f"{split}-", f"{split}."))]
+    return named or found
+
+
+def _found(source: Path, part: str) -> list[Path]:
+    return [
         path
         for path in sorted(source.glob("**/*.parquet"))
         if any(
@@ -95,10 +114,6 @@ def _files(source: Path, part: str, split: str) -> list[Path]:
             for name in _PARTS[part]
         )
     ]
-    if not found:
-        raise EvalSetError(f"{source} holds no Parquet files of {part}.")
-    named = [path for path in found if path.name.startswith((f"{split}-", f"{split}."))]
-    return named or found
 
 
 def _rows(
@@ -127,6 +142,21 @@ def _qrels(files: list[Path]) -> Qrels:
         query_id, image_id = (_id(row, key, path, number) for key in ("query-id", "corpus-id"))
         qrels.setdefault(query_id, {})[image_id] = max(0, int(score))
     return qrels
+
+
+def _pools(
+    source: Path, split: str, gallery: dict[str, GalleryImage]
+) -> dict[str, tuple[str, ...]]:
+    if not _found(source, "top_ranked"):
+        return {}
+    pools = {}
+    files = _files(source, "top_ranked", split)
+    for path, number, row in _rows(files, ("query-id", "corpus-ids")):
+        query_id, ids = _id(row, "query-id", path, number), row.get("corpus-ids") or []
+        if unknown := [one for one in ids if one not in gallery]:
+            raise RecordError(path, number, f"{unknown[0]!r} is not in the corpus", "row")
+        pools[query_id] = tuple(ids)
+    return pools
 
 
 def _id(row: dict[str, Any], key: str, path: Path, number: int) -> str:

@@ -107,11 +107,20 @@ def _choose() -> list[Plan] | None:
         help="What is asked instead of each query's text, with its fields in braces: {text}, "
         "{category}, or a key of its metadata.",
     )
+    rewrite = st.text_input(
+        "Rewrite queries by",
+        key="rewrite",
+        placeholder="openai:MODEL",
+        max_chars=200,
+        disabled=not may_change(),
+        help="vision, or a model of the server as openai:MODEL, describes the wanted picture in "
+        "words, and the words are encoded instead of the query.",
+    ).strip()
     extra = _several("Also measure", "ablations", ABLATIONS, [])
     asked = [one for one in rerankers if one.costs_money]
     for one in asked:
         resources.show_notice(one)
-    paid = bool(asked) or "answers" in extra
+    paid = bool(asked) or "answers" in extra or bool(rewrite)
     budget, batch = None, False
     if paid:
         budget = st.number_input(
@@ -138,6 +147,7 @@ def _choose() -> list[Plan] | None:
             max_cost=budget,
             batch=batch and reranker.costs_money,
             query_template=template or None,
+            rewrite=rewrite or None,
         )
         for encoder in chosen
         for reranker in rerankers
@@ -207,7 +217,8 @@ def _estimate(plan: Plan, store: RunStore) -> str:
     cost = "" if guess.cost_usd is None else f", about {guess.cost_usd:.2f} USD"
     runs = "1 earlier run" if guess.runs == 1 else f"{guess.runs} earlier runs"
     answers = "; the answers come on top" if plan.ablations.answers else ""
-    return f"{_what(plan)}: about {guess.seconds:.0f} s{cost}, by {runs}{answers}."
+    rewriting = "; rewriting the queries comes on top" if plan.rewrite else ""
+    return f"{_what(plan)}: about {guess.seconds:.0f} s{cost}, by {runs}{answers}{rewriting}."
 
 
 def _watch() -> None:

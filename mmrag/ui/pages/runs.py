@@ -16,7 +16,7 @@ from mmrag.metrics.statistics import smallest_p
 from mmrag.metrics.table import find_metric, leading_metrics
 from mmrag.runs import frames
 from mmrag.runs.ablation_tables import ablation_tables
-from mmrag.runs.compare import Entry, RunTable, run_table, stage_entries, told_apart
+from mmrag.runs.compare import Entry, RunTable, run_table, told_apart
 from mmrag.runs.provenance import open_eval_set
 from mmrag.runs.published import beside
 from mmrag.runs.run import Run
@@ -24,8 +24,10 @@ from mmrag.ui import resources, run_charts, url
 from mmrag.ui.comparison_report import comparison_report
 from mmrag.ui.markdown import escaped
 from mmrag.ui.navigation import show_error
+from mmrag.ui.panels.run_choice import chosen_entries
 from mmrag.ui.panels.run_files import export_panel, import_panel, list_panel
 from mmrag.ui.panels.run_notes import note_panel
+from mmrag.ui.panels.run_overlap import overlap_panel
 from mmrag.ui.panels.run_queries import queries_panel
 from mmrag.ui.spent import spent
 from mmrag.ui.tables import guarded
@@ -37,6 +39,7 @@ TABS = {
     "cost": "Gain and cost",
     "queries": "Queries",
     "ablations": "Ablations",
+    "overlap": "Overlap",
 }
 Chart = alt.Chart | alt.LayerChart
 
@@ -127,10 +130,12 @@ def _suggested(runs: list[Run]) -> list[str]:
 
 
 def _compare(runs: list[Run]) -> None:
-    entries = told_apart([Entry(run, run.stage) for run in runs])
-    if len(runs) == 1:
-        entries = stage_entries(runs[0])
-    key = tuple(f"{one.run.run_id}|{one.run.finished}|{one.stage}" for one in entries)
+    entries = chosen_entries(runs)
+    if not any(run.summary.queries for run in runs):
+        st.caption("No query is judged, so there are no metrics.")
+        overlap_panel(entries, _eval_set(runs[0]))
+        return
+    key = tuple(one.key for one in entries)
     shared = [m for m in entries[0].scores.values if all(m in e.scores.values for e in entries)]
     first = _first_metrics(runs[0].eval_set.primary_metric, shared)
     metrics = (
@@ -173,14 +178,15 @@ def _compare(runs: list[Run]) -> None:
             f"{smallest_p(found.tests)}"
         )
     st.caption(words)
-    notes = [*found.notes, *(f"{run.name}: {note}" for run in runs for note in run.notes)]
+    notes = [f"{run.name}: {run.rewriting}." for run in runs if run.rewriting]
+    notes += [*found.notes, *(f"{run.name}: {note}" for run in runs for note in run.notes)]
     notes += [f"{run.name}: {one.sentence}." for run in runs for one in beside(run)]
     notes += [f"{run.name}: {spent(run.usage)}" for run in runs if run.usage.requests]
     if notes:
         st.text("\n".join(notes))
     metric = metrics[0]
     eval_set = _eval_set(runs[0])
-    curves, categories, cost, queries, ablations = url.tabs("show", TABS)
+    curves, categories, cost, queries, ablations, overlap = url.tabs("show", TABS)
     if curves.open:
         with curves:
             _draw(_hit_rates(key, entries, eval_set), "No query was scored.")
@@ -199,6 +205,9 @@ def _compare(runs: list[Run]) -> None:
     if ablations.open:
         with ablations:
             _ablations(entries, metrics)
+    if overlap.open:
+        with overlap:
+            overlap_panel(entries, eval_set)
     charts = partial(_all_charts, key, entries, found, metric, eval_set)
     export_panel(
         runs,

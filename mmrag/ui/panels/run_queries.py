@@ -15,6 +15,8 @@ from mmrag.images.thumbnails import data_url
 from mmrag.metrics.table import higher_is_better, metric_title
 from mmrag.runs import frames
 from mmrag.runs.compare import Entry
+from mmrag.runs.labels import ALONE, labels_of
+from mmrag.runs.run import RETRIEVAL
 from mmrag.ui import resources, run_charts, url
 from mmrag.ui.picture_grid import Tile, picture_grid
 from mmrag.ui.tables import guarded
@@ -95,6 +97,7 @@ def _table(
     queries |= {query.query_id: query for query in templated(asked, template)}
     if template is not None:
         st.text(f"Asked by the template: {template}")
+    labels = next((found for e in entries if (found := labels_of(e.run))), {})
     rows = group[group["query"].isin(queries)].reset_index(drop=True)
     if rows.empty:
         st.info("There is no such query.")
@@ -103,7 +106,7 @@ def _table(
     ids = list(rows["query"])
     url.before("drill", list(queries), ids[0])
     chosen = st.dataframe(
-        guarded(_rows(rows, queries, metric, two)),
+        guarded(_rows(rows, queries, metric, two, labels)),
         hide_index=True,
         width="stretch",
         height=min(38 + 36 * len(rows), 330),
@@ -131,7 +134,11 @@ def _place(ids: list[str]) -> int:
 
 
 def _rows(
-    rows: pd.DataFrame, queries: dict[str, EvalQuery], metric: str, two: bool
+    rows: pd.DataFrame,
+    queries: dict[str, EvalQuery],
+    metric: str,
+    two: bool,
+    labels: dict[str, str],
 ) -> pd.DataFrame:
     asked = [queries[i] for i in rows["query"]]
     cells: dict[str, object] = {}
@@ -140,6 +147,8 @@ def _rows(
     cells["query"] = rows["query"]
     cells["instruction"] = [q.text or "(picture alone)" for q in asked]
     cells["category"] = rows["category"]
+    if labels:
+        cells["needs"] = [labels.get(query_id, "") for query_id in rows["query"]]
     if two:
         cells |= {"first right before": rows["rank before"]}
     cells |= {"first right after" if two else "first right": rows["rank after"]}
@@ -164,8 +173,11 @@ def _drill(entries: list[Entry], eval_set: EvalSet, query: EvalQuery) -> None:
             st.caption(f"{query.query_id}, {count} in the gallery")
             _search_link(eval_set, query.query_id)
     before: dict[str, int] = {}
+    last = entries[-1].run
+    alone = [Entry(last, part) for part in ALONE if query.query_id in last.rankings.get(part, {})]
+    beside = [*entries, *alone]
     for place, (entry, column) in enumerate(
-        zip(entries, st.columns(len(entries), gap="medium"), strict=True)
+        zip(beside, st.columns(len(beside), gap="medium"), strict=True)
     ):
         with column:
             st.text(entry.label)
@@ -174,9 +186,23 @@ def _drill(entries: list[Entry], eval_set: EvalSet, query: EvalQuery) -> None:
             rank = {image_id: i for i, image_id in enumerate(order, start=1)}
             missed = sorted(right - set(order[:SHOWN]), key=lambda i: (rank.get(i, math.inf), i))
             _pictures(
-                entry, eval_set, query.query_id, [*order[:SHOWN], *missed[:MISSED]], before, place
+                entry,
+                eval_set,
+                query.query_id,
+                [*order[:SHOWN], *missed[:MISSED]],
+                before if place < len(entries) else {},
+                place,
             )
             st.caption(_said(rank, right, missed))
+            first = entry.run.rankings.get(RETRIEVAL, {}).get(query.query_id)
+            if place >= len(entries):
+                continue
+            if first and first.details.get("rewritten"):
+                st.caption("Rewritten as")
+                st.text(str(first.details["rewritten"]))
+            elif first and first.details.get("rewrite_problem"):
+                st.caption("Not rewritten, because")
+                st.text(str(first.details["rewrite_problem"]))
             if one and one.details.get("explanation"):
                 st.text(str(one.details["explanation"]))
             before = before or rank

@@ -1,0 +1,135 @@
+"""What CIRCO's size asks for: its import, and its 800 test queries from vectors that are ready.
+
+    python -m bench.circo CIRCO          # the folder with annotations/test.json
+
+The pictures need not be there: COCO's list of them is made up, and so are vectors and judgments.
+Import and evaluation run in a process each; the figures go to `docs/circo.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+IMAGES, DIM, K = 123_403, 512, 50
+OUT = Path(__file__).parents[1] / "docs" / "circo.json"
+_CHUNK = 10_000
+
+
+def make_source(annotations: Path, folder: Path) -> None:
+    """The annotations, with a list of as many photos as COCO's, the named ones among them."""
+    shutil.copytree(annotations, folder / "annotations")
+    named: set[int] = set()
+    for split in ("val", "test"):
+        for entry in json.loads((annotations / f"{split}.json").read_text()):
+            named |= {entry["reference_img_id"], *entry.get("gt_img_ids", ())}
+            named |= {entry["target_img_id"]} if "target_img_id" in entry else set()
+    free = (number for number in range(1, 10 * IMAGES) if number not in named)
+    numbers = sorted([*named, *(next(free) for _ in range(IMAGES - len(named)))])
+    images = [{"id": n, "file_name": f"{n:012d}.jpg", "height": 480} for n in numbers]
+    path = folder / "COCO2017_unlabeled" / "annotations" / "image_info_unlabeled2017.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"images": images}))
+
+
+def measure_import(source: Path, folder: Path) -> dict[str, Any]:
+    """Seconds, CPU seconds and the peak of memory in MB of an import, this process's own."""
+    from mmrag.eval_sets.importers import import_eval_set
+
+    started, cpu = time.perf_counter(), time.process_time()
+    made = import_eval_set("circo", source, folder, split="test")
+    assert (len(made.images), len(made.queries)) == (IMAGES, 800)
+    return {
+        "seconds": round(time.perf_counter() - started, 2),
+        "cpu_seconds": round(time.process_time() - cpu, 2),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+
+
+def measure_evaluation(folder: Path, uri: Path) -> dict[str, Any]:
+    """Seconds and CPU seconds of an evaluation whose vectors are ready."""
+    from mmrag import EvalSet, ImageIndex, RunStore, Searcher, evaluate
+    from mmrag.encoders.encoder import Encoder, EncoderInfo, Vectors
+
+    def unit(seed: int, n: int) -> Vectors:
+        rows = np.random.default_rng(seed).standard_normal((n, DIM), dtype=np.float32)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    class Ready(Encoder):
+        def encode(self, images: Any = None, texts: Any = None, *_: Any, **__: Any) -> Vectors:
+            self.asked += 1
+            return unit(self.asked, len(texts if texts is not None else images))
+
+    encoder = Ready(None, EncoderInfo("ready", DIM, 1, "f", "", "", "cpu", "fp32", 0))  # type: ignore[arg-type]
+    encoder.asked = 0  # type: ignore[attr-defined]
+    found = EvalSet.load(folder)
+    chosen = np.random.default_rng(0).integers(0, IMAGES, (len(found.queries), 5))
+    qrels = {
+        query.query_id: {found.images[i].image_id: 1 for i in row}
+        for query, row in zip(found.queries, chosen, strict=True)
+    }
+    eval_set = replace(found, qrels=qrels)
+    with ImageIndex.open(uri, "circo", encoder) as index, RunStore() as store:
+        index.create("image")
+        fixed = {"content_hash": "", "row_hash": "", "text": "", "metadata": {}}
+        for start in range(0, IMAGES, _CHUNK):
+            some = eval_set.images[start : start + _CHUNK]
+            vectors = unit(10**6 + start, len(some))
+            index.write(
+                [
+                    {"image_id": image.image_id, "path": image.path, **fixed, "vector": v.tolist()}
+                    for image, v in zip(some, vectors, strict=True)
+                ]
+            )
+        index.finish()
+        searcher = Searcher(index, encoder)
+        searcher.search_vectors([], unit(1, 1)[:0])
+        started, cpu = time.perf_counter(), time.process_time()
+        run = evaluate(eval_set, searcher, K, store=store)
+        seconds = time.perf_counter() - started
+    assert run.finished_queries == 800
+    return {"seconds": round(seconds, 2), "cpu_seconds": round(time.process_time() - cpu, 2)}
+
+
+def main() -> None:
+    """Measure, and write the figures."""
+    parser = argparse.ArgumentParser(description="The import and an evaluation of CIRCO.")
+    parser.add_argument("circo", type=Path, help="The folder with annotations/test.json.")
+    parser.add_argument("--part", choices=["import", "evaluation"], help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.part == "import":
+        print(json.dumps(measure_import(given.work / "source", given.work / "set")))
+        return
+    if given.part == "evaluation":
+        print(json.dumps(measure_evaluation(given.work / "set", given.work / "gallery.db")))
+        return
+    with tempfile.TemporaryDirectory() as work:
+        make_source(given.circo / "annotations", Path(work) / "source")
+        results: dict[str, Any] = {"images": IMAGES, "queries": 800, "dim": DIM, "k": K}
+        environment = {**os.environ, "MMRAG_HOME": str(Path(work) / "home")}
+        for part in ("import", "evaluation"):
+            command = [sys.executable, "-m", "bench.circo", str(given.circo)]
+            command += ["--part", part, "--work", work]
+            done = subprocess.run(
+                command, check=True, stdout=subprocess.PIPE, text=True, env=environment
+            )
+            results[part] = json.loads(done.stdout.splitlines()[-1])
+    OUT.write_text(json.dumps(results, indent=1) + "\n")
+    print(OUT.read_text(), end="")
+
+
+if __name__ == "__main__":
+    main()
