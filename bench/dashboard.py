@@ -95,14 +95,21 @@ def in_the_browser(home: Path, short: bool, pictures: int) -> list[Figure]:
         drawn, results = pages.first_page(browser, dashboard.url)
         again = [pages.first_page(browser, dashboard.url) for _ in range(3)]
         changes = pages.widget_changes(browser, dashboard.url, times)
-        searched = pages.searches(browser, dashboard.url, times)
+        searched = pages.searches(browser, dashboard.url, 3 * times)
+        switched = pages.page_switches(browser, dashboard.url, 1 if short else 5)
+        requests, size = pages.first_load(browser, dashboard.url)
         figures = [
+            Figure("first load, models loaded", requests, "requests", 60),
+            Figure("first load, models loaded", size / 1e6, "MB", 2.5),
             Figure("first page after the start, drawn", drawn, "s"),
             Figure("first page after the start, with results", results, "s", None, "loads models"),
             Figure("first page, models loaded, drawn", _middle([a for a, _ in again]), "s", 3),
             Figure("first page, models loaded, with results", _middle([b for _, b in again]), "s"),
             _milliseconds("another view", changes, 300),
-            _milliseconds("search, both sides", searched, 1000),
+            _milliseconds("next query, both sides", searched, 300),
+            Figure("next query, both sides, p95", _p95(searched), "ms", 500),
+            _milliseconds("another page", switched, 600),
+            Figure("another page, p95", _p95(switched), "ms"),
         ]
         if pictures:
             turned = pages.gallery_pages(
@@ -177,7 +184,7 @@ def measure(home: Path, options: argparse.Namespace) -> dict[str, Any]:
     with running_dashboard(home) as dashboard:
         # The first search loads the models.
         search_at_once(dashboard.url, queries, 1, searches=1)
-        figures += one_session(dashboard, queries, 30 if options.short else 200)
+        figures += one_session(dashboard, queries, 30 if options.short else 500)
         loads = many_visitors(dashboard, queries, options.visitors, options.seconds)
         hour = an_hour(dashboard, queries, 60 if options.short else options.searches)
         log = dashboard.log.read_text().split("Stopping...")[0]
@@ -200,7 +207,8 @@ def tables(document: dict[str, Any]) -> str:
     for figure in document["figures"]:
         bound = "" if figure["bound"] is None else f"{figure['bound']:g}"
         bound += "" if figure["holds"] else ", missed"
-        value = f"{figure['value']:.2f}" if figure["unit"] == "s" else f"{figure['value']:.0f}"
+        exact = figure["unit"] in ("s", "MB")
+        value = f"{figure['value']:.2f}" if exact else f"{figure['value']:.0f}"
         lines.append(
             f"| {figure['what']} | {value} {figure['unit']} | {bound} | {figure['more']} |"
         )
@@ -255,6 +263,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _milliseconds(what: str, values: Sequence[float], bound: float) -> Figure:
     more = f"median of {len(values)}, most {max(values):.0f} ms"
     return Figure(what, _middle(values), "ms", bound, more)
+
+
+def _p95(values: Sequence[float]) -> float:
+    return sorted(values)[min(len(values) - 1, int(0.95 * len(values)))]
 
 
 def _middle(values: Sequence[float]) -> float:

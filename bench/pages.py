@@ -7,8 +7,11 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from mmrag.ui.navigation import PAGES
 
 _SEARCH_DRAWN = "shown('textarea')"
 _RESULTS = "tiles('left_grid').length > 0 && tiles('right_grid').length > 0"
@@ -25,8 +28,10 @@ window.tiles = (name) => inside(name).flatMap((root) => [...root.querySelectorAl
 window.words = (name) => tiles(name).map((tile) => tile.textContent).join('|');
 window.loaded = (name) => inside(name).flatMap((root) => [...root.querySelectorAll('img')])
   .every((image) => image.complete || image.getBoundingClientRect().top > window.innerHeight);
-window.press = async (label, condition) => {
-  const buttons = [...document.querySelectorAll('button')];
+window.idle = () => document.querySelector('[data-test-script-state=running]') === null;
+window.heading = (name) => document.querySelector('h1')?.textContent.trim() === name;
+window.press = async (label, condition, tag = 'button') => {
+  const buttons = [...document.querySelectorAll(tag)];
   const found = buttons.find((b) => b.textContent.trim().endsWith(label) || b.ariaLabel === label);
   const holds = new Function(`return ${condition}`);
   const before = performance.now();
@@ -69,6 +74,55 @@ def first_page(browser: Browser, url: str) -> tuple[float, float]:
     results = time.perf_counter() - began
     page.close()
     return drawn, results
+
+
+def first_load(browser: Browser, url: str) -> tuple[int, int]:
+    """Requests and bytes until a browser that was never here shows the first results.
+
+    Bytes as they come over the line, those of the websocket too.
+    """
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.add_init_script(_HELPERS)
+    line = context.new_cdp_session(page)
+    line.send("Network.enable")
+    requests: list[str] = []
+    sizes: list[float] = []
+    line.on("Network.requestWillBeSent", lambda event: _note_request(event, requests))
+    line.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    page.on(
+        "websocket",
+        lambda socket: socket.on("framereceived", lambda payload: sizes.append(len(payload))),
+    )
+    page.goto(url)
+    page.wait_for_function(_RESULTS, timeout=120_000)
+    page.wait_for_load_state("networkidle")
+    context.close()
+    return len(requests), int(sum(sizes))
+
+
+def _note_request(event: dict[str, Any], requests: list[str]) -> None:
+    address = event["request"]["url"]
+    # What the page holds itself is asked of nobody.
+    if address.startswith("http"):
+        requests.append(address)
+
+
+def page_switches(browser: Browser, url: str, rounds: int) -> list[float]:
+    """Milliseconds from a click in the navigation until the other page is whole, of all pages."""
+    page = _search_page(browser, url)
+    titles = [title for title, _, _ in PAGES.values()]
+    found = []
+    for number in range(rounds + 1):
+        for title in [*titles[1:], titles[0]]:
+            whole = f"document.title.startsWith('{title}') && heading('{title}') && idle()"
+            took = float(page.evaluate("([label, c]) => press(label, c, 'a')", [title, whole]))
+            # The first time, the page's own modules are loaded.
+            if number:
+                found.append(took)
+            page.wait_for_timeout(300)
+    page.close()
+    return found
 
 
 def widget_changes(browser: Browser, url: str, times: int) -> list[float]:

@@ -64,10 +64,10 @@ def download(name: str, no_load: bool, as_json: bool) -> None:
       mmrag download ce:Qwen/Qwen3-VL-Reranker-2B
     """
     from mmrag.cli.progress import progress_bar
-    from mmrag.rerank import pairs
+    from mmrag.rerank import download_reranker, has_weights
 
-    is_reranker = pairs.takes(name)
-    fetch = pairs.download if is_reranker else download_encoder
+    is_reranker = has_weights(name)
+    fetch = download_reranker if is_reranker else download_encoder
     files = fetch(name, progress_bar, prove=not no_load)
     if as_json:
         print_json({"name": name, "files": [str(file) for file in files]})

@@ -6,6 +6,7 @@ Ctrl-C would show a stack trace.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from mmrag.system import interrupt
@@ -13,17 +14,20 @@ from mmrag.system import interrupt
 if __name__ == "__main__":
     interrupt.stop_at_once()
     import uvicorn
+    from streamlit.file_util import get_static_dir
     from streamlit.web.cli import main
 
     from mmrag import config
     from mmrag.cli.crowd import Crowd, make_room, release_closed
+    from mmrag.cli.front_end import FrontEnd
 
     class Config(uvicorn.Config):
-        """Streamlit's, with a limit to how many tabs are served."""
+        """Streamlit's, with a limit to how many tabs are served, and its front end in one piece."""
 
         def __init__(self, app: Any, **settings: Any) -> None:
             most = min(config.max_tabs(), make_room())
-            crowd = Crowd(app, most, config.max_tabs_each(), release_closed)
+            front = FrontEnd(app, Path(get_static_dir()))
+            crowd = Crowd(front, most, config.max_tabs_each(), release_closed)
             super().__init__(crowd, **settings)
 
     # Streamlit makes its server of it; it has no setting for this.

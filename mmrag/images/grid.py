@@ -98,6 +98,17 @@ def result_grid(
     return draw_grid(result.query.images, paths, cell=cell, columns=columns, first=first)
 
 
+def beside(grids: Sequence[Pixels]) -> Pixels:
+    """Grids beside each other on white, from left to right."""
+    height = max(len(grid) for grid in grids)
+    parts = []
+    for grid in grids:
+        part = np.full((height, grid.shape[1] + 4 * GAP, 3), 255, np.uint8)
+        part[: len(grid), : grid.shape[1]] = grid
+        parts.append(part)
+    return np.hstack(parts)
+
+
 def save_grid(pixels: Pixels, path: str | os.PathLike[str]) -> None:
     """Write a grid as JPEG, PNG or WebP, by the path's extension.
 

@@ -8,9 +8,10 @@ A reranker looks at the first hits and puts them in a better order. A new kind i
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from mmrag.errors import MmragError
 from mmrag.rerank.cascade import Cascade, parse_stages
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
     from mmrag.encoders.encoder import Encoder
     from mmrag.vision.budget import Budget
 
-__all__ = ["KINDS", "RerankerDescription", "list_rerankers", "load_reranker"]
+__all__ = [
+    "KINDS",
+    "RerankerDescription",
+    "download_reranker",
+    "has_weights",
+    "list_rerankers",
+    "load_reranker",
+]
 
 # Asked in this order whether they know a name.
 KINDS = (
@@ -135,6 +143,34 @@ def load_reranker(
             f"The stages of {name!r} say how many hits each reranks; leave --rerank-k out."
         )
     return Cascade([_load(one, replace(options, depth=n)) for one, n in stages], name)
+
+
+def has_weights(name: str) -> bool:
+    """Whether it is a reranker with weights of its own, which `download_reranker` fetches."""
+    from mmrag.rerank import cross_encoder, pairs
+
+    return pairs.takes(name) or cross_encoder.takes(name)
+
+
+def download_reranker(
+    name: str, progress: Callable[..., Any] | None = None, *, prove: bool = True
+) -> list[Path]:
+    """As `download_encoder`, of `ce:NAME`, `bge-reranker` or `bge-reranker:NAME`.
+
+    Raises:
+        MmragError: another name.
+        CheckpointError: as `download_encoder`.
+    """
+    from mmrag.rerank import cross_encoder, pairs
+    from mmrag.system.hub import offline
+
+    if cross_encoder.takes(name):
+        files = cross_encoder.download(name, progress)
+        if prove:
+            with offline():
+                load_reranker(name)
+        return files
+    return pairs.download(name, progress, prove=prove)
 
 
 def _load(name: str, options: RerankOptions) -> Reranker:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmrag import config
+from mmrag.encoders import sentence_names
 from mmrag.encoders.checkpoints import fingerprint
 from mmrag.encoders.device import resolve_device, resolve_precision
 from mmrag.errors import CheckpointError, MmragError, one_line
@@ -15,6 +17,7 @@ from mmrag.rerank.reranker import OnDone, Reranker, RerankerDescription, RerankO
 from mmrag.types import SearchResult
 
 DEFAULT_MODEL = "BAAI/bge-reranker-base"
+GIGABYTES = 1.1  # of the default
 
 
 def takes(name: str) -> bool:
@@ -29,16 +32,41 @@ def describe() -> list[RerankerDescription]:
             "bge-reranker",
             "a cross-encoder scores instruction against description; bge-reranker:NAME_OR_FOLDER "
             "names another",
-            True,
-            "fetched from the hub on first use",
+            find("bge-reranker") is not None,
+            f"mmrag download bge-reranker  ({GIGABYTES} GB), or fetched from the hub on first use",
         )
     ]
+
+
+def find(name: str) -> Path | None:
+    """The folder of a model that is here: named, downloaded, or kept by the hub's own client."""
+    model = _model(name)
+    if Path(model).is_dir():
+        return Path(model)
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    # Pages ask often, and the hub's client takes half a second to be imported.
+    kept = Path(HF_HUB_CACHE) / f"models--{model.partition('@')[0].replace('/', '--')}"
+    if not (kept.is_dir() or (config.weights_dir() / "ce" / model).is_dir()):
+        return None
+    try:
+        folder = sentence_names.find(f"ce:{model}")
+    except MmragError:
+        return None
+    # The hub's client may keep a part of it.
+    weights = any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+    return folder if weights and (folder / "config.json").is_file() else None
+
+
+def download(name: str, progress: Any = None) -> list[Path]:
+    """All files that the model needs, into `MMRAG_HOME`, where `find` finds them."""
+    return sentence_names.download(f"ce:{_model(name)}", progress)
 
 
 def load(name: str, options: RerankOptions) -> Reranker:
     """The model behind the colon, or the default."""
     return CrossEncoderReranker(
-        name.partition(":")[2] or DEFAULT_MODEL,
+        str(find(name) or _model(name)),
         name,
         depth=options.depth,
         device=options.device,
@@ -109,6 +137,10 @@ class CrossEncoderReranker(Reranker):
         scores = dict(zip(described, map(float, values), strict=True))
         ms = 1000 * (time.perf_counter() - started)
         return by_score(result, scores, len(hits), self.name, problems, ms)
+
+
+def _model(name: str) -> str:
+    return name.partition(":")[2] or DEFAULT_MODEL
 
 
 def _load(model: str, device: str, half: bool) -> Any:

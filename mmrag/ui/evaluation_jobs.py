@@ -89,6 +89,7 @@ def _work(plan: Plan) -> Work:
         name = plan.reranker.name
         reranker = None
         if name:
+            resources.check_here(name)
             reranker = patient.reranker(name, plan.reranker.presentation, budget, batch=plan.batch)
         rewriter = load_rewriter(plan.rewrite, max_cost=budget) if plan.rewrite else None
         index, _ = index_eval_set(eval_set, encoder, resources.uri(), progress=indexed)

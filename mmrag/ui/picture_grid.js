@@ -26,6 +26,26 @@ function walk(event) {
   next.focus();
 }
 
+// A dialog that a tile opened gives the focus back to it; the browser alone would forget where.
+function returnFocus(grid, id) {
+  let opened = false;
+  const look = new MutationObserver(() => {
+    const open = document.querySelector("[data-testid=stDialog]") !== null;
+    opened ||= open;
+    if (!opened || open) return;
+    look.disconnect();
+    requestAnimationFrame(() => {
+      if (document.activeElement === document.body) named(grid, id)?.focus();
+    });
+  });
+  look.observe(document.body, { childList: true, subtree: true });
+  setTimeout(() => opened || look.disconnect(), 10000);
+}
+
+function named(grid, id) {
+  return [...grid.querySelectorAll(".tile")].find((one) => one.dataset.id === id);
+}
+
 function tile(item, select) {
   const button = document.createElement("button");
   button.type = "button";
@@ -143,7 +163,10 @@ function judgedTile(item, select, tell) {
 export default function ({ data, parentElement, setTriggerValue, setStateValue }) {
   const grid = parentElement.querySelector(".grid");
   grid.style.setProperty("--tile", `${data.tile}px`);
-  const select = (id) => setTriggerValue("chosen", id);
+  const select = (id) => {
+    returnFocus(grid, id);
+    setTriggerValue("chosen", id);
+  };
   const active = grid.getRootNode().activeElement;
   const focused = grid.contains(active) ? active.closest(".tile")?.dataset.id : undefined;
   const tell = data.judging ? judging(grid, data, setStateValue) : null;

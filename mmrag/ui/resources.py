@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from mmrag import config
-from mmrag.errors import MmragError
+from mmrag.errors import CheckpointError, MmragError
 from mmrag.eval_sets.known_sets import known_eval_sets
 from mmrag.runs.store import RunStore
 from mmrag.ui.doors import may_change
@@ -57,11 +57,29 @@ def reranker(name: str, presentation: str = "grid") -> Reranker:
     """A reranker by name, as `load_reranker` takes it."""
     from mmrag.rerank import load_reranker
 
+    check_here(name)
     kind, _, rest = name.partition(":")
     loaded = encoder(rest) if kind == "encoder" else None
     made = load_reranker(name, presentation=presentation, encoder=loaded)
     spare_collector()
     return made
+
+
+def check_here(name: str) -> None:
+    """Refuse a reranker that would ask a hub for its weights on mere selection.
+
+    Raises:
+        CheckpointError: its weights are not here; says what to do.
+    """
+    from mmrag.rerank import cross_encoder
+    from mmrag.rerank.cascade import parse_stages
+
+    for one in [stage for stage, _ in parse_stages(name)] or [name]:
+        if cross_encoder.takes(one) and cross_encoder.find(one) is None:
+            raise CheckpointError(
+                f"The weights of {one} are not here; `mmrag download {one}` brings them, or a "
+                "click under “Not usable here”."
+            )
 
 
 def spare_collector() -> None:
@@ -265,6 +283,7 @@ class Shown:
 def reranker_choices(shown: Shown = Shown()) -> dict[str, RerankerChoice]:
     """The choices by a short key that may stand in a URL, with what they cost."""
     from mmrag.encoders import list_encoders
+    from mmrag.rerank import cross_encoder
     from mmrag.rerank.pairs import here
 
     choices = {"none": RerankerChoice("no reranking", None)}
@@ -275,7 +294,8 @@ def reranker_choices(shown: Shown = Shown()) -> dict[str, RerankerChoice]:
     # Links may name what this visitor is not offered; it is not among the choices then.
     if may_change():
         choices |= vision_choices(shown)
-    choices["bge-reranker"] = RerankerChoice("BGE reranker, by description", "bge-reranker")
+    if cross_encoder.find("bge-reranker") is not None:
+        choices["bge-reranker"] = RerankerChoice("BGE reranker, by description", "bge-reranker")
     for name in here():
         choices[name] = RerankerChoice(f"scored by {name.removeprefix('ce:')}", name)
     return choices
@@ -284,11 +304,14 @@ def reranker_choices(shown: Shown = Shown()) -> dict[str, RerankerChoice]:
 def vision_choices(shown: Shown = Shown()) -> dict[str, RerankerChoice]:
     """The models of the server, what it recommends first, with what they cost.
 
-    Those that are known to see stand before those of which nothing is known.
+    Those that are known to see stand before those of which nothing is known. None where no server
+    can be asked; `fetch_jobs.missing` says why.
     """
-    from mmrag.vision.endpoint import find_endpoint
+    from mmrag.vision.endpoint import endpoint_or_problem, find_endpoint
     from mmrag.vision.server_models import VISION, list_models, offered_models, resolve
 
+    if endpoint_or_problem()[1]:
+        return {}
     names: list[str] = ["gpt-4o"]
     best = ""
     try:

@@ -17,7 +17,18 @@ from mmrag.ui.tables import guarded
 _GREEN, _RED = "#2a9d70", "#d1495b"
 _WIDTH = 720
 # As in `.streamlit/config.toml`, for charts that leave the page.
-_COLOURS = ["#2f6fde", "#e07a1f", "#2a9d70", "#b0489b", "#8a7a1f", "#5b6b7f"]
+_COLOURS = [
+    "#2f6fde",
+    "#e07a1f",
+    "#2a9d70",
+    "#b0489b",
+    "#8a7a1f",
+    "#5b6b7f",
+    "#c2413b",
+    "#13808f",
+    "#7a55cf",
+    "#7d4e2d",
+]
 
 # Opaque, whatever the marks are.
 _LEGEND = alt.Legend(orient="top", symbolOpacity=1, labelLimit=400, columns=2)

@@ -38,35 +38,35 @@ def times(value: object) -> str:
 
 
 def encoding(rows: pd.DataFrame, unit: str) -> alt.LayerChart:
-    """Rates by machine and device; devices without a result keep an empty place.
+    """Rates by way of encoding, a bar for each machine and device; those without keep a place.
 
     Args:
-        rows: with `place`, `how`, `value` and `said`.
+        rows: with `place` (machine and device), `how`, `value` and `said`.
         unit: of the values.
     """
     shown = guarded(rows)
-    order = list(dict.fromkeys(shown["place"]))
+    ways, places = list(dict.fromkeys(shown["how"])), shown["place"].nunique()
     base = alt.Chart(shown).encode(
         y=alt.Y(
-            "place:N",
+            "how:N",
             title=None,
-            sort=order,
+            sort=ways,
             axis=alt.Axis(labelLimit=260, labelOverlap=False),
             scale=alt.Scale(paddingInner=0.2),
         ),
-        yOffset=alt.YOffset("how:N", sort=None),
+        yOffset=alt.YOffset("place:N", sort=None),
     )
     bars = base.mark_bar(cornerRadiusEnd=3).encode(
         x=alt.X("value:Q", title=unit),
-        color=alt.Color("how:N", title=None, sort=None, legend=_LEGEND),
+        color=alt.Color("place:N", title=None, sort=None, legend=_LEGEND),
         tooltip=["place:N", "how:N", alt.Tooltip("value:Q", format=",.2f"), "said:N"],
     )
     words = base.mark_text(align="left", dx=4, fontSize=11, color="#808890").encode(
         x="value:Q", text="said:N"
     )
     return (bars + words).properties(
-        height=22 * len(shown) + 16 * len(order) + _AXIS + _ROW * (shown["how"].nunique() // 2 + 1),
-        description=f"{unit} by machine, device and precision, a bar for each",
+        height=len(ways) * (20 * places + 8) + _AXIS + _ROW * (places // 2 + 1),
+        description=f"{unit} by way, machine and device, a bar for each",
     )
 
 

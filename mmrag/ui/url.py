@@ -27,6 +27,9 @@ _WORDS = {
     "picture": "the picture",
 }
 
+# What another tab may take away while this one shows it.
+_TAKEN_AWAY = {"left_collection", "right_collection"}
+
 
 def run_page(name: str, main: Callable[[], None]) -> None:
     """Draw a page, say what its link named and is not here, and write its choices."""
@@ -50,10 +53,13 @@ def before(key: str, options: Sequence[str], default: str) -> None:
     """Call before the widget with this key: takes over what a link says, else keeps the choice."""
     linked = _moved_to(key)
     value = linked[0] if linked else default
+    kept = st.session_state.get(key)
     if linked is not None and value in options:
         st.session_state[key] = value
-    elif st.session_state.get(key) not in options or (linked and value not in options):
+    elif kept not in options or (linked and value not in options):
         st.session_state[key] = default
+        if linked is None and kept is not None and key in _TAKEN_AWAY:
+            gone(key, kept)
     if linked and value not in options:
         gone(key, value)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from bench.visitors import Visitor, run
@@ -19,6 +20,7 @@ from tests.vision_server import VisionServer
 
 CHROMIUM = os.environ.get("MMRAG_TEST_CHROMIUM") or shutil.which("chromium")
 SCREENSHOTS = os.environ.get("MMRAG_TEST_SCREENSHOTS")
+LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 expect.set_options(timeout=60_000)
 
 
@@ -101,6 +103,18 @@ def save_screenshot(page: Page, name: str) -> None:
     if SCREENSHOTS:
         Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
         page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
+
+
+def axe(page: Page) -> list[str]:
+    """What axe-core finds at levels A and AA, light and wide, dark and on a phone."""
+    found = []
+    for scheme, width in (("light", 1280), ("dark", 390)):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.set_viewport_size({"width": width, "height": 900})
+        settled(page)
+        for one in Axe().run(page, options={"runOnly": LEVELS}).response["violations"]:
+            found += [f"{scheme} {width}: {one['id']}: {n['html'][:200]}" for n in one["nodes"]]
+    return found
 
 
 def settled(page: Page) -> None:

@@ -73,6 +73,20 @@ def test_runs_are_compared_down_to_a_single_query(page: Page, evaluated: Dashboa
     expect(page).to_have_url(re.compile("query="))
 
 
+def test_a_click_near_a_bar_opens_its_query(page: Page, evaluated: Dashboard) -> None:
+    open_page(page, evaluated, "runs?show=queries")
+    chart = page.locator("[data-testid=stVegaLiteChart]:visible").first
+    expect(chart.locator("path").first).to_be_attached()
+    settled(page)
+    box = chart.bounding_box()
+    assert box is not None
+    # Far right are the queries that lost most; above the bar, not on it.
+    page.mouse.click(box["x"] + box["width"] - 12, box["y"] + 20)
+    expect(page).to_have_url(re.compile("drill="))
+    settled(page)
+    expect(page.locator(".st-key-drill_0 .tile").first).to_be_visible()
+
+
 def test_a_run_is_exported_as_a_page(page: Page, evaluated: Dashboard) -> None:
     open_page(page, evaluated, "runs")
     page.get_by_text("Export", exact=True).click()

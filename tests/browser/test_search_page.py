@@ -6,8 +6,9 @@ import io
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, TimeoutError, expect
+from playwright.sync_api import Browser, Page, TimeoutError, expect
 
+from bench.pages import first_load
 from mmrag import EvalSet
 from mmrag.eval_sets.known_sets import CATALOGUE
 from tests.dashboard_server import Dashboard, start_dashboard, stop
@@ -166,6 +167,26 @@ def test_hits_are_judged_by_key_and_click_and_saved_with_their_query(
     assert sorted(saved.qrels["query-0001"].values()) == [0, 1, 2, 2]
 
 
+def test_the_focus_comes_back_to_the_tile_that_opened_a_dialog(
+    page: Page, dashboard: Dashboard
+) -> None:
+    open_page(page, dashboard)
+    expect(tiles(page, "left")).to_have_count(9)
+    tiles(page, "left").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(tiles(page, "left").nth(1)).to_be_focused()
+
+
+def test_a_first_visit_takes_few_requests_and_bytes(browser: Browser, dashboard: Dashboard) -> None:
+    requests, size = first_load(browser, dashboard.url)
+    assert requests < 60
+    assert size < 2_500_000
+
+
 def test_an_uploaded_picture_with_an_instruction_is_searched(
     page: Page, dashboard: Dashboard
 ) -> None:
@@ -266,11 +287,9 @@ def test_without_milvus_and_without_a_key_there_is_a_sentence(
     process, keyless = start_dashboard(dashboard.home)
     try:
         open_page(page, keyless)
-        choose(page, "Right: reranking", "vision model, panorama")
-        page.get_by_role("button", name="Search", exact=True).click()
-        expect(page.get_by_text("OPENAI_API_KEY")).to_be_visible()
-        # The side that needs no key still shows its results.
         expect(tiles(page, "left")).to_have_count(9)
+        compared(page)
+        expect(page.get_by_text("Vision models: No key")).to_be_visible()
     finally:
         # A page whose server goes away complains about it.
         page.goto("about:blank")

@@ -97,8 +97,15 @@ def test_an_evaluation_is_estimated_run_and_linked_to(mugs: EvalSet) -> None:
 
 
 def test_the_form_is_in_the_link_and_an_empty_one_says_what_is_missing(mugs: EvalSet) -> None:
-    page = open_page("evaluate", rerankers=["encoder:tiny"], rerank_k="4", ablations=["modality"])
+    page = open_page(
+        "evaluate",
+        rerankers=["encoder:tiny"],
+        rerank_k="4",
+        ablations=["modality"],
+        query_template="a {text}",
+    )
     assert page.number_input(key="rerank_k").value == 4
+    assert page.text_input(key="query_template").value == "a {text}"
     assert page.multiselect(key="ablations").value == ["modality"]
     assert "first 4 reranked" in texts(page)
     page.multiselect(key="encoders").set_value([])
@@ -169,8 +176,7 @@ def test_every_encoder_is_evaluated_with_every_reranker(mugs: EvalSet) -> None:
 def test_what_costs_money_has_a_budget(mugs: EvalSet) -> None:
     page = open_page("evaluate")
     assert "max_cost" not in [number.key for number in page.number_input]
-    page.multiselect(key="rerankers").set_value(["gpt-4o"])
-    run(page)
+    page = open_page("evaluate", rerankers="gpt-4o")
     assert page.number_input(key="max_cost").value == 1.0
 
 
@@ -178,9 +184,7 @@ def test_a_failure_is_a_sentence_and_others_see_it(
     mugs: EvalSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    page = open_page("evaluate")
-    page.multiselect(key="rerankers").set_value(["gpt-4o"])
-    click(run(page), "Start")
+    click(open_page("evaluate", rerankers="gpt-4o"), "Start")
     wait_for_jobs()
     assert "OPENAI_API_KEY" in texts(open_page("evaluate"))
 

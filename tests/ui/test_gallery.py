@@ -111,9 +111,12 @@ def test_copies_are_near_duplicates(photos: Path, tiny: Encoder) -> None:
     with ImageIndex.open(collection="photos", encoder=tiny) as index:
         index.add(open_gallery(photos))
     page = gallery(tab="duplicates", cosine="1.0")
-    assert "1 pairs among 13 images." in texts(page)
+    assert "1 pair among 13 images." in texts(page)
     assert "1.0000, the same file" in texts(page)
     assert [tile["id"] for tile in tiles(page)] == ["a/01.png", "copy.png"]
+    click(page, "Leave the second out")
+    assert "0 pairs among 12 images." in texts(page)
+    assert (photos / "copy.png").is_file()
 
 
 def test_a_folder_is_indexed_and_what_is_skipped_is_listed(folder: Path) -> None:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import threading
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from mmrag import ImageIndex, config, load_encoder, open_gallery
-from mmrag.errors import ImageError
+from mmrag.encoders.encoder import Encoder
+from mmrag.errors import CheckpointError, ImageError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.galleries import kept_pictures
-from mmrag.ui import resources
+from mmrag.rerank.cross_encoder import DEFAULT_MODEL
+from mmrag.types import SearchResult
+from mmrag.ui import fetch_jobs, resources
+from mmrag.ui.panels import search_side
+from mmrag.ui.panels.query_input import ChosenQuery
 from tests.helpers import models, wait_until
+from tests.hub import Hub
 from tests.tiny_models import make_clip
 from tests.vision_server import Scene, VisionServer
 
@@ -62,6 +70,17 @@ def test_what_a_link_names_and_is_gone_is_passed_over(mugs: EvalSet) -> None:
         assert gone in said.replace("\\", "")
 
 
+def test_a_collection_that_another_tab_deleted_is_named(mugs: EvalSet, tiny: Encoder) -> None:
+    with ImageIndex.open(collection="second", encoder=tiny) as index:
+        index.add(open_gallery(Path(mugs.images[0].path).parent))
+        page = open_page("search", left_collection="second")
+        assert page.selectbox(key="left_collection").value == "second"
+        index.drop()
+    resources.collections.clear()
+    assert "collection “second”" in run(page).warning[0].value.replace("\\", "")
+    assert len(ids(page, LEFT)) == 9
+
+
 def test_other_words_are_not_judged_by_the_labels_of_the_original(mugs: EvalSet) -> None:
     page = open_page("search", query="q1")
     assert {tile["mark"] for tile in tiles(page, LEFT)} == {"right", "unjudged"}
@@ -101,6 +120,17 @@ def test_sides_are_swapped_and_made_alike(mugs: EvalSet) -> None:
     assert (len(ids(page, LEFT)), len(ids(page, RIGHT))) == (9, 9)
 
 
+def test_both_panoramas_are_one_picture(mugs: EvalSet) -> None:
+    page = open_page("search", right_k="3")
+    left, right = list(page.session_state["results"].values())
+    sizes = [
+        Image.open(io.BytesIO(search_side.panorama(*some))).size
+        for some in ([left], [right], [left, right])
+    ]
+    assert sizes[2][0] > sizes[0][0] + sizes[1][0]
+    assert sizes[2][1] == max(sizes[0][1], sizes[1][1])
+
+
 def test_nothing_is_searched_twice(mugs: EvalSet) -> None:
     page = open_page("search")
     before = dict(page.session_state["results"])
@@ -121,6 +151,63 @@ def test_what_costs_money_waits_for_a_click(mugs: EvalSet, monkeypatch: pytest.M
     click(page, "Search")
     assert "OPENAI_API_KEY" in texts(page)
     assert len(ids(page, LEFT)) == 9, "the side that needs no key shows its results"
+
+
+def test_what_is_free_does_not_wait_for_a_model(
+    mugs: EvalSet, server: VisionServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = open_page("search", left_rerank="gpt-4o")
+    assert (ids(page, LEFT), len(ids(page, RIGHT))) == ([], 9)
+    asked: list[str | None] = []
+    search = search_side.search
+
+    def noted(configuration: search_side.Configuration, chosen: ChosenQuery) -> SearchResult:
+        asked.append(configuration.reranker.name)
+        return search(configuration, chosen)
+
+    monkeypatch.setattr(search_side, "search", noted)
+    click(page, "Search")
+    assert asked == [None, "gpt-4o"]
+    assert (len(ids(page, LEFT)), len(ids(page, RIGHT))) == (9, 9)
+
+
+def test_what_has_no_weights_here_is_fetched_by_a_click(mugs: EvalSet, hub: Hub) -> None:
+    page = open_page("search", right_rerank="bge-reranker")
+    assert "bge-reranker" not in page.selectbox(key="right_rerank").options
+    assert "bge-reranker" in page.warning[0].value.replace("\\", "")
+    page = open_page("search")
+    page.session_state["compared"] = True
+    run(page)
+    assert "bge-reranker: its weights are not here" in captions(page).replace("\\", "")
+    hub.files = {
+        f"{DEFAULT_MODEL}/{name}": b"x" * 2000 for name in ("config.json", "a.safetensors")
+    }
+    button = next(one for one in page.button if one.key == "fetch_bge-reranker")
+    assert button.label == "Fetch (1.1 GB)"
+    button.click()
+    run(page)
+    assert wait_until(lambda: not fetch_jobs.is_busy())
+    assert [job.state for job in fetch_jobs.queue().jobs()] == ["done"]
+    run(page)
+    assert "bge-reranker: its weights" not in captions(page).replace("\\", "")
+    assert "BGE reranker, by description" in page.selectbox(key="right_rerank").options
+
+
+@pytest.mark.parametrize("name", ["bge-reranker", "encoder:tiny@9,bge-reranker:no/such@3"])
+def test_a_reranker_without_weights_is_refused_at_once(hub: Hub, name: str) -> None:
+    with pytest.raises(CheckpointError, match="mmrag download bge-reranker"):
+        resources.reranker(name)
+    assert hub.ranges == [], "the hub was asked"
+
+
+def test_without_a_model_server_there_is_nobody_to_ask(
+    mugs: EvalSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    page = open_page("search")
+    assert "There is no vision model to ask" in captions(page)
+    assert not [one for one in page.text_input if one.key == "question"]
+    assert not [one for one in page.selectbox(key="left_rerank").options if "vision" in one]
 
 
 def test_any_vision_model_can_be_named(mugs: EvalSet, server: VisionServer) -> None:
@@ -219,6 +306,7 @@ def test_a_broken_picture_is_a_sentence(mugs: EvalSet) -> None:
     run(page)
     assert "cannot be read" in page.warning[0].value
     assert tiles(page) == []
+    assert not [one for one in page.markdown if "did not work" in one.value], "said once"
 
 
 def test_a_picture_of_the_gallery_page_is_searched_and_left_out(mugs: EvalSet) -> None:

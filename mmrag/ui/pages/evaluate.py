@@ -30,6 +30,7 @@ from mmrag.ui.evaluation_jobs import (
 )
 from mmrag.ui.kept_jobs import offer_left
 from mmrag.ui.navigation import show_error
+from mmrag.ui.panels.missing import missing_expander
 
 ABLATIONS = {
     "modality": "Image alone, text alone",
@@ -63,6 +64,7 @@ def main() -> None:
         plans = _choose()
         if plans is not None:
             _start(plans)
+        missing_expander()
     with watched:
         st.header("Queue")
         _watch()
@@ -89,6 +91,7 @@ def _choose() -> list[Plan] | None:
         key="rerankers",
         persist_state="session",
         accept_new_options=may_change(),
+        wrap=True,
         help="Each encoder is evaluated with each of these. Another reranker, a cascade such as "
         "encoder:demo@100,vision@9, or a vision model of the server can be typed in.",
     )
@@ -99,23 +102,29 @@ def _choose() -> list[Plan] | None:
         k = _number("Results per query", "k", 1, 1000, 50)
         rerank_k = _number("Reranked", "rerank_k", 2, 100, RERANK_K)
         limit = _number("Queries", "limit", 1, most, most)
-    template = st.text_input(
+    url.text_before("query_template", "", "form")
+    st.text_input(
         "Ask by a template",
         key="query_template",
+        persist_state="session",
         placeholder="{text}",
         max_chars=500,
         help="What is asked instead of each query's text, with its fields in braces: {text}, "
         "{category}, or a key of its metadata.",
     )
-    rewrite = st.text_input(
+    template = url.text_after("query_template", "")
+    url.text_before("rewrite", "", "form")
+    st.text_input(
         "Rewrite queries by",
         key="rewrite",
+        persist_state="session",
         placeholder="openai:MODEL",
         max_chars=200,
         disabled=not may_change(),
         help="vision, or a model of the server as openai:MODEL, describes the wanted picture in "
         "words, and the words are encoded instead of the query.",
-    ).strip()
+    )
+    rewrite = url.text_after("rewrite", "").strip()
     extra = _several("Also measure", "ablations", ABLATIONS, [])
     asked = [one for one in rerankers if one.costs_money]
     for one in asked:
@@ -124,12 +133,20 @@ def _choose() -> list[Plan] | None:
     budget, batch = None, False
     if paid:
         budget = st.number_input(
-            "Stop before it costs more than (USD)", 0.01, 1000.0, 1.0, key="max_cost", width=260
+            "Stop before it costs more than (USD)",
+            0.01,
+            1000.0,
+            1.0,
+            key="max_cost",
+            width=260,
+            bind="query-params",
         )
         if not all(resources.has_price(one) for one in asked):
             st.caption("A model has no known price: what it costs is not limited, only counted.")
     if asked:
-        batch = st.checkbox("Batch API: half the price, within a day", key="batch")
+        batch = st.checkbox(
+            "Batch API: half the price, within a day", key="batch", bind="query-params"
+        )
     return [
         Plan(
             eval_set=name,
@@ -171,6 +188,7 @@ def _several(label: str, key: str, options: Mapping[str, str], default: list[str
         format_func=options.__getitem__,
         key=key,
         persist_state="session",
+        wrap=True,
     )
     return url.after_many(key, default)
 

@@ -105,6 +105,7 @@ def _choose(runs: list[Run]) -> list[Run]:
             list(of_set),
             format_func=_titles(list(of_set.values())).__getitem__,
             key="runs",
+            wrap=True,
             help="The first one is what the others are compared with.",
         )
         ids = url.after_many("runs")

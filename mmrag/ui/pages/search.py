@@ -17,6 +17,7 @@ from mmrag.ui.markdown import command
 from mmrag.ui.navigation import show_error
 from mmrag.ui.panels import search_side as side
 from mmrag.ui.panels.ask import ask_panel
+from mmrag.ui.panels.missing import missing_panel
 from mmrag.ui.panels.query_input import ChosenQuery, apply_pending, choose_query
 from mmrag.ui.panels.query_parts import show_parts
 from mmrag.ui.panels.search_judging import save_panel
@@ -44,7 +45,7 @@ def main() -> None:
     found = ensure_something_to_search()
     apply_pending()
     query_column, sides_column = st.columns([2, 5], gap="medium")
-    with query_column:
+    with query_column, st.container(key="asked"):
         chosen = choose_query()
         st.page_link(
             st.Page(resources.page("gallery"), url_path="gallery"),
@@ -63,13 +64,16 @@ def main() -> None:
 
 def _configurations(found: dict[str, CollectionInfo]) -> dict[str, side.Configuration]:
     configurations = {}
-    with st.expander("What is compared", icon=":material/tune:", key="compared"):
+    box = st.expander("What is compared", icon=":material/tune:", key="compared", on_change="rerun")
+    with box:
         for name, column in zip(side.SIDES, st.columns(2, gap="medium"), strict=True):
             with column:
                 configurations[name] = side.configure(name, found)
         with st.container(horizontal=True):
             st.button("Swap", icon=":material/swap_horiz:", on_click=side.swap)
             st.button("Right as left", icon=":material/content_copy:", on_click=side.copy_left)
+        if box.open:
+            missing_panel()
     return configurations
 
 
@@ -105,8 +109,10 @@ def _results(
     shown: dict[str, SearchResult] = {}
     clicked: tuple[str, str] | None = None
     view = st.session_state.view
-    for name, column in zip(side.SIDES, st.columns(2, gap="medium"), strict=True):
-        with column:
+    columns = dict(zip(side.SIDES, st.columns(2, gap="medium"), strict=True))
+    # What is free does not wait for a model that is asked.
+    for name in sorted(side.SIDES, key=lambda name: configurations[name].reranker.costs_money):
+        with columns[name]:
             if name not in approved:
                 side.title(name, configurations[name])
                 st.info(
@@ -128,6 +134,7 @@ def _results(
             image_id = side.show(name, view, configurations[name], result, chosen)
             if image_id is not None:
                 clicked = (name, image_id)
+    shown = {name: shown[name] for name in side.SIDES if name in shown}
     if clicked is not None:
         name, image_id = clicked
         _image_dialog(next(hit for hit in shown[name].hits if hit.image_id == image_id))
@@ -167,6 +174,15 @@ def _downloads(
     configurations: dict[str, side.Configuration], shown: dict[str, SearchResult]
 ) -> None:
     with st.expander("Downloads, and how to get the same elsewhere", icon=":material/download:"):
+        if len(shown) > 1:
+            st.download_button(
+                "Both panoramas as one picture",
+                partial(side.panorama, *shown.values()),
+                "both.jpg",
+                "image/jpeg",
+                on_click="ignore",
+                key="both_jpg",
+            )
         columns = st.columns(len(shown), gap="medium")
         for (name, result), column in zip(shown.items(), columns, strict=True):
             c = configurations[name]

@@ -117,12 +117,13 @@ def _encoding(latest: pd.DataFrame) -> None:
     absent = [
         device for device in DEVICES if not rows["device"].astype(str).str.startswith(device).any()
     ]
+    place = rows["place"].iloc[0] if len(rows) else ""
     empty = [
-        {"place": f"{DEVICES[d]}: {speed_charts.NO_RESULT}", "how": "", "value": 0.0, "said": ""}
+        {"place": place, "how": f"{DEVICES[d]}: {speed_charts.NO_RESULT}", "value": 0.0, "said": ""}
         for d in absent
     ]
     unit = UNITS.get(str(rows["unit"].iloc[0]), "a second") if len(rows) else "a second"
-    rows = rows.sort_values(["device", "machine", "value"], ascending=[True, True, False])
+    rows = rows.sort_values("value", ascending=False)
     st.altair_chart(
         speed_charts.encoding(pd.concat([rows, pd.DataFrame(empty)]), unit), width="stretch"
     )
@@ -264,13 +265,18 @@ def _query(latest: pd.DataFrame) -> None:
         st.header(title, anchor=False)
         technical = {"commit", "dirty", "datetime", "group", "seconds", "spread", "rounds"}
         rows = rows[[c for c in rows if c not in technical]]
-        st.dataframe(
-            guarded(rows.assign(name=[_readable(name) for name in rows["name"]])),
-            hide_index=True,
-            width="stretch",
-        )
+        rows = rows.assign(name=[_readable(name) for name in rows["name"]]).map(_cell)
+        rows.columns = [str(name).replace("_", " ") for name in rows.columns]
+        st.dataframe(guarded(rows), hide_index=True, width="stretch")
     if not shown:
         st.caption("No query was measured.")
+
+
+def _cell(value: object) -> str:
+    """A cell of a table whose rows have different things in them: nothing where there is none."""
+    if isinstance(value, float):
+        return "" if value != value else f"{value:,.4g}"
+    return "" if value is None else str(value)
 
 
 def _readable(name: str) -> str:

@@ -12,6 +12,7 @@ from mmrag.ui.doors import only_owners
 from mmrag.ui.markdown import escaped
 from mmrag.ui.navigation import show_error
 from mmrag.ui.spent import spent
+from mmrag.vision.endpoint import endpoint_or_problem
 
 ANSWERS_KEPT = 20
 
@@ -25,6 +26,10 @@ def ask_panel(shown: dict[str, SearchResult], titles: dict[str, str]) -> None:
     """
     first = next((name for name, one in shown.items() if one.rerank), next(iter(shown)))
     with st.expander("Ask about the best match", icon=":material/chat:"):
+        _, problem = endpoint_or_problem()
+        if problem:
+            st.caption(f"There is no vision model to ask. {escaped(problem)}")
+            return
         with st.form("ask", border=False):
             question = st.text_input(
                 "Question", placeholder="What does it cost?", max_chars=1000, key="question"

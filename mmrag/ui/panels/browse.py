@@ -67,6 +67,7 @@ def _choose(facets: dict[str, dict[str, int]]) -> tuple[str, gallery_data.Where,
                 on_change=_first_page,
                 placeholder="folders and metadata",
                 width=340,
+                wrap=True,
             )
         with st.popover("Expression", icon=":material/filter_alt:", help="For experts"):
             filter = st.text_input(

@@ -13,8 +13,11 @@ from mmrag.index.collections import CollectionInfo
 from mmrag.runs.frames import as_csv
 from mmrag.types import GalleryImage
 from mmrag.ui import gallery_data, resources
+from mmrag.ui.doors import may_change
 from mmrag.ui.image_dialog import open_dialog
+from mmrag.ui.markdown import escaped
 from mmrag.ui.navigation import show_error
+from mmrag.ui.panels.search_side import readable
 from mmrag.ui.picture_grid import Tile, picture_grid
 
 PER_PAGE = 12
@@ -67,6 +70,7 @@ def duplicates_panel(info: CollectionInfo) -> None:
     images = {i.image_id: i for i in read_images(resources.index(*name[:2]), ids)}
     tiles = _tiles(list(images.values()))
     with place, st.grid(min_column_width=270, border=True):
+        offered: set[str] = set()
         for number, pair in enumerate(shown):
             if not {pair.first, pair.second} <= set(tiles):
                 continue
@@ -75,12 +79,33 @@ def duplicates_panel(info: CollectionInfo) -> None:
                     [tiles[pair.first], tiles[pair.second]], key=f"pair_{number}", tile_width=105
                 )
                 st.text(f"{pair.cosine:.4f}" + (", the same file" if pair.same_file else ""))
+                if pair.second not in offered:
+                    _leave_out(info, pair.second)
+                offered.add(pair.second)
             if clicked:
                 open_dialog([images[pair.first], images[pair.second]], clicked, info.name)
 
 
+def _leave_out(info: CollectionInfo, image_id: str) -> None:
+    """A click takes the second of a pair out; what an eval set counts with stays whole."""
+    if readable(info.name) != info.name or not may_change():
+        return
+    if st.button(
+        "Leave the second out",
+        key=f"leave_{image_id}",
+        icon=":material/playlist_remove:",
+        type="tertiary",
+        help=f"Takes {escaped(image_id)} out of the collection. The file stays, and indexing its "
+        "folder again brings it back.",
+    ):
+        resources.index(resources.uri(), info.name).delete([image_id])
+        gallery_data.forget()
+        st.rerun()
+
+
 def _summary(close: gallery_data.Duplicates, info: CollectionInfo) -> str:
-    words = f"{close.found:,} pairs among {close.compared:,} images"
+    pairs = "1 pair" if close.found == 1 else f"{close.found:,} pairs"
+    words = f"{pairs} among {close.compared:,} images"
     if close.compared < info.rows:
         words += f" (of {info.rows:,}, drawn with a fixed seed)"
     if close.found > len(close.pairs):

@@ -27,6 +27,7 @@ from mmrag.ui import gallery_data, indexing_jobs, kept_jobs, resources
 from mmrag.ui.doors import only_owners
 from mmrag.ui.indexing_jobs import IndexingPlan, Outcome
 from mmrag.ui.navigation import show_error
+from mmrag.ui.panels.missing import missing_expander
 from mmrag.ui.tables import guarded
 
 SOURCES = {"folder": "A folder on this machine", "upload": "Upload pictures"}
@@ -53,6 +54,7 @@ def indexing_panel(found: dict[str, CollectionInfo], chosen: CollectionInfo | No
     with form:
         st.header("Index pictures")
         _form(found)
+        missing_expander()
     with watched:
         st.header("Indexing")
         _watch()

@@ -7,22 +7,20 @@ import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from mmrag.errors import ImageError, MmragError
+from mmrag.errors import MmragError
 from mmrag.eval_sets.known_sets import known_eval_sets
-from mmrag.galleries.kept_pictures import keep_picture, kept_picture
 from mmrag.images.decode import read_bytes
-from mmrag.images.formats import EXTENSIONS
 from mmrag.images.thumbnails import data_url
 from mmrag.types import ImageSource, Query
 from mmrag.ui import resources, url
-from mmrag.ui.doors import may_change
 from mmrag.ui.markdown import escaped
-from mmrag.ui.paste import pasted_picture
+from mmrag.ui.panels import own_pictures
 from mmrag.ui.picture_grid import Tile, picture_grid
 
 if TYPE_CHECKING:
@@ -61,6 +59,10 @@ class ChosenQuery:
 
     def digest(self) -> str:
         """Identifies pictures and text."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         parts = [_bytes_of(image) for image in (self.image, *self.more)]
         whole = b"\0".join([*parts, self.text.encode(), bytes([self.exclude_query_image])])
         if self.without is not None:
@@ -136,13 +138,15 @@ def _from_set() -> ChosenQuery | None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption("Edited, so the hits are not judged: the labels belong to other words.")
             st.button("Undo the edit", icon=":material/undo:", on_click=_forget_text)
-    _show_pictures(chosen.images)
+    readable = _draw([data_url(image, 320) for image in chosen.images])
     if chosen.without is not None:
         names = [Path(str(path)).name for path in chosen.without.images]
         unwanted = ", ".join(filter(None, [chosen.without.text, *names]))
         st.text(f"Without: {unwanted} (weight {chosen.without_weight:g})")
     if not chosen.image and not text:
         st.info("This query has no picture: give it an instruction.")
+        return None
+    if not readable:
         return None
     exclude = eval_set.exclude_query_image
     asked = ChosenQuery(
@@ -159,88 +163,32 @@ def _from_set() -> ChosenQuery | None:
 
 
 def _own_picture() -> ChosenQuery | None:
-    named = url.named_before("picture")
-    if named:
-        found = {name: kept_picture(name) for name in named}
-        for name in (name for name, data in found.items() if data is None):
-            url.gone("picture", name)
-        there = [data for data in found.values() if data is not None]
-        st.session_state.own_picture = there[0] if there else None
-        st.session_state.own_more = tuple(there[1:])
-    kept = st.session_state.get("own_picture")
-    more: tuple[bytes, ...] = st.session_state.get("own_more", ())
-    # The uploader goes on holding what was removed here.
-    removed: set[str] = st.session_state.setdefault("removed_pictures", set())
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        uploaded = st.file_uploader(
-            "Upload a picture, or several of one thing",
-            accept_multiple_files=True,
-            type=sorted(extension[1:] for extension in EXTENSIONS),
-            max_upload_size=20,
-            key="upload",
-        )
-    pasted = pasted_picture(key="paste")
-    with st.popover("Photograph", icon=":material/photo_camera:"):
-        photographed = st.camera_input("Photograph", label_visibility="collapsed", key="camera")
-    for given in (
-        [pasted] if pasted is not None else [],
-        [photographed.getvalue()] if photographed else [],
-        [one.getvalue() for one in uploaded if _digest(one.getvalue()) not in removed],
-    ):
-        new = [_digest(data) for data in given]
-        if not set(new) <= set(_seen_pictures()):
-            _seen_pictures().extend(new)
-            kept, more = given[0], tuple(given[1:])
-            st.session_state.own_picture, st.session_state.own_more = kept, more
-            break
-    if kept is not None:
-        _show_pictures([kept, *more])
-        _offer_link([kept, *more])
-        words = "Remove the pictures" if more else "Remove the picture"
-        if st.button(words, icon=":material/close:", type="tertiary"):
-            del st.session_state.own_picture
-            st.session_state.own_more = ()
-            removed.update(_seen_pictures())
-            st.rerun()
-    else:
+    pictures = own_pictures.choose()
+    readable = _draw([picture.src for picture in pictures])
+    if not pictures:
         url.named_after("picture", [])
+    else:
+        if readable:
+            own_pictures.offer_link(pictures)
+        own_pictures.remove_button(len(pictures))
     text = _instruction("", "own")
-    if kept is None and not text:
+    if not pictures and not text:
         st.info("Give a picture, an instruction, or both.")
         return None
-    exclude = st.session_state.get("own_picture_is_hit", False)
-    exclude = bool(exclude and kept is not None)
-    return ChosenQuery(kept, text, exclude_query_image=exclude, more=more if kept else ())
-
-
-def _offer_link(pictures: list[bytes]) -> None:
-    """Say whether the page's address brings these pictures, and keep them there when asked."""
-    names = [hashlib.sha256(data).hexdigest() for data in pictures]
-    these, them = ("these pictures", "them") if len(names) > 1 else ("this picture", "it")
-    if all(kept_picture(name) is not None for name in names):
-        url.named_after("picture", names)
-        st.caption(f"The address of this page brings {these} with it.")
-        return
-    url.named_after("picture", [])
-    st.caption(
-        f"The address of this page leaves {these} out: whoever opens it, or loads it again, "
-        f"begins without {them}."
+    if not readable:
+        return None
+    return ChosenQuery(
+        pictures[0].data if pictures else None,
+        text,
+        exclude_query_image=bool(pictures) and st.session_state.get("own_picture_is_hit", False),
+        more=tuple(picture.data for picture in pictures[1:]),
     )
-    if may_change() and st.button("Keep it in the link", icon=":material/link:", type="tertiary"):
-        try:
-            for data in pictures:
-                keep_picture(data)
-        except (ImageError, OSError) as error:
-            raise MmragError(f"The picture could not be kept: {error}") from None
-        st.rerun()
 
 
 def use_as_query(data: bytes) -> None:
     """Make a picture of the gallery the next query ("more like this")."""
     st.session_state.source = "own"
-    st.session_state.own_picture = data
-    st.session_state.own_more = ()
-    st.session_state.own_picture_is_hit = True
+    own_pictures.take([data], is_hit=True)
     _forget_text()
 
 
@@ -254,15 +202,6 @@ def _instruction(default: str, of: object) -> str:
         placeholder="phone case with this image theme",
     )
     return url.text_after("text", default).strip()
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _seen_pictures() -> list[str]:
-    seen: list[str] = st.session_state.setdefault("seen_pictures", [])
-    return seen
 
 
 def _go_button(label: str, icon: str | None, query_id: str) -> None:
@@ -330,8 +269,8 @@ def _forget_text() -> None:
     st.session_state.text_of = None
 
 
-def _show_pictures(images: Sequence[ImageSource]) -> None:
-    urls = [data_url(image, 320) for image in images]
+def _draw(urls: Sequence[str | None]) -> bool:
+    """Draw the query's pictures, None for what cannot be read; whether all of them can."""
     shown = [url for url in urls if url is not None]
     if len(shown) < len(urls):
         words = "This picture" if len(urls) == 1 else "One of these pictures"
@@ -340,3 +279,4 @@ def _show_pictures(images: Sequence[ImageSource]) -> None:
         with st.container(key="query_picture", horizontal=True):
             for url in shown:
                 st.image(url, width=220 // min(len(shown), 2), alt="the query picture")
+    return len(shown) == len(urls)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
+import altair as alt
 import pandas as pd
 import streamlit as st
 
@@ -68,9 +70,27 @@ def queries_panel(entries: list[Entry], metric: str, eval_set: EvalSet | None) -
             f"{len(groups['lost'])} lost, {len(groups['same'])} same"
         )
     if not changed.empty:
-        st.altair_chart(run_charts.query_changes(changed, metric), width="stretch")
+        _bars(changed, metric)
     if eval_set is not None:
         _table([a, b] if a is not b else [a], eval_set, groups, metric)
+
+
+def _bars(changed: pd.DataFrame, metric: str) -> None:
+    """A bar for each query that changed; a click near one opens its query below."""
+    picked = alt.selection_point(name="bar", fields=["query"], nearest=True)
+    event: Any = st.altair_chart(
+        run_charts.query_changes(changed, metric).add_params(picked),
+        width="stretch",
+        key="bars",
+        on_select="rerun",
+        selection_mode="bar",
+    )
+    clicked = [str(one.get("query")) for one in event.selection.get("bar") or []]
+    if clicked and clicked != st.session_state.get("bar"):
+        st.session_state.changed, st.session_state.drill = "all", clicked[0]
+        # The table begins anew, with this one chosen.
+        st.session_state.bars_clicked = st.session_state.get("bars_clicked", 0) + 1
+    st.session_state.bar = clicked
 
 
 @st.fragment
@@ -104,6 +124,7 @@ def _table(
         url.commit()
         return
     ids = list(rows["query"])
+    clicks = st.session_state.get("bars_clicked", 0)
     url.before("drill", list(queries), ids[0])
     chosen = st.dataframe(
         guarded(_rows(rows, queries, metric, two, labels)),
@@ -113,7 +134,7 @@ def _table(
         on_select="rerun",
         selection_mode="single-row-required",
         selection_default={"selection": {"rows": [_place(ids)], "columns": [], "cells": []}},
-        key=f"queries_{st.session_state.changed}_{len(rows)}",
+        key=f"queries_{st.session_state.changed}_{len(rows)}_{clicks}",
         column_config={
             "picture": st.column_config.ImageColumn(width="small"),
             "before": st.column_config.NumberColumn(format="%.3f"),

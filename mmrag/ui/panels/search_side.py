@@ -218,12 +218,18 @@ def show(
     return clicked
 
 
-def panorama(result: SearchResult) -> bytes:
-    """The query and its hits in a grid, numbered as on the page from 1, as JPEG."""
-    from mmrag.images.grid import encode_grid, result_grid
+def panorama(*results: SearchResult) -> bytes:
+    """The query and its hits in a grid, numbered as on the page from 1, as JPEG.
 
-    columns = max(1, math.ceil(math.sqrt(len(result.hits))))
-    return encode_grid(result_grid(result, columns=columns, first=1))
+    Of several results the grids stand beside each other.
+    """
+    from mmrag.images.grid import beside, encode_grid, result_grid
+
+    grids = [
+        result_grid(one, columns=max(1, math.ceil(math.sqrt(len(one.hits)))), first=1)
+        for one in results
+    ]
+    return encode_grid(beside(grids) if len(grids) > 1 else grids[0])
 
 
 def _report(result: SearchResult) -> None:
