@@ -14,6 +14,7 @@ from mmrag.eval_sets.known_sets import CATALOGUE, PHOTOS
 if TYPE_CHECKING:
     from mmrag.encoders.encoder import Encoder
     from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
+    from mmrag.rerank.reranker import Reranker
     from mmrag.runs.run import Run
     from mmrag.runs.store import RunStore
 
@@ -63,7 +64,7 @@ PHOTOGRAPHS = Show(
     "photographs",
     PHOTOS,
     "photos",
-    "demo-clip",
+    "photos-small",
     ("variety", "name"),
     "81 products of a Swedish grocery",
     every=5,
@@ -131,7 +132,6 @@ def runs(
     from mmrag.evaluation.ablations import Ablations
     from mmrag.evaluation.evaluate import evaluate
     from mmrag.evaluation.gallery_index import index_eval_set
-    from mmrag.rerank import load_reranker
     from mmrag.search.searcher import Searcher
 
     eval_set = show.eval_set()
@@ -150,7 +150,7 @@ def runs(
             on_progress(share, what)
         index, _ = index_eval_set(eval_set, encoders[name])
         with index:
-            again = load_reranker(reranker, encoder=best) if reranker else None
+            again = _reranker(eval_set, reranker, best) if reranker else None
             made.append(
                 evaluate(
                     eval_set,
@@ -163,6 +163,21 @@ def runs(
     if on_progress is not None:
         on_progress(1.0, "Evaluated")
     return made
+
+
+def _reranker(eval_set: EvalSet, name: str, encoder: Encoder) -> Reranker:
+    """A show's encoder as a reranker, that knows the vectors of its own collection already."""
+    import numpy as np
+
+    from mmrag.evaluation.gallery_index import index_eval_set
+    from mmrag.rerank.encoder import EncoderReranker
+
+    again = EncoderReranker(encoder, name)
+    index, _ = index_eval_set(eval_set, encoder)
+    with index:
+        rows = index.rows(["content_hash", "vector"])
+        again.candidates.know({r["content_hash"]: np.asarray(r["vector"], "<f4") for r in rows})
+    return again
 
 
 def _finished(
@@ -238,8 +253,7 @@ def knows_only(encoder: str, paths: Iterable[str]) -> str | None:
         encoder: its name.
         paths: pictures of the gallery; the first few are looked at.
     """
-    # `demo-clip` is the weaker one on photographs too, but knows drawings.
-    show = next((one for one in reversed(SHOWS) if encoder in one.encoders), None)
+    show = next((one for one in SHOWS if encoder in one.encoders), None)
     if show is None or not is_shipped(encoder):
         return None
     root = show.folder.resolve()

@@ -9,7 +9,7 @@ import PIL
 import pytest
 
 from eval_sets.make_grocery import wording
-from eval_sets.make_grocery.__main__ import _shrink, training
+from eval_sets.make_grocery.__main__ import _shrink, ship, training
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.eval_sets.known_sets import PHOTOS
 from mmrag.eval_sets.validate import validate
@@ -34,6 +34,16 @@ def test_photos_come_out_the_same(grocery: Path, tmp_path: Path) -> None:
         _shrink(str(photo), tmp_path / "again.webp")
         shipped = PHOTOS / "images" / f"{photo.stem}.webp"
         assert (tmp_path / "again.webp").read_bytes() == shipped.read_bytes()
+
+
+def test_the_rest_comes_out_the_same(
+    grocery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eval_sets.make_grocery.__main__._shrink", lambda path, target: None)
+    (tmp_path / "grocery").mkdir()
+    ship(grocery, tmp_path / "grocery").save()
+    for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv", "LICENSE"):
+        assert (tmp_path / "grocery" / name).read_bytes() == (PHOTOS / name).read_bytes(), name
 
 
 def test_held_out_wordings_are_not_trained_on(grocery: Path, tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from click.testing import CliRunner
 
 from mmrag import EvalSet, MmragError, load_encoder
+from mmrag.cli.train import train as command
+from mmrag.encoders.checkpoints import read_state_dict
 from mmrag.encoders.conv_tower import ConvConfig, ConvTower, load_pretrained
 from mmrag.errors import CheckpointError
 from mmrag.training import features
@@ -55,6 +58,11 @@ def test_the_tower_is_timms(lite0: dict[str, torch.Tensor]) -> None:
         torch.testing.assert_close(
             ours(ours.lower(pictures, 7), 7)[:, 0], expected, rtol=1e-3, atol=1e-4
         )
+    lower = ConvTower(ConvConfig(img_size=96, stages=5))
+    load_pretrained(lower, lite0, "a file")
+    with torch.inference_mode():
+        expected = ours.lower(pictures, 6).float().mean((2, 3))
+        torch.testing.assert_close(lower(pictures)[:, 0], expected, rtol=1e-3, atol=1e-4)
     with pytest.raises(CheckpointError, match="a file does not hold"):
         load_pretrained(ours, dict(list(lite0.items())[:50]), "a file")
 
@@ -107,6 +115,40 @@ def test_a_new_model_takes_an_encoders_weights(colours: EvalSet, tmp_path: Path)
     other = TrainingSettings(**QUICK, init_from=str(tmp_path / "one"))
     with pytest.raises(CheckpointError, match="by name and shape"):
         train(colours, "new:clip-tiny", tmp_path / "three", other)
+
+
+def test_mixed_precision_learns_nearly_the_same(colours: EvalSet, tmp_path: Path) -> None:
+    exact, mixed = (
+        train(
+            colours,
+            "new:visualized-bge-tiny",
+            tmp_path / precision,
+            TrainingSettings(**(QUICK | {"precision": precision})),
+        ).losses
+        for precision in ("fp32", "bf16")
+    )
+    assert mixed != exact
+    assert mixed == pytest.approx(exact, rel=0.05)
+    weights = read_state_dict(tmp_path / "bf16" / "model.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+
+
+def test_a_table_says_what_was_tried(colours: EvalSet, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "training.json").write_text("[]")
+    other = colours.with_queries(colours.queries[:40])
+    train(other, "new:visualized-bge-tiny", tmp_path / "other", TrainingSettings(**QUICK))
+    for name, rate in (("fast", "0.01"), ("slow", "1e-09")):
+        options = ["--encoder", "new:visualized-bge-tiny", "--out", str(tmp_path / name)]
+        options += ["--steps", "4", "--batch-size", "8", "--learning-rate", rate]
+        done = CliRunner().invoke(command, [str(colours.folder), *options])
+        assert done.exit_code == 0, done.output
+    listed = done.output.partition("tried on these queries")[2].splitlines()[1:]
+    assert sorted(line.split()[0] for line in listed) == ["fast", "slow"]
+    assert [line.split("  ")[-1] for line in sorted(listed)] == [
+        "learning_rate 0.01",
+        "learning_rate 1e-09",
+    ]
 
 
 def test_it_stops_early_with_the_best_weights(colours: EvalSet, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ Worked example, the set that ships, and one to train on:
 
 The same Pillow gives the same files. A training set leaves the photos where they are, asks in many
 wordings, and for products of other groups too; `--part fit` and `--part choose` are its photos
-without and with the last sixth of each product, and leave each other's wordings alone.
+without and with the last sixth of each product, and leave each other's wordings alone; `--part
+names` is a photo of each product, asked for by its name.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ from mmrag.types import GalleryImage
 
 LONGER_SIDE = 384
 QUALITY = 84
-# Made-up wordings of each training query with words, beside the templates.
-MADE_UP = 20
+ORDER = ("variety", "name", "picture", "same")
+# Made-up wordings of each training query with words, beside the templates; and, where there are to
+# be many, sentences that are put together.
+MADE_UP, MORE_MADE_UP, ASKED = 20, 30, 30
 
 
 def ship(source: Path, out: Path) -> EvalSet:
@@ -64,6 +67,8 @@ def ship(source: Path, out: Path) -> EvalSet:
         said = tuple(one.format(wording.short(called[product])) for one in held_out)
         image = written[query.image] if query.image else None
         queries.append(replace(query, image=image, paraphrases=said, metadata={"product": product}))
+    # A picture and words first: what a page begins with.
+    queries.sort(key=lambda query: ORDER.index(query.category))
     shutil.copyfile(_licence(source), out / "LICENSE")
     return replace(
         eval_set,
@@ -86,8 +91,14 @@ def ship(source: Path, out: Path) -> EvalSet:
     )
 
 
-def training(source: Path, out: Path, part: str = "all", seed: int = 0) -> EvalSet:
-    """The photos of `train` where they are: `all`, or a `part` to `fit` on or to `choose` by."""
+def training(
+    source: Path, out: Path, part: str = "all", seed: int = 0, many: bool = True
+) -> EvalSet:
+    """The photos of `train` where they are: `all`, or a `part` to `fit` on or to `choose` by.
+
+    `names` are a photo of each product and its name: quick to measure. With `many` wordings there
+    are sentences and words of the descriptions among them.
+    """
     whole = grocery.import_set(source, out, "train", seed)
     called = wording.names(grocery.product_names(source))
     by_product: dict[str, list[GalleryImage]] = defaultdict(list)
@@ -95,16 +106,26 @@ def training(source: Path, out: Path, part: str = "all", seed: int = 0) -> EvalS
         by_product[str(image.metadata["product"])].append(image)
     for product, photos in by_product.items():
         aside = max(1, round(len(photos) / 6))
-        if part != "all":
+        if part == "names":
+            by_product[product] = photos[:1]
+        elif part != "all":
             by_product[product] = photos[:-aside] if part == "fit" else photos[-aside:]
     keep = {image.image_id for photos in by_product.values() for image in photos}
     paths = {image.path: image for image in whole.images if image.image_id in keep}
-    instead, named = _templates(wording.INSTEAD, part), _templates(wording.NAMED, part)
+    instead, named = (wording.of_part(one, part) for one in (wording.INSTEAD, wording.NAMED))
+    words = wording.fillers((image.text for image in whole.images), called)
     asked_for = _products_asked_for(whole)
     rng = random.Random(seed)
     queries: list[EvalQuery] = []
     qrels: Qrels = {}
     everything = sorted(by_product)
+
+    def more(product: str) -> tuple[str, ...]:
+        names = called[product]
+        if not many:
+            return tuple(wording.made_up(names, rng, MADE_UP))
+        sentences = [wording.asked(rng.choice(names), rng, part) for _ in range(ASKED)]
+        return (*sentences, *wording.made_up(names, rng, MORE_MADE_UP, words))
 
     def add(query: EvalQuery, judged: dict[str, int]) -> None:
         queries.append(query)
@@ -113,6 +134,8 @@ def training(source: Path, out: Path, part: str = "all", seed: int = 0) -> EvalS
     for query in whole.queries:
         in_gallery = query.image is None or query.category == "picture" or query.image in paths
         judged = {i: g for i, g in whole.qrels[query.query_id].items() if i in keep}
+        if part == "names" and query.category != "name":
+            continue
         if not in_gallery or not any(grade > 0 for grade in judged.values()):
             continue
         product = asked_for[query.query_id]
@@ -123,13 +146,13 @@ def training(source: Path, out: Path, part: str = "all", seed: int = 0) -> EvalS
             said = wording.wordings(named, called, product, rng)
             said += tuple(called[product])
         if query.text:
-            said += tuple(wording.made_up(called, product, rng, MADE_UP))
+            said += more(product)
         add(replace(query, paraphrases=said, metadata={"product": product}), judged)
-    for image in sorted(paths.values(), key=lambda one: one.image_id):
+    for image in sorted(paths.values() if part != "names" else (), key=lambda one: one.image_id):
         shown = image.metadata["product"]
         for other in rng.sample([p for p in everything if p != shown], 2):
             said = wording.wordings(instead, called, other, rng)
-            said += tuple(wording.made_up(called, other, rng, MADE_UP))
+            said += more(other)
             judged = {one.image_id: 1 for one in by_product[other]}
             query_id = f"other-{len(queries):05d}"
             add(EvalQuery(query_id, image.path, said[0], "other", said[1:]), judged)
@@ -152,27 +175,22 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("source", type=Path, help="folder with the Grocery Store Dataset")
     parser.add_argument("out", type=Path, help="folder to write, made if it is not there")
     parser.add_argument("--split", choices=("ship", "train"), default="ship")
-    parser.add_argument("--part", choices=("all", "fit", "choose"), default="all")
+    parser.add_argument("--part", choices=("all", "fit", "choose", "names"), default="all")
+    parser.add_argument("--wordings", choices=("few", "many"), default="many")
     parser.add_argument("--seed", type=int, default=0, help="of a training set's queries")
     args = parser.parse_args(argv)
     try:
         if args.split == "ship":
             made = ship(args.source, args.out.resolve())
         else:
-            made = training(args.source, args.out.resolve(), args.part, args.seed)
+            many = args.wordings == "many"
+            made = training(args.source, args.out.resolve(), args.part, args.seed, many)
         made.save()
     except (MmragError, OSError) as error:
         print(f"cannot make {args.out}: {error}", file=sys.stderr)
         return 1
     print(f"{args.out}: {len(made.images)} photos, {len(made.queries)} queries")
     return 0
-
-
-def _templates(templates: tuple[str, ...], part: str) -> tuple[str, ...]:
-    """All; or four in five to fit on, and the others to choose by."""
-    if part == "all":
-        return templates
-    return tuple(t for i, t in enumerate(templates) if (i % 5 == 4) == (part == "choose"))
 
 
 def _products_asked_for(eval_set: EvalSet) -> dict[str, str]:

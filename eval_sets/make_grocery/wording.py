@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import chain
 
 # What a product is also called.
 ALSO = {
@@ -63,6 +65,79 @@ NAMED = (
     "some {} please",
     "{} for sale",
 )
+# Of sentences that are put together.
+OPENINGS = (
+    "",
+    "",
+    "please",
+    "sorry,",
+    "",
+    "hello,",
+    "well,",
+    "this is wrong,",
+    "no,",
+    "hm,",
+    "not that;",
+    "excuse me,",
+    "for this one",
+    "thanks, but",
+    "today",
+    "nearly:",
+    "wait,",
+    "it is nice, but",
+    "instead of this",
+    "good, now",
+)
+REQUESTS = (
+    "bring {}",
+    "let us try {}",
+    "we want {}",
+    "my mother asked for {}",
+    "put {} there",
+    "I meant {}",
+    "it must be {}",
+    "choose {}",
+    "search for {}",
+    "I am after {}",
+    "are there any {}",
+    "hand me {}",
+    "what I need is {}",
+    "trade this for {}",
+    "only {} will do",
+    "I have to find {}",
+    "go for {}",
+    "which of these is {}",
+    "you should pick {}",
+    "turn it into {}",
+    "I like {} better",
+    "the kind named {}",
+    "with {} in the picture",
+    "give us {}",
+    "we ran out of {}",
+    "my list says {}",
+    "that should have been {}",
+    "use {}",
+    "I will have {}",
+    "she eats {}",
+)
+ENDINGS = (
+    "",
+    "",
+    "please",
+    "today",
+    "",
+    "if there is any",
+    "this time",
+    "in place of that one",
+    "and not what is shown",
+    "thank you",
+    "for the cake",
+    "from the same shelf",
+    "for my family",
+    "as soon as possible",
+    "of the same kind",
+)
+_WORD = re.compile(r"[a-z']{2,}")
 # Those of the shipped set's paraphrases.
 HELD_OUT_INSTEAD = (
     "I'd rather have {}",
@@ -99,27 +174,55 @@ def wordings(
     return tuple(template.format(rng.choice(called[product])) for template in templates)
 
 
-def made_up(called: Mapping[str, list[str]], product: str, rng: random.Random, n: int) -> list[str]:
-    """A product's name among words that mean nothing, so that a model listens to names only."""
+def fillers(descriptions: Iterable[str], called: Mapping[str, list[str]]) -> list[str]:
+    """Words of the descriptions that name no product, and that no held-out wording has."""
+    kept_away = " ".join([*HELD_OUT_INSTEAD, *HELD_OUT_NAMED, *chain(*called.values())])
+    taken = set(_WORD.findall(kept_away.lower()))
+    found = {word for text in descriptions for word in _WORD.findall(text.lower())}
+    return sorted(w for w in found if not {w, f"{w}s", w.removesuffix("s")} & taken)
+
+
+def asked(name: str, rng: random.Random, part: str) -> str:
+    """A sentence that asks for a product, of an opening, a request and an end."""
+    opening, request, end = (
+        rng.choice(of_part(one, part)) for one in (OPENINGS, REQUESTS, ENDINGS)
+    )
+    return " ".join(filter(None, [opening, request.format(name), end]))
+
+
+def of_part(phrases: tuple[str, ...], part: str) -> tuple[str, ...]:
+    """All; or four in five to fit on, and the others to choose by."""
+    if part == "all":
+        return phrases
+    return tuple(p for i, p in enumerate(phrases) if (i % 5 == 4) == (part == "choose"))
+
+
+def made_up(
+    called: list[str], rng: random.Random, n: int, words: list[str] | None = None
+) -> list[str]:
+    """A product's name among words that mean nothing, so that a model listens to names only.
+
+    With `words`, half of those around the name are some of these.
+    """
 
     def word() -> str:
+        if words and rng.random() < 0.5:
+            return rng.choice(words)
         syllables = rng.randint(1, 3)
         made = "".join(
             rng.choice("bcdfghjklmnprstvwy") + rng.choice("aeiou") for _ in range(syllables)
         )
         return made + rng.choice(("", "", "n", "r", "s", "t", "d", "'d"))
 
-    return [
-        " ".join(
-            [
-                *(word() for _ in range(rng.randint(0, 5))),
-                rng.choice(called[product]),
-                *(word() for _ in range(rng.choice((0, 0, 1, 2, 3)))),
-            ]
-        )
-        + rng.choice(("", "", "?", "."))
-        for _ in range(n)
-    ]
+    made = []
+    for _ in range(n):
+        # The order of draws is that of the sets on which the shipped encoders were trained.
+        name = rng.choice(called) if words else ""
+        before = [word() for _ in range(rng.randint(0, 5))]
+        name = name or rng.choice(called)
+        after = [word() for _ in range(rng.choice((0, 0, 1, 2, 3)))]
+        made.append(" ".join([*before, name, *after]) + rng.choice(("", "", "?", ".")))
+    return made
 
 
 def _spans(words: list[str]) -> Iterable[str]:

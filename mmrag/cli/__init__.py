@@ -18,7 +18,7 @@ from mmrag.version import __version__
 # Command to the module that defines it, in the order of the help. Modules are imported when their
 # command runs, so that `--help` needs no torch.
 COMMANDS = {
-    "demo": ("mmrag.cli.demo", "Search and score the catalogue that ships with mmrag."),
+    "demo": ("mmrag.cli.demo", "Search and score photographs and drawings that ship."),
     "dashboard": ("mmrag.cli.dashboard", "Open the dashboard in a browser."),
     "index": ("mmrag.cli.index", "Embed a folder of images and store it."),
     "adopt": ("mmrag.cli.adopt", "Search and evaluate a collection made elsewhere."),

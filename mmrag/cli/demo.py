@@ -22,7 +22,7 @@ METRICS = ("hit_rate@1", "hit_rate@10", "nDCG@10")
 def demo(as_json: bool) -> None:
     """Search and score photographs and drawings with the encoders that ship with mmrag.
 
-    Needs neither network nor key; the first time takes a minute or two.
+    Needs neither network nor key; the first time takes a minute or so.
 
     \b
     Example:
@@ -81,10 +81,12 @@ def prepare_demo() -> list[tuple[Show, list[Run]]]:
     with bar, RunStore() as store:
         shown.index_galleries(at(0, 0.4))
         part = 0.6 / len(shows)
-        return [
+        # The photographs last: the dashboard's Runs page opens with the latest runs.
+        made = [
             (show, shown.runs(store, at(0.4 + i * part, 0.4 + (i + 1) * part), show))
-            for i, show in enumerate(shows)
+            for i, show in enumerate(reversed(shows))
         ]
+        return made[::-1]
 
 
 def _asked(show: Show, eval_set: EvalSet) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mmrag.cli.options import json_option, print_json, printable
 from mmrag.system.words import counted
+
+if TYPE_CHECKING:
+    from mmrag.training.tried import Tried
 
 
 @click.command()
@@ -150,9 +155,10 @@ def train(
     """Train an encoder on the labelled queries of EVAL_SET.
 
     E is an encoder to fine-tune (official models take a --learning-rate of 1e-5 or so), or
-    new:visualized-bge-tiny, new:visualized-bge-photos or new:clip-tiny for fresh weights, which
-    --init-from exchanges for pretrained ones where it can. Interrupted training goes on when the
-    command is run again.
+    new:CONFIGURATION for fresh weights (visualized-bge-tiny, visualized-bge-photos,
+    visualized-bge-photos-small, clip-tiny), which --init-from exchanges for pretrained ones where
+    it can. Interrupted training goes on when the command is run again. Trainings whose folders
+    stand beside --out are listed at the end, if they had the same queries.
 
     \b
     Example:
@@ -166,6 +172,7 @@ def train(
     from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.training.train import TrainingSettings
     from mmrag.training.train import train as run_training
+    from mmrag.training.tried import tried
 
     settings = TrainingSettings(
         epochs=epochs,
@@ -200,8 +207,9 @@ def train(
             initial=done, total=total, unit="step", desc="Training"
         ),
     )
+    others = tried(Path(out))
     if as_json:
-        print_json(report)
+        print_json({**asdict(report), "tried": [asdict(one) for one in others]})
         return
     made = counted(report.steps, "step")
     click.echo(f"{made} in {report.seconds:.0f} s; the encoder is in {report.out}.")
@@ -215,3 +223,17 @@ def train(
         ]
         click.echo(f"{printable(name):24}{after['queries']:8.0f}" + "".join(cells))
     click.echo("Hit rate: share of queries with a right image among the first 1, 5, 10.")
+    if len(others) > 1:
+        _show_tried(others)
+
+
+def _show_tried(others: list[Tried]) -> None:
+    click.echo(
+        f"\n{'tried on these queries':24}{'steps':>8}{'s':>8}{'@1':>8}{'@10':>8}  differs in"
+    )
+    for one in others:
+        said = ", ".join(f"{key} {value}" for key, value in one.differs.items())
+        metrics = "".join(f"{one.metrics[f'hit_rate@{k}']:8.3f}" for k in (1, 10))
+        click.echo(
+            f"{printable(one.name):24}{one.steps:8}{one.seconds:8.0f}{metrics}  {printable(said)}"
+        )

@@ -26,21 +26,25 @@ _STAGES = (
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )
+_HEAD = 1280
 _NORM_EPS = 1e-3
 
 
 @dataclass(frozen=True)
 class ConvConfig:
-    """Pictures of `img_size` pixels become `grid` x `grid` tokens."""
+    """Pictures of `img_size` pixels become `grid` x `grid` tokens.
+
+    With fewer than all `stages` the tower ends there, without the head: smaller and cheaper.
+    """
 
     img_size: int = 224
     grid: int = 1
+    stages: int = len(_STAGES)
 
 
 class ConvTower(nn.Module):
     """Makes tokens of a picture, as `EvaTower` does."""
 
-    dim = 1280
     mean = (0.5, 0.5, 0.5)
     std = (0.5, 0.5, 0.5)
 
@@ -50,18 +54,20 @@ class ConvTower(nn.Module):
         self.patches = config.grid**2
         self.conv_stem = _Conv(3, 32, 3, stride=2)
         stages, width = [], 32
-        for kernel, stride, expansion, out, count in _STAGES:
+        for kernel, stride, expansion, out, count in _STAGES[: config.stages]:
             blocks = []
             for number in range(count):
                 blocks.append(_Block(width, out, kernel, stride if number == 0 else 1, expansion))
                 width = out
             stages.append(nn.Sequential(*blocks))
         self.blocks = nn.Sequential(*stages)
-        self.conv_head = _Conv(width, self.dim, 1)
+        is_whole = config.stages >= len(_STAGES)
+        self.conv_head = _Conv(width, _HEAD, 1) if is_whole else None
+        self.dim = _HEAD if is_whole else width
 
     def layers(self) -> list[nn.Module]:
-        """From the picture upwards: the stem, seven stages, the head."""
-        return [self.conv_stem, *self.blocks, self.conv_head]
+        """From the picture upwards: the stem, the stages, the head where there is one."""
+        return [m for m in (self.conv_stem, *self.blocks, self.conv_head) if m is not None]
 
     def lower(self, images: torch.Tensor, depth: int) -> torch.Tensor:
         """(n, 3, size, size) through the first `depth` layers; `forward` goes on with `begin`."""
@@ -70,7 +76,7 @@ class ConvTower(nn.Module):
 
     def forward(self, x: torch.Tensor, begin: int = 0) -> torch.Tensor:
         """(n, 3, size, size), or what `lower` gives, to (n, patches, dim)."""
-        x = self._through(x, begin, len(_STAGES) + 2)
+        x = self._through(x, begin, len(self.layers()))
         return F.adaptive_avg_pool2d(x, self.grid).flatten(2).transpose(1, 2)
 
     def _through(self, x: torch.Tensor, begin: int, end: int) -> torch.Tensor:
@@ -131,10 +137,12 @@ def load_pretrained(tower: ConvTower, state: Mapping[str, torch.Tensor], where: 
     weights = [key for key, value in state.items() if value.ndim == 4]
     norms = [key.removesuffix("running_mean") for key in state if key.endswith("running_mean")]
     shapes = [tuple(conv.weight.shape) for conv in convolutions]
-    if [tuple(state[key].shape) for key in weights] != shapes or len(norms) != len(weights):
+    given = [tuple(state[key].shape) for key in weights[: len(shapes)]]
+    if given != shapes or len(norms) != len(weights):
         raise CheckpointError(f"{where} does not hold the weights of EfficientNet-Lite0.")
     with torch.no_grad():
-        for conv, key, norm in zip(convolutions, weights, norms, strict=True):
+        # A tower of fewer stages takes those.
+        for conv, key, norm in zip(convolutions, weights, norms, strict=False):
             variance = state[f"{norm}running_var"].float()
             scale = state[f"{norm}weight"].float() / torch.sqrt(variance + _NORM_EPS)
             conv.weight.copy_(state[key].float() * scale[:, None, None, None])

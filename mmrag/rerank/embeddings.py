@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,10 @@ class EmbeddingCache:
         self.disk = disk
         self._vectors: dict[str, Vectors] = {}
         self._hashes: dict[tuple[str, int, int], str] = {}
+
+    def know(self, vectors: Mapping[str, Vectors]) -> None:
+        """Take vectors that were computed elsewhere, by the SHA-256 of their files."""
+        self._vectors |= vectors
 
     def embed(self, paths: Sequence[str], batch_size: int = 32) -> dict[str, Vectors | ImageError]:
         """The vector of shape (dim,) of each path, or why it cannot be read."""

@@ -51,7 +51,9 @@ class FrozenFeatures:
         advance: Callable[[int], object] | None = None,
     ) -> None:
         if not isinstance(picture_tower(model), ConvTower):
-            raise MmragError("Variants are for new:visualized-bge-photos and what it became.")
+            raise MmragError(
+                "Variants are for new:visualized-bge-photos(-small), and what it became."
+            )
         self._rows = {path: row for row, path in enumerate(paths)}
         folder = config.home() / "features" / _digest(model, depth, paths, key)
         self._variants = []

@@ -29,6 +29,7 @@ from mmrag.training.early_stop import BestSoFar
 from mmrag.training.models import EncoderFiles, open_model
 from mmrag.training.pretrained import freeze, init_from, parameter_groups
 from mmrag.training.state import STATE_FILE, TrainingState
+from mmrag.training.tried import LOG
 
 if TYPE_CHECKING:
     from mmrag.encoders.clip import CLIPModel
@@ -250,8 +251,9 @@ def train(
         metrics_after=after,
         checks=best.checks,
     )
-    log = {"encoder": encoder, "eval_set": eval_set.name, "settings": settings.said()}
-    write_file(out / "training.json", json.dumps({**log, **asdict(report)}, indent=1))
+    log: dict[str, Any] = {"encoder": encoder, "eval_set": eval_set.name, "sets": _digest(sets)}
+    log |= {"settings": asdict(settings), **asdict(report)}
+    write_file(out / LOG, json.dumps(log, indent=1))
     model.to(torch.float16 if settings.half else torch.float32)
     files.save(out)
     state.remove()
