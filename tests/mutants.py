@@ -48,23 +48,21 @@ NAMED = (
         "labels/queries.py",
         "eval_set.with_queries(queries).save(judgments=False)",
         "eval_set.with_queries(queries).save()",
-        "tests/labels/test_queries.py::test_queries_and_judgments_at_once_lose_nothing",
+        "labels/test_queries.py::test_queries_and_judgments_at_once_lose_nothing",
     ),
     Mutant(
         "a model's second pass becomes a label",
         "labels/judgments.py",
         "for kind in reversed(LABELS):",
         "for kind in KINDS:",
-        "tests/labels/test_vision_judge.py::"
-        "test_pictures_change_places_and_a_second_pass_is_no_label",
+        "labels/test_vision_judge.py::test_pictures_change_places_and_a_second_pass_is_no_label",
     ),
     Mutant(
         "metrics by a model's labels are not corrected",
         "labels/trust.py",
         'if (row.kind not in ("model", "repeat")) is by_people',
         'if row.kind != "repeat"',
-        "tests/labels/test_vision_judge.py::"
-        "test_metrics_by_a_models_labels_say_so_and_are_corrected",
+        "labels/test_vision_judge.py::test_metrics_by_a_models_labels_say_so_and_are_corrected",
     ),
     Mutant(
         "pinned memory is written while it is copied",
