@@ -86,14 +86,12 @@ def test_load(stored: Stored, clients: int, ef: int, benchmark: Any, quick: bool
         found = [ask(turn) for turn in range(QUERIES)]
         pairs = zip(found, stored.nearest, strict=True)
         recall = float(np.mean([len(rows & best) / K for rows, best in pairs]))
-        # About two seconds of one client's searches for each round.
+        # About two seconds of one client's searches for each round; what went before was warm-up.
         alone = float(np.median(latencies)) / 1000
-        n = clients * (2 if quick else max(10, round(2 / alone / clients)))
+        n = clients * (2 if quick else max(3, round(2 / alone / clients)))
         latencies.clear()
         with ThreadPoolExecutor(clients) as pool:
-            benchmark.pedantic(
-                lambda: [*pool.map(ask, range(n))], rounds=1 if quick else 5, warmup_rounds=1
-            )
+            benchmark.pedantic(lambda: [*pool.map(ask, range(n))], rounds=1 if quick else 3)
         benchmark.extra_info.update(
             params={
                 "where": stored.where,
