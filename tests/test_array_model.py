@@ -16,7 +16,7 @@ from mmrag.encoders.array_model import ArrayComputing
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import CheckpointError
 
-from .conftest import ROOT
+from .helpers import ROOT
 
 LONG = "blue bag with a leopard " * 100
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmrag.encoders import graphs, streams
+from mmrag.encoders import graphs, load_encoder, streams
 from mmrag.encoders.device import resolve_precision
 from mmrag.encoders.encoder import Encoder
 from mmrag.encoders.gpu_path import GpuPath, path_for
@@ -129,10 +129,15 @@ INPUTS: list[tuple[list[Path | None], list[str | None]]] = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_an_encoder_gives_the_same_vectors_on_every_path(tiny: Encoder, seed: int) -> None:
+@pytest.mark.parametrize(("family", "seed"), [("bge", 0), ("bge", 1), ("bge", 2), ("clip", 0)])
+def test_an_encoder_gives_the_same_vectors_on_every_path(
+    family: str, seed: int, tiny: Encoder
+) -> None:
     """Pictures, pairs and texts, in batches and one by one, copied late and by graphs."""
+    if family == "clip":
+        tiny = load_encoder("demo-clip", device="cpu", precision="fp32")
     quick = Encoder(copy.deepcopy(tiny.model), tiny.info)
+    assert "graph" in tiny.model.abilities
     path = GpuPath(overlap=True, graphs=True, batch_size=2)
     gpu = LateGpu(seed)
     quick.take(path, gpu, 1e9, replayed)
@@ -345,10 +350,14 @@ def test_eight_bits_are_for_devices_that_have_them(monkeypatch: pytest.MonkeyPat
     assert resolve_precision("fp8", gpu) == "fp8"
 
 
+@pytest.mark.parametrize("family", ["bge", "clip"])
 def test_other_processes_decode_the_same_pixels(
-    tiny: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    family: str, tiny: Encoder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With the same errors; and when they have died, threads go on."""
+    if family == "clip":
+        tiny = load_encoder("demo-clip", device="cpu", precision="fp32")
+    assert "square" in tiny.model.abilities
     quick = Encoder(tiny.model, tiny.info)
     quick._decoders = Decoders(1)
     image = PARITY / "images" / "noise.png"

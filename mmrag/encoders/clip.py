@@ -54,6 +54,10 @@ _SPARE = frozenset(
 )
 
 
+# What `resize_and_crop` does.
+_SQUARE = ("shortest", "bicubic")
+
+
 class CLIPModel(nn.Module):
     """Wraps an open_clip model.
 
@@ -65,7 +69,7 @@ class CLIPModel(nn.Module):
         fusion: one of `fusion.FUSIONS`.
     """
 
-    abilities: frozenset[Ability] = frozenset({"specialise", "int8", "compile", "train"})
+    abilities: frozenset[Ability] = frozenset({"specialise", "int8", "compile", "train", "graph"})
     folder_class = "clip"
 
     def __init__(
@@ -90,6 +94,9 @@ class CLIPModel(nn.Module):
         self._width: int
         self._height, self._width = (size, size) if isinstance(size, int) else size
         self.image_size = max(self._height, self._width)
+        cfg = self.preprocess_cfg
+        if self._height == self._width and (cfg.resize_mode, cfg.interpolation) == _SQUARE:
+            self.abilities = self.abilities | {"square"}
         mean, std = torch.tensor(self.preprocess_cfg.mean), torch.tensor(self.preprocess_cfg.std)
         self.register_buffer("_mean", mean.view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", std.view(1, 3, 1, 1), persistent=False)
@@ -105,14 +112,33 @@ class CLIPModel(nn.Module):
 
     def embed(self, pixels: torch.Tensor | None, texts: Sequence[str] | None) -> torch.Tensor:
         """Embed n inputs of one kind; see `EmbeddingModel.embed`. Returns (n, dim)."""
+        return self.embed_tokens(pixels, *self.tokens(pixels, texts))
+
+    def room(self, pixels: torch.Tensor | None) -> int:
+        """The tokens of any text, short ones being filled up."""
+        return self.tokenizer.context_length or DEFAULT_CONTEXT_LENGTH
+
+    def tokens(
+        self, pixels: torch.Tensor | None, texts: Sequence[str] | None
+    ) -> tuple[torch.Tensor, None]:
+        """See `GraphModel`; (n, 0) for pictures without words."""
+        if texts is None:
+            assert pixels is not None
+            ids = torch.empty(len(pixels), 0, dtype=torch.long)
+        else:
+            self._warn_of_long(texts)
+            ids = self.tokenizer(list(texts))
+        return ids.to(next(self.clip.parameters()).device, non_blocking=True), None
+
+    def embed_tokens(
+        self, pixels: torch.Tensor | None, ids: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """See `GraphModel`; a text tower sees by itself where a text ends."""
         images = None if pixels is None else self._embed_images(pixels)
-        words = None if texts is None else self._embed_texts(texts)
-        if images is None:
-            assert words is not None
-            return words
-        if words is None:
+        if images is not None and not ids.shape[1]:
             return images
-        return fuse(images, words, self.fusion, self.image_weight)
+        words: torch.Tensor = self.clip.encode_text(ids)  # type: ignore[operator]
+        return words if images is None else fuse(images, words, self.fusion, self.image_weight)
 
     def specialise(self, fused: bool) -> None:
         """Make it quicker in ways that cannot be trained any more; see `attend` for `fused`."""
@@ -140,16 +166,13 @@ class CLIPModel(nn.Module):
         encoded: torch.Tensor = self.clip.encode_image(normed.to(weight.dtype))  # type: ignore[operator]
         return encoded
 
-    def _embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
+    def _warn_of_long(self, texts: Sequence[str]) -> None:
         if not self._warned and any(self._is_too_long(text) for text in texts):
             logger.warning(
                 "A text is longer than CLIP's %d tokens and is cut off (said once).",
                 self.tokenizer.context_length,
             )
             self._warned = True
-        tokens = self.tokenizer(list(texts)).to(next(self.clip.parameters()).device)
-        encoded: torch.Tensor = self.clip.encode_text(tokens)  # type: ignore[operator]
-        return encoded
 
     def _is_too_long(self, text: str) -> bool:
         room = (self.tokenizer.context_length or 0) - 2

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from charset_normalizer import from_bytes
-
 from mmrag.errors import MmragError
 from mmrag.system.json_stream import json_records
 from mmrag.system.text_files import decode
@@ -134,6 +132,8 @@ def _text(path: Path, encoding: str | None) -> tuple[str, str | None]:
     except UnicodeDecodeError as error:
         if encoding or data.startswith(_UTF_16):
             raise _undecodable(path, data, error) from error
+        from charset_normalizer import from_bytes
+
         found = from_bytes(data).best()
         if found is None:
             raise _undecodable(path, data, error) from error
