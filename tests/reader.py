@@ -40,7 +40,12 @@ def make_folder(folder: Path) -> None:
     (cirr / "image_splits" / "split.rc2.train.json").write_text("{}")
     (folder / "pictures").symlink_to(folder / "data" / "fashion-iq" / "images")
     write_fashioniq(folder / "data" / "fashion-iq")
+    for part in ("train", "test"):
+        for category in ("dress", "shirt", "toptee"):
+            lists = folder / "data" / "fashion-iq" / "image_splits"
+            (lists / f"split.{category}.{part}.json").write_text("[]")
     (folder / "data" / "fashioniq").symlink_to(folder / "data" / "fashion-iq")
+    (folder / "data" / "circo").symlink_to(folder / "data" / "CIRCO")
     circo = write_circo(folder / "data" / "CIRCO")
     import_eval_set("circo", circo, folder / "circo-val")
     write_folder(folder / "photos-by-class")

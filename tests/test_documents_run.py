@@ -103,7 +103,7 @@ def is_left_out(line: str) -> bool:
 ALL = {
     name: lines
     for name in [*(path.relative_to(ROOT).as_posix() for path in DOCUMENTS), HELP]
-    if name != "docs/published.md" and (lines := lines_of(name))
+    if (lines := lines_of(name))
 }
 
 

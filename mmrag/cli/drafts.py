@@ -12,6 +12,7 @@ import click
 from mmrag.cli.options import encoder_options, json_option, open_encoder, print_json, printable
 from mmrag.cli.rerank_options import usage_line
 from mmrag.cli.vision_options import AskChoice, ask_options, open_asker, show_problems
+from mmrag.system.words import counted
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -82,7 +83,8 @@ def draft(
         usage = asdict(made.usage)
         print_json({"eval_set": str(out), "drafted": made.new, "usage": usage})
         return
-    click.echo(f"{made.new} drafts wait in {printable(str(out))}; accept them on the Judge page.")
+    wait = counted(made.new, "draft waits", "drafts wait")
+    click.echo(f"{wait} in {printable(str(out))}; accept or reject each on the Judge page.")
     if asker is not None:
         click.echo(usage_line(made.usage))
 
