@@ -16,8 +16,11 @@ import torch
 
 from bench.models import open_bench_encoder
 from bench.pictures import make_picture
+from mmrag.system.measuring import measure_alone
 
-if __name__ == "__main__":
+
+def main() -> int:
+    """Measure, and print what was measured."""
     name, device, precision = sys.argv[1:]
     pictures = [make_picture(640, 480, i) for i in range(8)]
     started = time.perf_counter()
@@ -33,3 +36,8 @@ if __name__ == "__main__":
         peak = torch.cuda.max_memory_allocated(device) / 2**20
     times = {"load_s": loaded - started, "first_batch_s": first - loaded}
     print(json.dumps({**times, "peak_memory_mb": round(peak)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(measure_alone(main))

@@ -230,5 +230,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     from mmrag.system.measuring import measure_alone
 
-    # What it starts for one size each measures under its lock.
-    sys.exit(main() if "--one" in sys.argv else measure_alone(main))
+    sys.exit(measure_alone(main))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import resource
 import tracemalloc
@@ -17,7 +18,7 @@ from mmrag import MmragError, open_gallery
 from mmrag.cli import run
 from mmrag.galleries import gallery
 from mmrag.galleries.metadata import read_records
-from mmrag.system.json_stream import json_records
+from mmrag.system import json_stream
 from mmrag.system.memory import out_of_memory
 
 from .faults.conftest import forks as forks
@@ -25,27 +26,68 @@ from .faults.conftest import forks as forks
 FAR_TOO_MUCH = 1 << 50
 
 
-def test_a_long_list_is_not_held_as_objects() -> None:
-    text = "[" + ",".join(["{}"] * 1_000_000) + "]"
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert sum(1 for _ in json_records(text)) == 1_000_000
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown < 30_000, "kilobytes; the objects would take some 70 MB"
+WORDS = "words " * 100
 
 
-def test_a_long_table_is_not_held(tmp_path: Path) -> None:
-    file = tmp_path / "m.csv"
+@pytest.mark.parametrize(
+    ("name", "begin", "record", "between", "end"),
+    [
+        ("m.csv", "path,text\n", f"a.png,{WORDS}", "\n", "\n"),
+        ("m.json", "[", json.dumps({"text": WORDS}), ",\n", "]"),
+        ("m.jsonl", "", json.dumps({"text": WORDS}), "\n", ""),
+    ],
+)
+def test_a_long_file_is_not_held(
+    tmp_path: Path, name: str, begin: str, record: str, between: str, end: str
+) -> None:
+    """Neither its text nor its records: a table, a list, lines."""
+    file = tmp_path / name
     with file.open("w") as out:
-        out.write("path,description\n")
-        for _ in range(100):
-            out.write(f"a.png,{'words ' * 100}\n" * 1000)
+        out.write(begin)
+        for _ in range(60):
+            out.write((record + between) * 1000)
+        out.write(record + end)
     tracemalloc.start()
     try:
-        assert sum(1 for _ in read_records(file).rows) == 100_000
+        assert sum(1 for _ in read_records(file).rows) == 60_001
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert most < 10_000_000 < file.stat().st_size
+    assert most < 15_000_000 < file.stat().st_size
+
+
+def test_records_over_the_edges_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [{"n": n, "t": "ü" * (n % 40), "l": [n, -1.5e3]} for n in range(300)] + [12345, "x"]
+    text = json.dumps(records, indent=1)
+    for size in (1, 7, 64, 1000):
+        monkeypatch.setattr(json_stream, "_BLOCK", size)
+        read = list(json_stream.json_records(io.StringIO(text)))
+        assert read == list(enumerate(records, start=1))
+        with pytest.raises(ValueError, match="line 3: not JSON"):
+            list(json_stream.json_records(io.StringIO("[1,\n22222222222,\n3x]")))
+
+
+@pytest.mark.parametrize("text", ['["%s"]', '{}\n"%s"', '{"a": "%s"}', "path,text\na.png,%s"])
+def test_one_record_is_too_long(folder: Path, tmp_path: Path, text: str) -> None:
+    file = tmp_path / ("m.csv" if text.startswith("path") else "m.json")
+    file.write_text(text % ("x" * 4_000_001))
+    with pytest.raises(MmragError, match=r"line [12]: .*of more than 4,000,000 characters"):
+        open_gallery(folder, file)
+
+
+def test_an_encoding_is_guessed_from_a_part(folder: Path, tmp_path: Path) -> None:
+    """What a guess costs does not grow with the file; it holds for all of it."""
+    file = tmp_path / "m.csv"
+    lines = b"b/00.png,plain words\n" * 100_000 + "a/01.png,grüne Äpfel\n".encode("cp1252") * 9
+    file.write_bytes(b"path,text\n" + lines)
+    gallery = open_gallery(folder, file)
+    assert gallery.images[0].text == "grüne Äpfel"
+    assert gallery.notes == ("m.csv was read as Windows-1252.",)
+
+
+def test_what_is_no_file_is_not_read(folder: Path) -> None:
+    with pytest.raises(MmragError, match="'/dev/zero' is not a file"):
+        open_gallery(folder, Path("/dev/zero"))
 
 
 def test_more_records_than_are_read(

@@ -17,7 +17,7 @@ from mmrag.distributed.open_sources import shard_source
 from mmrag.distributed.parquet import embed_to_shards
 from mmrag.distributed.ray_embedder import RaySource
 from mmrag.encoders.encoder import Encoder
-from mmrag.errors import RemovalError
+from mmrag.errors import MmragError, RemovalError
 from mmrag.index import replace
 from mmrag.index.kinds import BuildOptions
 
@@ -92,6 +92,19 @@ def test_much_is_removed_only_when_asked(
     assert index.info().rows == 19
     (photos / "029.png").unlink()
     assert index.add(open_gallery(photos)).removed == 1, "a few go as ever"
+
+
+@pytest.mark.parametrize("build", [None, PRUNE, ANEW, ANEW_PRUNE])
+def test_an_empty_or_missing_folder_removes_nothing(
+    index: ImageIndex, tmp_path: Path, build: BuildOptions | None
+) -> None:
+    held = index.stored_hashes()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MmragError, match="no images to index: the folder is empty"):
+        index.add(open_gallery(tmp_path / "empty"), build=build)
+    with pytest.raises(MmragError, match="missing is not a folder"):
+        index.add(open_gallery(tmp_path / "missing"), build=build)
+    assert index.stored_hashes() == held
 
 
 def test_another_encoder_cannot_keep_what_it_cannot_read(

@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.gpu.parts import PARTS
 from bench.gpu.session import Session
 from mmrag.measurements import results_folder
+from mmrag.system.measuring import measure_alone
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,4 +33,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(measure_alone(main))

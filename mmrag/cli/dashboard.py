@@ -39,7 +39,8 @@ SCRIPT = shipped.ROOT / "dashboard.py"
 @click.option(
     "--read-only",
     is_flag=True,
-    help="No indexing, no deleting, and nothing that spends the key, for anybody.",
+    help="Nothing is indexed, evaluated, judged, added or deleted, and nothing spends the key, "
+    "for anybody.",
 )
 @click.option("--prepare/--no-prepare", default=True, help="Index and score the catalogue.")
 def dashboard(

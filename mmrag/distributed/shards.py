@@ -25,6 +25,7 @@ from mmrag.distributed.sources import file_system, file_system_errors
 from mmrag.encoders.encoder import EncoderInfo
 from mmrag.errors import MmragError
 from mmrag.index.rows import Candidate, metadata_json
+from mmrag.system.durable import sync_folder
 
 if TYPE_CHECKING:
     from mmrag.encoders.encoder import Vectors
@@ -170,6 +171,7 @@ class ShardFolder:
                     os.fsync(part.fileno())
                     os.fchmod(part.fileno(), 0o644)
                     os.replace(part.name, Path(self.root) / name)
+                    sync_folder(Path(self.root))
                 except BaseException:
                     Path(part.name).unlink(missing_ok=True)
                     raise

@@ -36,7 +36,7 @@ from mmrag.encoders.model import Ability
 from mmrag.errors import CheckpointError, MmragError
 from mmrag.images.decode import Pixels
 from mmrag.images.resize import fit
-from mmrag.system.durable import write_file
+from mmrag.system.durable import put_through, write_file
 from mmrag.system.hub import offline
 
 if TYPE_CHECKING:
@@ -251,6 +251,7 @@ def save_folder(model: CLIPModel, folder: Path, card: Mapping[str, Any]) -> None
         model.tokenizer.save_pretrained(str(folder))
     _write_config(folder, model.architecture, vars(model.preprocess_cfg))
     write_safetensors(model.clip, folder / "model.safetensors")
+    put_through(folder)
     how = {"image_weight": model.image_weight, "fusion": model.fusion}
     write_card(folder, {"class": "clip", **how, **card})
 

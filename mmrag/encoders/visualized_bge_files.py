@@ -31,6 +31,7 @@ from mmrag.encoders.tower_config import BertConfig, EvaConfig
 from mmrag.encoders.towers import BertTower, EvaTower
 from mmrag.encoders.visualized_bge import VisualizedBGE
 from mmrag.errors import CheckpointError, MmragError
+from mmrag.system.durable import put_through
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -102,6 +103,7 @@ def save_folder(model: VisualizedBGE, folder: Path, card: Mapping[str, Any]) -> 
     folder.mkdir(parents=True, exist_ok=True)
     model.tokenizer.save_pretrained(str(folder))
     write_safetensors(model, folder / "model.safetensors")
+    put_through(folder)
     write_card(folder, {"class": "visualized-bge", **card, **model.architecture})
 
 

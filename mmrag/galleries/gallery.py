@@ -18,6 +18,7 @@ from mmrag.types import GalleryImage, Skipped
 
 # More records than these (whichever is more) are not read: they could fill the memory.
 MOST_RECORDS, RECORDS_PER_IMAGE = 1_000_000, 20
+_LONGEST_SHOWN = 300
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ def join_metadata(
     problems: list[tuple[int, str]] = []
     # By line: how well it fits (0 is best), which image, the record, and its key of the path.
     fits: list[tuple[int, int, str, dict[str, Any], str]] = []
+    best: dict[str, int] = {}
     records = read_records(metadata, reading)
     most = max(MOST_RECORDS, RECORDS_PER_IMAGE * len(gallery.images))
     for count, (number, record) in enumerate(records.rows, start=1):
@@ -185,9 +187,15 @@ def join_metadata(
         except AmbiguousName as error:
             raise MmragError(f"{metadata}, line {number}: {error}.") from error
         if found is None:
-            problems.append((number, f"no such image in the folder: {record[path_key]}"))
+            problems.append((number, f"no such image in the folder: {_shown(record[path_key])}"))
         else:
-            fits.append((found[0], number, found[1], record, path_key))
+            how, image_id = found
+            if how >= best.get(image_id, how + 1):
+                # Only its name is told of: hundreds of thousands of them fill no memory.
+                record = {path_key: _shown(record[path_key])}
+            else:
+                best[image_id] = how
+            fits.append((how, number, image_id, record, path_key))
     by_id = {image.image_id: image for image in gallery.images}
     described: set[str] = set()
     ends = Counter(image_id for how, _, image_id, _, _ in fits if how == _BY_END)
@@ -195,7 +203,7 @@ def join_metadata(
         if image_id in described:
             problems.append((number, f"describes {image_id} a second time"))
         elif how == _BY_END and ends[image_id] > 1:
-            problems.append((number, f"no such image in the folder: {record[path_key]}"))
+            problems.append((number, f"no such image in the folder: {_shown(record[path_key])}"))
         else:
             described.add(image_id)
             text_key = next((key for key in TEXT_KEYS if isinstance(record.get(key), str)), None)
@@ -231,6 +239,10 @@ def _find(name: str, root: Path, bases: Sequence[Path], names: Names) -> tuple[i
     if is_absolute(name) and (found := names.find_by_end(name)) is not None:
         return _BY_END, found
     return None
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…"
 
 
 def _by_end_note(count: int) -> tuple[str, ...]:

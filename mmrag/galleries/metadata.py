@@ -13,7 +13,6 @@ from typing import Any, TextIO
 
 from mmrag.errors import MmragError
 from mmrag.system.json_stream import json_records
-from mmrag.system.text_files import decode
 
 PATH_KEYS = ("image_path", "path", "image", "file_path", "file_name", "filename", "file")
 TEXT_KEYS = ("description", "text", "caption", "title")
@@ -23,6 +22,10 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _BLOCK = 1 << 20
 # The first line of a table is within so many characters.
 _HEADER = 1 << 16
+# A longer line of a table is not read, in characters.
+_LONGEST_LINE = 4_000_000
+# So many bytes before and behind the first one that is not UTF-8 say what the encoding is.
+_BEFORE, _BEHIND = 1 << 16, 3 << 16
 # A comma before the decimals, points between thousands.
 _COMMA_NUMBER = re.compile(r"-?(0|[1-9]\d*|[1-9]\d{0,2}(\.\d{3})+),\d+")
 
@@ -77,24 +80,22 @@ def read_records(path: Path, reading: Reading | None = None) -> Records:
     reading = reading or Reading()
     table = path.suffix.lower() in (".csv", ".tsv")
     try:
-        encoding = _streams(path, reading.encoding) if table else None
-        text, assumed = "", None
-        if encoding is None:
-            text, assumed = _text(path, reading.encoding)
+        if path.exists() and not path.is_file():
+            raise MmragError(f"{str(path)!r} is not a file.")
+        encoding, assumed = _encoding(path, reading.encoding)
     except FileNotFoundError:
         raise MmragError(f"No metadata file at {path}.") from None
     # ValueError: a name that no file can have.
     except (OSError, ValueError) as error:
         raise MmragError(f"{str(path)!r} cannot be read: {error}") from error
     said = [f"as {assumed}"] if assumed else []
-    if not table:
-        return Records(_json_records(path, text), _note(path, said))
-    usual = "\t" if path.suffix.lower() == ".tsv" else ","
 
     def opened() -> TextIO:
-        if encoding is None:
-            return io.StringIO(text, newline="")
-        return path.open(encoding=encoding, newline="")
+        return path.open(encoding=encoding, newline="" if table else "\n")
+
+    if not table:
+        return Records(_json_records(path, opened), _note(path, said))
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
 
     with opened() as file:
         begins = file.read(_HEADER)
@@ -108,54 +109,72 @@ def _note(path: Path, said: list[str]) -> tuple[str, ...]:
     return (f"{path.name} was read {' '.join(said)}.",) if said else ()
 
 
-def _streams(path: Path, given: str | None) -> str | None:
-    """The encoding by which all of a file can be read; None where that has to be found out."""
+def _encoding(path: Path, given: str | None) -> tuple[str, str | None]:
+    """How a file is written, and its name where it is neither given nor marked nor UTF-8."""
     with path.open("rb") as file:
-        begins = file.read(_BLOCK)
-        encoding = given or ("utf-16" if begins.startswith(_UTF_16) else "utf-8-sig")
-        decoder = codecs.getincrementaldecoder(encoding)()
-        try:
-            while begins:
-                decoder.decode(begins)
-                begins = file.read(_BLOCK)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return None
-    return encoding
+        marked = file.read(2) in _UTF_16
+    encoding = given or ("utf-16" if marked else "utf-8-sig")
+    wrong = _first_wrong(path, encoding)
+    if wrong is None:
+        return encoding, None
+    if given or marked:
+        raise _undecodable(path, wrong, encoding)
+    from charset_normalizer import from_bytes
+
+    with path.open("rb") as file:
+        file.seek(max(0, wrong - _BEFORE))
+        found = from_bytes(file.read(_BEFORE + _BEHIND)).best()
+    if found is None or _first_wrong(path, found.encoding) is not None:
+        raise _undecodable(path, wrong, "utf-8")
+    # Many code pages agree on what a file holds; the usual one of them is named.
+    usual = "cp1252" if "cp1252" in found.could_be_from_charset else found.encoding
+    return found.encoding, usual.replace("cp125", "Windows-125")
 
 
-def _text(path: Path, encoding: str | None) -> tuple[str, str | None]:
-    """The text, and which encoding was assumed where it is neither given nor marked nor UTF-8."""
-    data = path.read_bytes()
-    try:
-        return (data.decode(encoding) if encoding else decode(data)), None
-    except UnicodeDecodeError as error:
-        if encoding or data.startswith(_UTF_16):
-            raise _undecodable(path, data, error) from error
-        from charset_normalizer import from_bytes
+def _first_wrong(path: Path, encoding: str) -> int | None:
+    """Where the first byte is that is not of this encoding; None where all are."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    with path.open("rb") as file:
+        at = 0
+        while True:
+            block = file.read(_BLOCK)
+            pending = len(decoder.getstate()[0])
+            try:
+                decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                return at - pending + error.start
+            if not block:
+                return None
+            at += len(block)
 
-        found = from_bytes(data).best()
-        if found is None:
-            raise _undecodable(path, data, error) from error
-        # Many code pages agree on what a file holds; the usual one of them is named.
-        usual = "cp1252" if "cp1252" in found.could_be_from_charset else found.encoding
-        return str(found), usual.replace("cp125", "Windows-125")
 
-
-def _undecodable(path: Path, data: bytes, error: UnicodeDecodeError) -> MmragError:
-    before = data[: error.start]
-    line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
+def _undecodable(path: Path, wrong: int, encoding: str) -> MmragError:
+    line, column = 1, wrong + 1
+    with path.open("rb") as file:
+        at = 0
+        while at < wrong:
+            block = file.read(min(_BLOCK, wrong - at))
+            if not block:
+                break
+            line += block.count(b"\n")
+            if b"\n" in block:
+                column = wrong - at - block.rindex(b"\n")
+            at += len(block)
+        byte = file.read(1)
     return MmragError(
-        f"{path}, line {line}, column {column}: expected text in {error.encoding}, found the byte "
-        f"0x{data[error.start]:02x}; name the right --metadata-encoding, or save it as UTF-8."
+        f"{path}, line {line}, column {column}: expected text in {encoding}, found the byte "
+        f"0x{byte.hex()}; name the right --metadata-encoding, or save it as UTF-8."
     )
 
 
-def _json_records(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+def _json_records(path: Path, opened: Callable[[], TextIO]) -> Iterator[tuple[int, Any]]:
     try:
-        yield from json_records(text)
+        with opened() as file:
+            yield from json_records(file)
     except ValueError as error:
         raise MmragError(f"{path}, {error}.") from error
+    except OSError as error:
+        raise MmragError(f"{str(path)!r} cannot be read: {error}") from error
 
 
 def _separator(
@@ -194,7 +213,14 @@ def _table_records(
     with opened() as file:
         if hinted:
             file.readline()
-        yield from _rows(path, csv.reader(file, delimiter=separator), separator)
+        yield from _rows(path, csv.reader(_lines(file), delimiter=separator), separator)
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    while line := file.readline(_LONGEST_LINE + 1):
+        if len(line) > _LONGEST_LINE:
+            raise ValueError(f"a line of more than {_LONGEST_LINE:,} characters")
+        yield line
 
 
 def _rows(path: Path, reader: Any, separator: str) -> Iterator[tuple[int, Any]]:

@@ -1,7 +1,8 @@
 """Milvus Lite that opens no damaged collection, and makes anew what can be derived.
 
 By itself it falls back to the manifest before the last one when `manifest.json` is damaged, and
-removes the files that the older one does not know: rows would be gone in silence.
+removes the files that the older one does not know: rows would be gone in silence. It also puts the
+manifest through to the disk, and not the files that it names.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from milvus_lite.db import ALIASES_FILENAME, DEFAULT_DATABASE_NAME, MilvusLite
 from milvus_lite.engine.collection import Collection
 from milvus_lite.exceptions import MilvusLiteError
+from milvus_lite.storage.manifest import Manifest
 
 from mmrag.index.row_counts import Noted, RowCounts, manifest_version
-from mmrag.system.durable import move_aside, write_file
+from mmrag.system.durable import move_aside, sync_file, sync_folder, write_file
 
 _PROPERTY = "mmrag.encoder"
 REPAIR = "Nothing was changed. `mmrag doctor --repair` moves it aside and says what is lost."
@@ -28,6 +31,7 @@ class GuardedLite(MilvusLite):  # type: ignore[misc]
     """A store whose collections are looked through before they are opened for the first time."""
 
     def __init__(self, counts: RowCounts) -> None:
+        Manifest.save = _after_its_files(Manifest.save)
         super().__init__(str(counts.store))
         self._counts = counts
         self._looked_at: set[str] = set()
@@ -73,6 +77,23 @@ class GuardedLite(MilvusLite):  # type: ignore[misc]
         """As Milvus Lite's."""
         self._looked_at.clear()
         super().drop_collection(name, database_name)
+
+
+def _after_its_files(save: Callable[[Any], None]) -> Callable[[Any], None]:
+    """`Manifest.save` that puts the files that it names through to the disk before itself."""
+    done: set[Path] = set()
+
+    def save_after_them(manifest: Any) -> None:
+        partitions = Path(manifest._data_dir) / "partitions"
+        # They are written once and never changed, and removed when they are merged.
+        new = set(partitions.rglob("*.parquet")) - done
+        for path in [*new, *{file.parent for file in new}]:
+            with suppress(FileNotFoundError):
+                sync_folder(path) if path.is_dir() else sync_file(path)
+        done.update(new)
+        save(manifest)
+
+    return save_after_them
 
 
 def damage(folder: Path, noted: Noted) -> str:

@@ -91,6 +91,8 @@ def replace_collection(
     check_removal(what, len(held), lost, build.prune)
     with index.store.write_lock(index.collection):
         retired = collections.switch(index.store, index.collection, made)
+        if index.store.row_counts is not None:
+            index.store.row_counts.put_names_through()
     if retired is not None:
         time.sleep(GRACE_SECONDS)
         collections.drop(index.store, retired)

@@ -8,10 +8,11 @@ only ever grows.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mmrag.system.durable import write_file
+from mmrag.system.durable import put_through, sync_file, sync_folder, write_file
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,13 @@ class RowCounts:
         self.store, self.state = store, state
 
     def note(self, collection: str, rows: int | None) -> None:
-        """Note a collection's rows (None: not known until further notice) and present version."""
+        """Note a collection's rows (None: not known until further notice) and present version.
+
+        Rows that are noted are put through to the disk first, and so is the name they go by.
+        """
+        if rows is not None:
+            put_through(self.folder(collection))
+            self.put_names_through()
         before = self.noted(collection)
         version = max(manifest_version(self.folder(collection)) or 0, before.version)
         noted = Noted(rows, version)
@@ -49,6 +56,13 @@ class RowCounts:
             return Noted(None if rows is None else int(rows), int(fields["version"]))
         except (OSError, ValueError, KeyError, TypeError):
             return Noted(None, 0)
+
+    def put_names_through(self) -> None:
+        """Put what names stand for which collection through to the disk."""
+        with suppress(FileNotFoundError):
+            sync_file(self.store / "aliases.json")
+        for folder in (self.store, self.store.parent):
+            sync_folder(folder)
 
     def forget(self, collection: str) -> None:
         """For a collection that is removed."""

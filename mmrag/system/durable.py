@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -81,10 +81,9 @@ def write_file(path: Path, data: bytes | str) -> None:
 
 def settle(part: Path, path: Path) -> None:
     """Give a file that was written beside its place the name it is read by."""
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
+    sync_file(part)
     part.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def move_aside(path: Path) -> Path:
@@ -98,11 +97,29 @@ def move_aside(path: Path) -> Path:
     while (there := path.with_name(f"{path.name}.broken-{stamp}-{number}")).exists():
         number += 1
     path.rename(there)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return there
 
 
-def _sync_folder(folder: Path) -> None:
+def put_through(folder: Path) -> None:
+    """Put all files and names below a folder, and its own name, through to the disk."""
+    for at, _, files in os.walk(folder):
+        for name in files:
+            # Another process may remove it meanwhile.
+            with suppress(FileNotFoundError):
+                sync_file(Path(at, name))
+        sync_folder(Path(at))
+    sync_folder(folder.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Put a file's content through to the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder through to the disk, where the drive knows such a thing."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

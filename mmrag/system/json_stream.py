@@ -1,38 +1,56 @@
-"""JSON one record after the other, so that a long list is not held as objects all at once."""
+"""JSON read one record after the other: neither the text nor the objects are held all at once."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
+# A longer record than that is not read.
+MOST_CHARACTERS = 4_000_000
+_BLOCK = 1 << 16
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
+_TOO_LONG = f"a record of more than {MOST_CHARACTERS:,} characters"
 
 
-def json_records(text: str) -> Iterator[tuple[int, Any]]:
+def json_records(file: TextIO) -> Iterator[tuple[int, Any]]:
     """(number, record) of a list, of a single record, or of JSON Lines.
 
     The number is the line of JSON Lines, and the position (from 1) in a list. NaN and infinities
     are None.
 
+    Args:
+        file: one that can be read again from its beginning; only "\\n" may end its lines.
+
     Raises:
         ValueError: "line N: not JSON (REASON)", once what stands before it has been given.
     """
-    begin = _skip(text, 0)
-    if text.startswith("[", begin):
-        yield from _list(text, begin + 1)
+    window = _Window(file)
+    window.skip_space()
+    if window.take("["):
+        yield from _list(window)
         return
-    try:
-        record, end = _DECODER.raw_decode(text, begin)
-        single = _skip(text, end) == len(text)
-    except (ValueError, RecursionError):
-        single = False
-    if single:
-        yield 1, record
-        return
-    for number, line in enumerate(text.split("\n"), start=1):
+    file.seek(0)
+    text = file.read(MOST_CHARACTERS + 1)
+    if len(text) <= MOST_CHARACTERS:
+        begin = _skip(text, 0)
+        try:
+            record, end = _DECODER.raw_decode(text, begin)
+            single = _skip(text, end) == len(text)
+        except (ValueError, RecursionError):
+            single = False
+        if single:
+            yield 1, record
+            return
+    del text
+    file.seek(0)
+    number = 0
+    while line := file.readline(MOST_CHARACTERS + 1):
+        number += 1
+        if len(line) > MOST_CHARACTERS:
+            raise ValueError(f"line {number}: not JSON ({_TOO_LONG})")
         if line.strip():
             try:
                 yield number, json.loads(line, parse_constant=lambda _: None)
@@ -40,33 +58,74 @@ def json_records(text: str) -> Iterator[tuple[int, Any]]:
                 raise ValueError(f"line {number}: not JSON ({error})") from error
 
 
-def _list(text: str, at: int) -> Iterator[tuple[int, Any]]:
-    at, number = _skip(text, at), 0
-    if text.startswith("]", at):
-        at += 1
-    else:
+class _Window:
+    """The part of a file that is looked at, from `at` on."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._text, self._at, self._line = "", 0, 1
+
+    def record(self) -> Any:
+        """The next value; ValueError when it is none, or too long."""
         while True:
             try:
-                record, at = _DECODER.raw_decode(text, at)
+                value, end = _DECODER.raw_decode(self._text, self._at)
             except (ValueError, RecursionError) as error:
-                raise _wrong(text, at, str(error)) from error
-            number += 1
-            yield number, record
-            at = _skip(text, at) + 1
-            if text.startswith("]", at - 1):
-                break
-            if not text.startswith(",", at - 1):
-                raise _wrong(text, at - 1, "expected a comma or the end of the list")
-            at = _skip(text, at)
-    if _skip(text, at) != len(text):
-        raise _wrong(text, at, "there is more behind the list")
+                if not self._more():
+                    raise self.wrong(str(error)) from error
+            else:
+                # A number may go on in the next block.
+                if end < len(self._text) or not self._more():
+                    self._at = end
+                    return value
+            if len(self._text) - self._at > MOST_CHARACTERS:
+                raise self.wrong(_TOO_LONG)
+
+    def skip_space(self) -> bool:
+        """Whether anything follows."""
+        while True:
+            self._at = _skip(self._text, self._at)
+            if self._at < len(self._text):
+                return True
+            if not self._more():
+                return False
+
+    def take(self, character: str) -> bool:
+        """Whether that comes next; then it is passed over, with the space behind it."""
+        found = self._text.startswith(character, self._at)
+        if found:
+            self._at += 1
+            self.skip_space()
+        return found
+
+    def wrong(self, reason: str) -> ValueError:
+        """The error for what comes next."""
+        line = self._line + self._text.count("\n", 0, self._at)
+        return ValueError(f"line {line}: not JSON ({reason})")
+
+    def _more(self) -> bool:
+        # As much again as is held: a long record is not looked at from its beginning too often.
+        block = self._file.read(max(_BLOCK, len(self._text) - self._at))
+        self._line += self._text.count("\n", 0, self._at)
+        self._text, self._at = self._text[self._at :] + block, 0
+        return bool(block)
+
+
+def _list(window: _Window) -> Iterator[tuple[int, Any]]:
+    number = 0
+    ended = window.take("]")
+    while not ended:
+        record = window.record()
+        number += 1
+        yield number, record
+        window.skip_space()
+        ended = window.take("]")
+        if not ended and not window.take(","):
+            raise window.wrong("expected a comma or the end of the list")
+    if window.skip_space():
+        raise window.wrong("there is more behind the list")
 
 
 def _skip(text: str, at: int) -> int:
     match = _SPACE.match(text, at)
     return match.end() if match else at
-
-
-def _wrong(text: str, at: int, reason: str) -> ValueError:
-    line = text.count("\n", 0, at) + 1
-    return ValueError(f"line {line}: not JSON ({reason})")

@@ -49,7 +49,7 @@ def require_door() -> None:
 
 def may_change() -> bool:
     """Whether this visitor may index folders, delete things, and spend the key."""
-    if os.environ.get("MMRAG_READ_ONLY") == "1":
+    if read_only():
         return False
     return not os.environ.get("MMRAG_DASHBOARD_OWNER") or bool(st.session_state.get("is_owner"))
 
@@ -60,13 +60,26 @@ def only_owners(what: str) -> None:
     Raises:
         MmragError: they may not.
     """
-    if may_change():
-        return
-    if os.environ.get("MMRAG_READ_ONLY") == "1":
+    not_read_only(what)
+    if not may_change():
+        raise MmragError(
+            f"{what} is for the owner of this dashboard; its link was printed when it was started."
+        )
+
+
+def not_read_only(what: str) -> None:
+    """Refuse what every visitor may do, unless nothing may be changed at all.
+
+    Raises:
+        MmragError: the dashboard was started with `--read-only`.
+    """
+    if read_only():
         raise MmragError(f"{what} is switched off: this dashboard was started with --read-only.")
-    raise MmragError(
-        f"{what} is for the owner of this dashboard; its link was printed when it was started."
-    )
+
+
+def read_only() -> bool:
+    """Whether nothing may be changed, by anybody."""
+    return os.environ.get("MMRAG_READ_ONLY") == "1"
 
 
 def has_oidc() -> bool:

@@ -13,7 +13,7 @@ from mmrag.runs.run import UnderWay
 from mmrag.system.jobs import JobQueue, Progress, Work
 from mmrag.ui import background_models as patient
 from mmrag.ui import kept_jobs, resources
-from mmrag.ui.doors import only_owners
+from mmrag.ui.doors import not_read_only, only_owners
 
 KIND = "evaluate"
 
@@ -54,6 +54,7 @@ def under_way_elsewhere() -> list[UnderWay]:
 
 def submit(plan: Plan) -> int:
     """Put a plan into the queue; returns the job's number."""
+    not_read_only("Evaluating")
     if plan.reranker.costs_money or plan.ablations.answers or plan.rewrite:
         only_owners("Asking a paid model")
     return kept_jobs.submit(queue(), KIND, plan, _work(plan))

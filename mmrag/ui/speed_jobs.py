@@ -19,6 +19,7 @@ from mmrag import config
 from mmrag.errors import Cancelled, MmragError
 from mmrag.system.durable import write_file
 from mmrag.system.jobs import JobQueue, Progress
+from mmrag.ui.doors import may_change
 
 QUICK = ["--quick", "--encoder", "demo", "--only", "encode or query", "--json"]
 LIMIT_SECONDS = 1800
@@ -39,8 +40,8 @@ def is_busy() -> bool:
 
 
 def submit() -> None:
-    """Measure, unless somebody does already."""
-    if not is_busy():
+    """Measure, unless somebody does already, or this visitor may not."""
+    if may_change() and not is_busy():
         queue().submit("This machine, with the encoder demo", _measure)
 
 

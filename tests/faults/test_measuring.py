@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import runpy
 import signal
 import subprocess
 import sys
@@ -19,12 +20,13 @@ import pytest
 from mmrag.cli import run
 from mmrag.errors import MmragError
 from mmrag.measurements import list_results, read_results, save_result
-from mmrag.system.measuring import measure_alone
+from mmrag.system.measuring import alone, measure_alone
 from mmrag.ui import speed_jobs
 
 from ..helpers import ROOT, made_file, wait_until
 from .conftest import Disk
 
+PROGRAMS = [f"bench.{name}" for name in ("capacity", "dashboard", "first_batch", "gpu", "scaling")]
 MEASURE = ["bench", "--quick", "--only", "decode and jpg-small"]
 
 
@@ -93,10 +95,25 @@ def test_two_measurements_at_once(
     )
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert measure_alone(lambda: pytest.fail("it measured")) == 1
-    assert "Another measurement of this machine is running" in capsys.readouterr().err
+    for program in PROGRAMS:
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module(program, run_name="__main__")
+        assert ended.value.code == 1, program
+    said = capsys.readouterr().err
+    assert said.count("Another measurement of this machine is running") == 1 + len(PROGRAMS)
     with pytest.raises(MmragError, match="did not finish: Another measurement of this machine"):
         speed_jobs._measure(lambda _: None, lambda: False)
     assert measuring.poll() is None, "the first one goes on"
+
+
+def test_what_a_measurement_starts_is_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    code = "from mmrag.system.measuring import measure_alone as m; raise SystemExit(m(lambda: 7))"
+    with alone():
+        assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 7
 
 
 def test_a_full_disk_is_noticed_before_measuring(

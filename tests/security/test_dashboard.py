@@ -190,6 +190,45 @@ def test_its_server_gives_out_no_files(guarded: Dashboard, path: str) -> None:
     assert "navigation import" not in done.text
 
 
+TRAVERSALS = [
+    "/media/../../../../etc/passwd",
+    "/media/..%2f..%2f..%2f..%2fetc%2fpasswd",
+    "/media/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+    "/media/..%252f..%252fetc/passwd",
+    "/media/..\\..\\..\\etc\\passwd",
+    "/media//etc/passwd",
+    "//etc/passwd",
+    "/media/file:///etc/passwd",
+    "/static/../../../../../etc/passwd",
+    "/app/static/../../../../../etc/passwd",
+    "/component/x/../../../../../../etc/passwd",
+    "/_stcore/bidi-components/x/../../../../../../etc/passwd",
+]
+
+
+def test_media_addresses_lead_to_media_alone(guarded: Dashboard, page: Page) -> None:
+    """As they are sent, dots and all; also with a real picture's address before them."""
+    port = int(guarded.url.rpartition(":")[2])
+
+    def asked(path: str) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+            lines = [f"GET {path} HTTP/1.1", f"Host: localhost:{port}", "Connection: close"]
+            connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+            connection.settimeout(10)
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+
+    media: list[str] = []
+    page.on("request", lambda r: media.append(r.url) if "/media/" in r.url else None)
+    sign_in(page, f"{guarded.url}/search?source=own&text=a+mug")
+    settled(page)
+    real = [url.partition(str(port))[2] for url in media[:1]]
+    assert all(b" 200 " in asked(path)[:20] for path in real)
+    for path in [*TRAVERSALS, *(f"{one}/..{path}" for one in real for path in TRAVERSALS[:4])]:
+        answer = asked(path)
+        assert b"root:" not in answer, path
+        assert b"navigation import" not in answer, path
+
+
 def test_nothing_is_shown_before_the_password(guarded: Dashboard, page: Page) -> None:
     for path in ["", *PAGES, f"search?text={SECRET_TEXT}&like=images:x", "runs?runs=latest"]:
         page.goto(f"{guarded.url}/{path}")

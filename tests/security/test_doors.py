@@ -16,9 +16,13 @@ import psutil
 import pytest
 from streamlit import config as streamlit_config
 
+from mmrag import EvalSet, MmragError
+from mmrag.evaluation.ablations import Ablations
 from mmrag.index.lite_server import rotate
 from mmrag.system.addresses import is_local, reachable_names
+from mmrag.ui import evaluation_jobs, indexing_jobs, resources, speed_jobs
 
+from ..evaluation_fixtures import colours as colours
 from ..helpers import ROOT, free_port, mmrag, wait_until
 from ..ui.conftest import _only_tiny as _only_tiny
 from ..ui.pages import click, open_dashboard, open_page, run, texts
@@ -183,6 +187,7 @@ def test_the_owners_link_opens_and_leaves_the_address(monkeypatch: pytest.Monkey
     assert "No collection to search yet" in run(page).info[0].value, "it stays the owner's session"
 
 
+@pytest.mark.usefixtures("server")
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
@@ -193,8 +198,6 @@ def test_the_owners_link_opens_and_leaves_the_address(monkeypatch: pytest.Monkey
 def test_visitors_index_nothing_and_spend_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
 ) -> None:
-    from mmrag.ui import indexing_jobs, resources
-
     assert "gpt-4o" in resources.reranker_choices()
     monkeypatch.setenv(name, value)
     page = open_page("gallery")
@@ -203,3 +206,18 @@ def test_visitors_index_nothing_and_spend_nothing(
     assert words in texts(page)
     assert indexing_jobs.queue().jobs() == []
     assert "gpt-4o" not in resources.reranker_choices()
+    speed_jobs.submit()
+    assert speed_jobs.queue().jobs() == []
+
+
+def test_where_nothing_may_be_changed(colours: EvalSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMRAG_EVAL_SETS", str(colours.folder.parent))
+    monkeypatch.setenv("MMRAG_READ_ONLY", "1")
+    choice = resources.reranker_choices()["none"]
+    plan = evaluation_jobs.Plan(colours.name, "tiny", choice, 10, 5, None, Ablations(), None)
+    with pytest.raises(MmragError, match=r"Evaluating is switched off: .* with --read-only"):
+        evaluation_jobs.submit(plan)
+    assert evaluation_jobs.queue().jobs() == []
+    page = open_page("judge", judge="Ada")
+    assert "Judging is switched off" in page.info[0].value
+    assert not page.button

@@ -26,6 +26,7 @@ from mmrag.cli import run as command
 from mmrag.cli.options import print_json
 from mmrag.encoders.encoder import Encoder
 from mmrag.runs.exports import export_run
+from mmrag.runs.frames import as_csv as frame_as_csv
 from mmrag.runs.run import Run
 from mmrag.system.jobs import JobQueue
 from mmrag.types import Hit, SearchResult
@@ -103,13 +104,15 @@ def test_the_report_in_a_browser_runs_nothing(
     page.close()
 
 
-@pytest.mark.parametrize("format", ["csv", "search"])
+@pytest.mark.parametrize("format", ["csv", "search", "frame"])
 def test_tables_hold_no_formula(hostile: Run, format: str) -> None:
     formulas = ["=1+1", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", '"=1', "＝1"]
     if format == "csv":
         for one, formula in zip(hostile.rankings["retrieval"].values(), formulas, strict=False):
             one.details["explanation"] = formula
         text = export_run(hostile, "csv")[0][1].decode()
+    elif format == "frame":  # pairs of near duplicates, and the table of runs
+        text = frame_as_csv(pd.DataFrame({one: [one] for one in formulas}))
     else:
         hits = [Hit(n, one, f"/x/{one}", 0.5, n, one, {}) for n, one in enumerate(formulas, 1)]
         text = as_csv(SearchResult(Query(text="x"), hits, {}))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.images.decode import read_bytes
+from mmrag.system.durable import put_through
 
 
 def export_set(eval_set: EvalSet, folder: Path) -> None:
@@ -24,6 +25,7 @@ def export_set(eval_set: EvalSet, folder: Path) -> None:
     try:
         images = [replace(image, path=copy(image.path)) for image in eval_set.images]
         queries = [query.with_paths(copy) for query in eval_set.queries]
+        put_through(pictures)
         made = replace(eval_set, folder=folder, image_root=pictures, images=images, queries=queries)
         # Paths relative to the folder, so that other readers of the layout find the pictures.
         replace(made, image_root=folder.resolve()).save()

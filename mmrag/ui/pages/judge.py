@@ -15,6 +15,7 @@ from mmrag.labels.judgments import Judgment, JudgmentLog
 from mmrag.labels.session import JudgingSession
 from mmrag.runs.run import Run
 from mmrag.ui import resources, url
+from mmrag.ui.doors import read_only
 from mmrag.ui.evaluate_link import evaluate_link
 from mmrag.ui.judge_board import BoardImage, BoardQuery, judge_board, words_said
 from mmrag.ui.markdown import command
@@ -65,6 +66,8 @@ def main() -> None:
         with tab:
             if name == "judges":
                 judges_panel(folder)
+            elif read_only():
+                st.info("Judging is switched off: this dashboard was started with --read-only.")
             elif not judge:
                 st.info("Type your name first: each judgment remembers who made it.")
             elif name == "drafts":

@@ -10,6 +10,7 @@ from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.images.thumbnails import data_url
 from mmrag.labels.judgments import GRADES, Conflict, Judgment, JudgmentLog
 from mmrag.labels.report import JudgePair, JudgeReport, judge_report
+from mmrag.ui.doors import not_read_only
 from mmrag.ui.markdown import escaped
 from mmrag.ui.tables import guarded
 
@@ -121,6 +122,7 @@ def _conflict(folder: Path, conflict: Conflict) -> None:
             for name, grade in reversed(GRADES.items()):
                 key = f"settle {conflict.query_id} {conflict.image_id} {name}"
                 if st.button(f"Settle as {name}", key=key):
+                    not_read_only("Judging")
                     judges = " and ".join(conflict.grades)[:100]
                     settled = Judgment(
                         conflict.query_id, conflict.image_id, grade, judges, "settled"

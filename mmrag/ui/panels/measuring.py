@@ -12,7 +12,7 @@ from mmrag.errors import MmragError
 from mmrag.measurements import read_results, save_result
 from mmrag.system.jobs import Job
 from mmrag.ui import speed_charts, speed_jobs
-from mmrag.ui.doors import only_owners
+from mmrag.ui.doors import may_change, only_owners
 from mmrag.ui.navigation import show_error
 from mmrag.ui.tables import guarded
 
@@ -33,7 +33,7 @@ def measuring_panel() -> None:
     st.button(
         "Measure this machine",
         icon=":material/speed:",
-        disabled=busy,
+        disabled=busy or not may_change(),
         on_click=speed_jobs.submit,
     )
     st.fragment(_watch, run_every=1.0 if busy else 10.0)()

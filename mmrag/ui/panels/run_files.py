@@ -27,7 +27,7 @@ from mmrag.runs.judgments import (
 )
 from mmrag.runs.run import Run
 from mmrag.ui import resources
-from mmrag.ui.doors import only_owners
+from mmrag.ui.doors import not_read_only, only_owners
 from mmrag.ui.markdown import escaped
 from mmrag.ui.navigation import show_error
 from mmrag.ui.tables import guarded
@@ -233,6 +233,7 @@ def import_panel(runs: list[Run]) -> None:
 def _done(add: Callable[[], str]) -> None:
     """Add, and say so where the page is drawn anew and beside the button."""
     try:
+        not_read_only("Adding")
         with st.spinner("Scoring …"):
             st.session_state.added = add()
             st.toast(escaped(st.session_state.added), icon=":material/check_circle:")
