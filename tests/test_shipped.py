@@ -99,10 +99,13 @@ def test_photos_finds_photographs_that_it_has_not_seen() -> None:
     both = replace(whole, queries=[*asked, *said], qrels=whole.qrels | judged)
     found = rank_in_memory(load_encoder("photos", device="cpu", precision="fp32"), both)
     reached = hit_rates(found, both.with_queries(asked))
-    assert reached["all"]["hit_rate@1"] >= 0.75
+    assert reached["all"]["hit_rate@1"] >= 0.7
     assert reached["all"]["hit_rate@10"] >= 0.95
     in_other_words = hit_rates(found, both.with_queries(said))
-    assert in_other_words["variety"]["hit_rate@1"] >= 0.5
+    trained = reached["variety"]["hit_rate@1"]
+    assert trained >= 0.75
+    # One query of these is two points.
+    assert trained - in_other_words["variety"]["hit_rate@1"] <= 0.12
     assert in_other_words["variety"]["hit_rate@5"] >= 0.9
     assert "81 products" in str(knows_only("photos", ["/elsewhere/a.jpg"]))
     assert knows_only("photos", [str(PHOTOS / "images" / "Anjou_001.webp")]) is None
