@@ -40,12 +40,14 @@ PICTURES, QUERIES, HITS = 5_000, 1_000, 10
 # Notes in the page when a key goes down, and the frame in which another picture is drawn.
 _WATCH = """() => {
     window.waits = [];
+    const roots = [...document.querySelectorAll('*')].flatMap((one) => one.shadowRoot ?? []);
+    const board = roots.find((one) => one.querySelector('.judge > .board'));
     addEventListener('keydown', () => {
         const began = performance.now();
-        const before = document.querySelector('.shown .label')?.textContent;
+        const before = board.querySelector('.shown .label')?.textContent;
         const look = () => {
-            const now = document.querySelector('.shown .label')?.textContent;
-            const picture = document.querySelector('img.candidate');
+            const now = board.querySelector('.shown .label')?.textContent;
+            const picture = board.querySelector('img.candidate');
             if (now !== undefined && now !== before && picture?.complete) {
                 window.waits.push(performance.now() - began);
             } else {
@@ -102,6 +104,7 @@ def judged_by_key(browser: Any, dashboard: Dashboard, made: EvalSet, keys: int) 
     wait_until(lambda: len(_grades(made, "Ada")) == keys)
     waits = sorted(page.evaluate("window.waits"))
     page.close()
+    assert waits, "no picture came after any key"
     middle, late = waits[len(waits) // 2], waits[int(0.95 * len(waits))]
     return [
         Figure("Judge page, opened", opened, "s"),
