@@ -244,6 +244,7 @@ def test_index_search_evaluate_resume_and_rerank(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     reranker = make_vl_reranker(tmp_path / "vl")
+    shutil.rmtree(reranker / "made")
     encoder = ["--encoder", f"st:{qwen}", "--precision", "fp32", "--device", "cpu"]
 
     def told(*command: str) -> Any:

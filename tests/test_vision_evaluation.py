@@ -155,21 +155,21 @@ def test_ask_says_what_a_failure_came_to(
         default.add(open_gallery(folder))
     ask = ["ask", "What is it?", "--text", "a mug", "--encoder", str(tiny_folder)]
     ask += ["--precision", "fp32", "--model", "gpt-4o"]
+    models(server, "gpt-4o", gpt_4o=30)
     server.always = Scene(text="It is a very nice mug", stall=20)
-    ask += ["--timeout", "0.5"]
-    assert run_command(ask) == 1
+    hasty = [*ask, "--timeout", "0.5"]
+    assert run_command(hasty) == 1
     told = capsys.readouterr()
     assert "did not answer in time; --timeout gives more" in told.err
     assert "(gpt-4o: 1 request, 0 + 0 tokens, $0.01" in told.out
     assert "at most; 1 unanswered request may have been charged)" in told.out
-    assert run_command([*ask, "--json"]) == 1
+    assert run_command([*hasty, "--json"]) == 1
     told = capsys.readouterr()
     document = json.loads(told.out)
     assert "did not answer in time" in document["problem"]
     assert document["usage"]["unanswered"] == 1
     assert document["usage"]["cost_usd"] > 0.01
     server.always = Scene(status=404, error={"message": "gone"})
-    models(server, "gpt-4o", gpt_4o=30)
     assert run_command(ask) == 1
     told = capsys.readouterr().err
     assert "Note: gpt-4o leaves" in told

@@ -28,7 +28,7 @@ from mmrag.ui import background_models as patient
 from mmrag.ui import resources
 from mmrag.ui.evaluation_jobs import Plan, queue, submit
 from mmrag.vision.budget import Budget
-from tests.helpers import ROOT, wait_until
+from tests.helpers import ROOT, models, wait_until
 from tests.vision_server import VisionServer
 
 from .pages import captions, click, open_page, run, texts
@@ -118,6 +118,7 @@ def test_a_batch_is_queued_and_its_tokens_shown(
 ) -> None:
     monkeypatch.setattr("mmrag.vision.batch._FIRST_LOOK", 0.01)
     server.thinks = 1400
+    models(server, "gpt-6-luna")
     page = open_page("evaluate", rerankers=["openai:gpt-6-luna"])
     labels = page.multiselect(key="rerankers").options
     assert any("gpt-6-luna" in one and "USD per 1,000 queries" in one for one in labels)
