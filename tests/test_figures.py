@@ -143,7 +143,7 @@ def computed() -> dict[str, list[str]]:
     return {
         "README.md": [f"{100 * float(photos['all']):.1f} % of 825 queries"],
         "docs/fine-tune.md": [
-            f"80 steps | {photos['all']} | {photos['variety']} | {reworded[2].strip('*')} |"
+            f"put together | {photos['all']} | {photos['variety']} | {reworded[2].strip('*')} |"
         ],
         "docs/load.md": tables(LOAD).splitlines(),
         "docs/eval-sets.md": [
