@@ -8,6 +8,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,19 +26,24 @@ def binaries() -> Path | None:
 
 @contextlib.contextmanager
 def running_postgres(folder: Path, port: int) -> Iterator[str]:
-    """A server of its own in `folder`; yields its URL, with a password in it."""
+    """A server of its own, whose data is at `folder/data`; yields its URL, with a password in it.
+
+    The data lies elsewhere: each further pytest takes the rights to the folder of all of them away.
+    """
     found = binaries()
     if found is None:
         pytest.skip("PostgreSQL's server is not installed (Debian: apt-get install postgresql)")
     user = _unprivileged()
-    data, password = folder / "data", folder / "password"
+    place = Path(tempfile.mkdtemp(prefix="mmrag-postgres-"))
+    data, password = place / "data", place / "password"
+    (folder / "data").symlink_to(data)
     password.write_text("p@ss:word/1")
     data.mkdir(mode=0o700)
     if user is not None:
         for path in (data, password):
             os.chown(path, user.pw_uid, user.pw_gid)
         # The folders above belong to whoever runs the tests, and only to them.
-        for parent in (folder, *folder.parents):
+        for parent in (place, *place.parents):
             if parent.stat().st_uid == os.getuid() and not parent.stat().st_mode & 0o001:
                 parent.chmod(parent.stat().st_mode | 0o011)
     identity = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid}
@@ -76,6 +82,7 @@ def running_postgres(folder: Path, port: int) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _unprivileged() -> pwd.struct_passwd | None:

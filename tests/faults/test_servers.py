@@ -242,7 +242,7 @@ def control(folder: Path, action: str) -> None:
     """`pg_ctl stop` at once, as in a crash, or `start` with the options of before."""
     found = postgres.binaries()
     assert found is not None
-    data = folder / "data"
+    data = (folder / "data").resolve()
     kept = folder / "options"
     if action == "stop":
         words = (data / "postmaster.opts").read_text().split('"')[1::2]
