@@ -175,7 +175,7 @@ def search_at_once(
             left = per_session or len(queries) * 1000
             async with Visitor(url) as visitor:
                 while left and not is_over():
-                    seen = await visitor.visit(query=next(order))
+                    seen = await visitor.visit(set="catalogue", query=next(order))
                     if not seen.pictures and not seen.errors:
                         seen.errors.append("no pictures")
                     visits.append(seen)

@@ -71,4 +71,4 @@ def test_eval_sets_are_found_by_name(tmp_path, monkeypatch):
     (tmp_path / "sets" / "mine").mkdir(parents=True)
     (tmp_path / "sets" / "mine" / "eval_set.json").write_text("{}")
     monkeypatch.setenv("MMRAG_EVAL_SETS", str(tmp_path / "sets"))
-    assert list(known_eval_sets()) == ["catalogue", "grocery", "mine"]
+    assert list(known_eval_sets()) == ["grocery", "catalogue", "mine"]

@@ -42,7 +42,11 @@ SCRIPT = shipped.ROOT / "dashboard.py"
     help="Nothing is indexed, evaluated, judged, added or deleted, and nothing spends the key, "
     "for anybody.",
 )
-@click.option("--prepare/--no-prepare", default=True, help="Index and score the catalogue.")
+@click.option(
+    "--prepare/--no-prepare",
+    default=True,
+    help="Index and score the photographs and drawings that ship.",
+)
 def dashboard(
     host: str, port: int, allow_host: tuple[str, ...], read_only: bool, prepare: bool
 ) -> None:

@@ -15,13 +15,18 @@ PHOTOS = SHIPPED_SETS / "grocery"
 
 
 def known_eval_sets() -> dict[str, Path]:
-    """Folder name to folder of the eval sets at hand, the shipped one first.
+    """Folder name to folder of the eval sets at hand: photographs, drawings, then others.
 
     Looked for in the project's `eval_sets`, in `MMRAG_HOME/eval_sets`, and in the folders that
     `MMRAG_EVAL_SETS` names (separated as in PATH), each an eval set or a folder of eval sets.
     """
     named = os.environ.get("MMRAG_EVAL_SETS", "").split(os.pathsep)
-    places = [SHIPPED_SETS, config.home() / "eval_sets", *(Path(name) for name in named if name)]
+    places = [
+        SHIPPED_SETS / PHOTOS.name,
+        SHIPPED_SETS,
+        config.home() / "eval_sets",
+        *(Path(name) for name in named if name),
+    ]
     found: dict[str, Path] = {}
     for place in places:
         try:

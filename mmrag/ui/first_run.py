@@ -38,7 +38,7 @@ class _Indexing:
         try:
             with resources.model_turns().turn():
                 # The page can be used with these; the others follow when they are scored.
-                demo.index_galleries(self._tell, [demo.DRAWINGS])
+                demo.index_galleries(self._tell, demo.possible()[:1])
         except MmragError as error:
             self.error = error
         # Whoever waits for it has to be told.
@@ -67,7 +67,7 @@ def prepare() -> None:
     """Once per process, in the background: index what ships, and score it for the Runs page."""
     from mmrag import demo
 
-    if os.environ.get(PREPARE) == "1" and demo.DRAWINGS.is_possible():
+    if os.environ.get(PREPARE) == "1" and demo.possible():
         threading.Thread(target=_prepare, name="mmrag-prepare", daemon=True).start()
 
 
@@ -106,7 +106,7 @@ def ensure_something_to_search() -> dict[str, CollectionInfo]:
         return found
     from mmrag import demo
 
-    if not found and not demo.DRAWINGS.is_possible():
+    if not found and not demo.possible():
         st.info(
             "No collection to search yet. Index a folder on the Gallery page, or run "
             "`mmrag index FOLDER`."

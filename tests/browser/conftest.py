@@ -14,6 +14,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from bench.visitors import Visitor, run
+from mmrag import config, demo
+from mmrag.index.milvus_collection import list_collections
+from mmrag.ui import shows
 from tests.dashboard_server import Dashboard, start_dashboard, stop
 from tests.helpers import wait_until
 from tests.vision_server import VisionServer
@@ -47,6 +50,16 @@ def dashboard(
     log = running.log.read_text().split("Stopping...")[0]
     assert "Traceback" not in log, log
     assert "a-key-for-tests" not in log
+
+
+@pytest.fixture(scope="package")
+def drawings(dashboard: Dashboard) -> str:
+    """The name of the drawings' collection, once they are indexed too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MMRAG_HOME", str(dashboard.home))
+        demo.index_galleries(shows=[demo.DRAWINGS])
+        found = {info.name: info for info in list_collections(config.default_uri())}
+    return shows.collections_of(demo.DRAWINGS, found)["demo"]
 
 
 def _pictures(url: str) -> int:

@@ -18,7 +18,7 @@ _VISITORS = int(os.environ.get("MMRAG_TEST_VISITORS", "8"))
 
 
 @pytest.fixture(scope="module")
-def queries(dashboard: Dashboard) -> list[str]:
+def queries(dashboard: Dashboard, drawings: str) -> list[str]:
     """The catalogue's composed queries; the models are loaded and the collections there."""
     first = search_at_once(dashboard.url, ["theme-00000"], 1, searches=1)
     assert first.errors == []
@@ -57,7 +57,7 @@ def test_the_measurement_sees_what_goes_wrong(dashboard: Dashboard) -> None:
 
     async def visit() -> tuple[list[str], int]:
         async with Visitor(dashboard.url) as visitor:
-            good = await visitor.visit(query="theme-00000")
+            good = await visitor.visit(set="catalogue", query="theme-00000")
             bad = await visitor.visit(like="nowhere:nothing")
         return bad.errors, good.pictures
 

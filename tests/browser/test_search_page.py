@@ -63,17 +63,29 @@ def test_a_fresh_clone_shows_results_on_both_sides(page: Page, dashboard: Dashbo
     open_page(page, dashboard)
     expect(tiles(page, "left")).to_have_count(9, timeout=120_000)
     expect(tiles(page, "right")).to_have_count(9)
-    expect(page.get_by_role("heading", name="demo-clip, no reranking")).to_be_visible()
-    expect(page.get_by_role("heading", name="demo-clip, re-scored by demo")).to_be_visible()
+    expect(page.get_by_role("heading", name="photos-small, no reranking")).to_be_visible()
+    expect(page.get_by_role("heading", name="photos-small, re-scored by photos")).to_be_visible()
     right_ones = page.locator(".tile.right")
     assert right_ones.count() > 0, "no hit is marked as right"
     expect(right_ones.first).to_contain_text("✓")
 
 
-def test_the_next_query_brings_other_results_and_its_own_text(
-    page: Page, dashboard: Dashboard
-) -> None:
+def test_the_drawings_are_one_click_away(page: Page, dashboard: Dashboard, drawings: str) -> None:
     open_page(page, dashboard)
+    expect(tiles(page, "left")).to_have_count(9)
+    page.get_by_role("button", name="Search the drawings instead").click()
+    expect(page.get_by_role("heading", name="demo-clip, no reranking")).to_be_visible()
+    expect(page.get_by_role("heading", name="demo-clip, re-scored by demo")).to_be_visible()
+    settled(page)
+    assert page.locator(".tile.right").count() > 0
+    page.get_by_role("button", name="Search the photographs instead").click()
+    expect(page.get_by_role("heading", name="photos-small, no reranking")).to_be_visible()
+
+
+def test_the_next_query_brings_other_results_and_its_own_text(
+    page: Page, dashboard: Dashboard, drawings: str
+) -> None:
+    open_page(page, dashboard, "?set=catalogue")
     expect(tiles(page, "left")).to_have_count(9)
     before = tiles(page, "left").first.get_by_role("img").get_attribute("alt")
     text = page.get_by_label("Instruction").input_value()
@@ -106,9 +118,11 @@ def test_back_takes_back_picture_instruction_and_labels_together(
         assert page.locator(".tile").all_inner_texts() == marks
 
 
-def test_a_link_opens_the_same_view(page: Page, dashboard: Dashboard) -> None:
+def test_a_link_opens_the_same_view(page: Page, dashboard: Dashboard, drawings: str) -> None:
     open_page(
-        page, dashboard, "?query=theme-00002&text=a+mug+with+this+print&view=timings&left_k=3"
+        page,
+        dashboard,
+        "?set=catalogue&query=theme-00002&text=a+mug+with+this+print&view=timings&left_k=3",
     )
     expect(page.get_by_label("Instruction")).to_have_value("a mug with this print")
     expect(page.locator("[data-testid=stVegaLiteChart]").first).to_be_visible()
@@ -120,7 +134,7 @@ def test_a_link_opens_the_same_view(page: Page, dashboard: Dashboard) -> None:
 def test_sides_are_swapped(page: Page, dashboard: Dashboard) -> None:
     open_page(page, dashboard)
     expect(tiles(page, "right")).to_have_count(9)
-    titles = page.get_by_role("heading", name="demo-clip, ")
+    titles = page.get_by_role("heading", name="photos-small, ")
     before = [title.partition(": ")[2] for title in titles.all_inner_texts()]
     compared(page)
     page.get_by_role("button", name="Swap").click()
@@ -142,9 +156,9 @@ def test_a_picture_opens_large_and_becomes_the_next_query(page: Page, dashboard:
 
 
 def test_hits_are_judged_by_key_and_click_and_saved_with_their_query(
-    page: Page, dashboard: Dashboard
+    page: Page, dashboard: Dashboard, drawings: str
 ) -> None:
-    open_page(page, dashboard, "?query=theme-00000")
+    open_page(page, dashboard, "?set=catalogue&query=theme-00000")
     first = tiles(page, "left").nth(0)
     first.focus()
     for key in ("3", "ArrowRight", "1", "ArrowRight", "2", "u", "ArrowRight", "2"):

@@ -18,7 +18,7 @@ from mmrag.metrics.table import metric_title
 from mmrag.runs.run import UnderWay
 from mmrag.runs.store import RunStore
 from mmrag.system.jobs import Job, Progress
-from mmrag.ui import resources, url
+from mmrag.ui import resources, shows, url
 from mmrag.ui.doors import may_change
 from mmrag.ui.evaluation_jobs import (
     KIND,
@@ -77,11 +77,15 @@ def _choose() -> list[Plan] | None:
         st.info("An evaluation needs an eval set and an encoder; see the Health page.")
         return None
     url.before("eval_set", sets, sets[0])
-    st.selectbox("Eval set", sets, key="eval_set", persist_state="session")
+    st.selectbox(
+        "Eval set", sets, key="eval_set", persist_state="session", on_change=_forget_encoders
+    )
     name = url.after("eval_set", sets[0])
     eval_set = resources.eval_set(name)
     st.caption(f"{len(eval_set.images):,} images, {len(eval_set.queries):,} queries")
-    chosen = _several("Encoders", "encoders", {one: one for one in encoders}, encoders[:1])
+    show = shows.of_set(name)
+    best = [show.encoder] if show and show.encoder in encoders else encoders[:1]
+    chosen = _several("Encoders", "encoders", {one: one for one in encoders}, best)
     choices = resources.reranker_choices(_shown(eval_set))
     url.before_many("rerankers", [*choices, *resources.named_models("rerankers")], ["none"])
     st.multiselect(
@@ -169,6 +173,11 @@ def _choose() -> list[Plan] | None:
         for encoder in chosen
         for reranker in rerankers
     ]
+
+
+def _forget_encoders() -> None:
+    """Each set that ships has an encoder that knows its pictures."""
+    st.session_state.pop("encoders", None)
 
 
 def _shown(eval_set: EvalSet) -> resources.Shown:

@@ -7,13 +7,13 @@ import streamlit as st
 from mmrag import demo
 from mmrag.index.collections import CollectionInfo
 from mmrag.index.odd_pictures import WORDS
-from mmrag.ui import gallery_data, resources, url
+from mmrag.ui import gallery_data, resources, shows, url
 from mmrag.ui.first_run import ensure_something_to_search, usable_collections
 from mmrag.ui.panels.browse import browse_panel
 from mmrag.ui.panels.duplicates import duplicates_panel
 from mmrag.ui.panels.indexing import EMBEDS, indexing_panel, vectors_bytes
 from mmrag.ui.panels.map import map_panel
-from mmrag.ui.panels.search_side import readable
+from mmrag.ui.shows import readable
 
 TABS = {
     "browse": "Browse",
@@ -25,7 +25,7 @@ TABS = {
 
 def main() -> None:
     """The page."""
-    if not usable_collections() and demo.DRAWINGS.is_possible():
+    if not usable_collections() and demo.possible():
         ensure_something_to_search()
     found = {info.name: info for info in resources.collections(resources.uri())}
     if not found:
@@ -50,7 +50,8 @@ def main() -> None:
 
 def _choose(found: dict[str, CollectionInfo]) -> CollectionInfo:
     titles = _titles(found)
-    first = next(iter(found))
+    show = shows.first(found)
+    first = shows.collections_of(show, found)[show.encoder] if show else next(iter(found))
     url.before("collection", list(found), first)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.selectbox(

@@ -10,7 +10,7 @@ import streamlit as st
 
 from mmrag.errors import MmragError
 from mmrag.types import GalleryImage, Hit, SearchResult
-from mmrag.ui import resources, url
+from mmrag.ui import resources, shows, url
 from mmrag.ui.first_run import ensure_something_to_search
 from mmrag.ui.image_dialog import describe, large_picture
 from mmrag.ui.markdown import command
@@ -46,7 +46,8 @@ def main() -> None:
     apply_pending()
     query_column, sides_column = st.columns([2, 5], gap="medium")
     with query_column, st.container(key="asked"):
-        chosen = choose_query()
+        chosen = choose_query(found)
+        shows.other_button(found)
         st.page_link(
             st.Page(resources.page("gallery"), url_path="gallery"),
             label="Search your own collection of pictures",

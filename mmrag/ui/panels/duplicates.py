@@ -17,8 +17,8 @@ from mmrag.ui.doors import may_change
 from mmrag.ui.image_dialog import open_dialog
 from mmrag.ui.markdown import escaped
 from mmrag.ui.navigation import show_error
-from mmrag.ui.panels.search_side import readable
 from mmrag.ui.picture_grid import Tile, picture_grid
+from mmrag.ui.shows import readable
 
 PER_PAGE = 12
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,13 +18,14 @@ from mmrag.eval_sets.known_sets import known_eval_sets
 from mmrag.images.decode import read_bytes
 from mmrag.images.thumbnails import data_url
 from mmrag.types import ImageSource, Query
-from mmrag.ui import resources, url
+from mmrag.ui import resources, shows, url
 from mmrag.ui.markdown import escaped
 from mmrag.ui.panels import own_pictures
 from mmrag.ui.picture_grid import Tile, picture_grid
 
 if TYPE_CHECKING:
     from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
+    from mmrag.index.collections import CollectionInfo
 
 PER_PAGE = 12
 SOURCES = {"set": "From an eval set", "own": "My own picture"}
@@ -76,8 +77,12 @@ def _bytes_of(image: ImageSource | None) -> bytes:
     return image if isinstance(image, bytes) else os.fspath(str(image or "")).encode()
 
 
-def choose_query() -> ChosenQuery | None:
-    """Draw the panel; None until there is a picture or a text."""
+def choose_query(found: Mapping[str, CollectionInfo]) -> ChosenQuery | None:
+    """Draw the panel; None until there is a picture or a text.
+
+    Args:
+        found: the collections, by name.
+    """
     url.before("source", list(SOURCES), "set")
     st.segmented_control(
         "Query",
@@ -88,22 +93,24 @@ def choose_query() -> ChosenQuery | None:
         persist_state="session",
         label_visibility="collapsed",
     )
-    return _from_set() if url.after("source", "set") == "set" else _own_picture()
+    return _from_set(found) if url.after("source", "set") == "set" else _own_picture()
 
 
-def _from_set() -> ChosenQuery | None:
+def _from_set(found: Mapping[str, CollectionInfo]) -> ChosenQuery | None:
     names = list(known_eval_sets())
     if not names:
         st.info("There is no eval set here. `mmrag eval-set import` makes one.")
         return None
-    url.before("set", names, names[0])
+    show = shows.first(found)
+    first = show.folder.name if show and show.folder.name in names else names[0]
+    url.before("set", names, first)
     row = st.container(horizontal=True, gap="small", key="query_steps")
     chooser = row.popover(
         "Choose", help="All queries, with their pictures", key="browse", on_change="rerun"
     )
     with chooser:
         st.selectbox("Eval set", names, key="set", persist_state="session", on_change=_forget_query)
-    name = url.after("set", names[0])
+    name = url.after("set", first)
     eval_set = resources.eval_set(name)
     by_id = {query.query_id: query for query in eval_set.queries}
     if not by_id:
@@ -261,6 +268,8 @@ def _search_like(collection: str, image_id: str) -> None:
 
 
 def _forget_query() -> None:
+    if shows.of_set(st.session_state.get("set")):
+        shows.forget_sides()
     st.session_state.pop("query", None)
     _forget_text()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from mmrag.demo import DRAWINGS, SHOWS, Show, knows_only
+from mmrag.demo import knows_only
 from mmrag.types import SearchResult
-from mmrag.ui import resources, url
+from mmrag.ui import resources, shows, url
 from mmrag.ui.doors import may_change
 from mmrag.ui.markdown import escaped
 from mmrag.ui.panels.query_numbers import query_numbers
@@ -61,7 +60,7 @@ def configure(side: str, found: dict[str, CollectionInfo]) -> Configuration:
     st.selectbox(
         f"{side.capitalize()}: encoder and collection",
         names,
-        format_func=lambda n: f"{found[n].encoder} · {readable(n)} ({found[n].rows:,})",
+        format_func=lambda n: f"{found[n].encoder} · {shows.readable(n)} ({found[n].rows:,})",
         key=f"{side}_collection",
         persist_state="session",
     )
@@ -91,26 +90,14 @@ def configure(side: str, found: dict[str, CollectionInfo]) -> Configuration:
     return Configuration(found[collection], reranker, k)
 
 
-def readable(collection: str) -> str:
-    """An eval set's own collection by the set's name, any other as it is called."""
-    match = re.fullmatch(r"eval_(.+)_[0-9a-f]{12}(_[a-z]+)?", collection)
-    return match[1] + (match[2] or "").replace("_", ", ") if match else collection
-
-
 def suggestion(side: str, found: dict[str, CollectionInfo]) -> tuple[str, str]:
     """The first visitor's view: the same search without and with reranking, if possible."""
-    names = list(found)
-    show = DRAWINGS
-    own = {info.encoder: name for name, info in found.items() if _is_of(show, name)}
-    if own.keys() >= set(show.encoders):
-        return own[show.weaker], "none" if side == "left" else f"encoder:{show.encoder}"
-    return names[0], "none"
-
-
-def _is_of(show: Show, collection: str) -> bool:
-    """Whether a collection holds a show's own pictures, rather than another's."""
-    others = {one.folder.name for one in SHOWS if one is not show}
-    return readable(collection) not in others
+    shown = [shows.of_set(st.session_state.get("set")), shows.first(found)]
+    for show in filter(None, shown):
+        own = shows.collections_of(show, found)
+        if own:
+            return own[show.weaker], "none" if side == "left" else f"encoder:{show.encoder}"
+    return next(iter(found)), "none"
 
 
 def swap() -> None:
