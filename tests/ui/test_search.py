@@ -22,7 +22,7 @@ from mmrag.types import SearchResult
 from mmrag.ui import fetch_jobs, resources
 from mmrag.ui.panels import search_side
 from mmrag.ui.panels.query_input import ChosenQuery
-from tests.helpers import models, wait_until
+from tests.helpers import ROOT, models, wait_until
 from tests.hub import Hub
 from tests.tiny_models import make_clip
 from tests.vision_server import Scene, VisionServer
@@ -345,7 +345,11 @@ def test_a_model_of_sentence_transformers_searches_and_scores(
     model = f"st:{make_clip(tmp_path / 'clip')}"
     with ImageIndex.open(collection="by_clip", encoder=load_encoder(model)) as index:
         index.add(open_gallery(photos))
-    page = open_page("search", query="q0", left_collection="by_clip", right_collection="photos")
+    page = AppTest.from_file(str(ROOT / "mmrag/ui/pages/search.py"), default_timeout=60)
+    for key, value in (("query", "q0"), ("left_collection", "by_clip")):
+        page.query_params[key] = value
+    page.query_params["right_collection"] = "photos"
+    # As if it had been typed.
     page.session_state["right_rerank"] = f"encoder:{model}"
     run(page)
     assert ids(page, LEFT)[0] == mugs.images[0].image_id
