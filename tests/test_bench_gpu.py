@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import orjson
 import pytest
 import torch
 
 from bench.gpu.__main__ import main
+from bench.gpu.bare import fill_in
 from bench.gpu.parts import PARTS
 from bench.gpu.session import Part, Session
 from bench.schedule import Rates, needs, simulate
@@ -38,9 +41,30 @@ def test_every_part_runs_here(
         assert rows["parity", f"base {precision}"].figures["within_bounds"] == "yes"
     for way in ("overlap", "graphs", "overlap and graphs", "compile", "all"):
         assert rows["encode", f"arrays {way} 4"].figures["cosine_min"] > 0.999
+    for size in (2, 4):
+        wanted = ("arrays plain", "arrays graphs", "arrays compile", "files plain")
+        assert all(rows["encode", f"{one} {size}"].value > 0 for one in wanted)
     assert rows["decode", "processes jpg 640"].figures["levels_most"] == 0
     assert rows["decode", "device jpg 640"].figures["cosine_min"] > 0.999
     assert {"overlap", "graphs", "compile", "batch_size", "why"} <= document["choices"].keys()
+
+
+def test_stand_ins_do_for_packages_that_a_lent_machine_has_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("orjson", "pillow_heif"):
+        monkeypatch.setitem(sys.modules, name, sys.modules[name])
+    fill_in(frozenset({"orjson", "pillow_heif"}))
+    made: Any = sys.modules["orjson"]
+    assert made is not orjson
+    value = {"text": "grün", "grades": [1, 2.5, None, True]}
+    assert made.loads(orjson.dumps(value)) == value
+    line = made.dumps(value, option=made.OPT_APPEND_NEWLINE)
+    assert orjson.loads(line) == value
+    assert (line.count(b"\n"), made.dumps(value, made.OPT_INDENT_2).count(b"\n")) == (1, 0)
+    with pytest.raises(made.JSONDecodeError):
+        made.loads(b"{")
+    sys.modules["pillow_heif"].register_heif_opener()
 
 
 def test_a_part_that_fails_and_a_deadline_cost_only_what_they_touch(tmp_path: Path) -> None:

@@ -41,10 +41,10 @@ def tutorial(session: Session) -> None:
 
 
 def batches(session: Session) -> None:
-    """Ready arrays on the plain path, at batches of 32 to 512, with the memory they take."""
-    encoder = session.encoder()
+    """Ready arrays on the plain path and by graphs, with the memory that batches take."""
+    encoder, recorded = session.encoder(), session.encoder()
     memory: dict[int, float] = {}
-    for size in (2, 4) if session.quick else (32, 64, 128, 256, 512):
+    for size in _sizes(session):
         if session.on_gpu:
             torch.cuda.reset_peak_memory_stats(session.device)
         pixels = session_pixels(session, size * (1 if session.quick else max(2, 1024 // size)))
@@ -52,15 +52,32 @@ def batches(session: Session) -> None:
         if session.on_gpu:
             memory[size] = torch.cuda.max_memory_allocated(session.device) / 2**20
         _encoded(session, "plain", "arrays", size, times, len(pixels), memory.get(size))
+        if size == _usual(session):
+            continue
+        session.take(recorded, _sized(WAYS["graphs"], size))
+        times = session.times(lambda p=pixels, n=size: embed_all(recorded, p, n))  # type: ignore[misc]
+        _encoded(session, "graphs", "arrays", size, times, len(pixels))
     sizes = sorted(memory)
     if len(sizes) > 1:
         more = memory[sizes[-1]] - memory[sizes[0]]
         session.document["mb_per_image"] = round(more / (sizes[-1] - sizes[0]), 2)
 
 
+def compiled(session: Session) -> None:
+    """The same compiled, which takes a while for each batch size; that of `ways` is known."""
+    for size in _sizes(session):
+        if size == _usual(session) or (session.left() < 60 and not session.quick):
+            continue
+        encoder = session.encoder()
+        session.take(encoder, _sized(WAYS["compile"], size))
+        pixels = session_pixels(session, 2 * size)
+        times = session.times(lambda e=encoder, p=pixels, n=size: embed_all(e, p, n), warm_up=2)  # type: ignore[misc]
+        _encoded(session, "compile", "arrays", size, times, len(pixels))
+
+
 def ways(session: Session) -> None:
     """The same on every path; what is quickest with the same vectors becomes the choice."""
-    size = 4 if session.quick else 256
+    size = _usual(session)
     pixels = session_pixels(session, 2 * size if session.quick else 8 * size)
     encoder = session.encoder()
     wanted = embed_all(encoder, pixels, size)
@@ -89,14 +106,32 @@ def ways(session: Session) -> None:
 
 
 def files(session: Session) -> None:
-    """From JPEG files of 640 × 480, decoded on threads, on the path that was chosen."""
-    encoder = session.encoder()
-    session.take(encoder, session.path)
-    size = min(encoder.batch_size, 4 if session.quick else 1024)
+    """From JPEG files of 640 × 480, decoded on threads, on the plain path and the chosen one."""
+    sizes = _sizes(session)
     with tempfile.TemporaryDirectory() as folder:
-        paths = make_files(Path(folder), size if session.quick else 16 * size, 640, 480)
-        times = session.times(lambda: encoder.encode(paths, batch_size=size))
-    _encoded(session, session.path.name, "files", size, times, len(paths))
+        paths = make_files(Path(folder), 4 if session.quick else 2048, 640, 480)
+        chosen = [session.path] if session.path.name != "plain" else []
+        for path in (GpuPath(), *chosen):
+            encoder = session.encoder()
+            for size in sizes:
+                # What is compiled is so for one size.
+                if path.compile and size != session.path.batch_size:
+                    continue
+                session.take(encoder, _sized(path, size))
+                times = session.times(
+                    lambda e=encoder, n=size: e.encode(paths, batch_size=n),  # type: ignore[misc]
+                    rounds=2,
+                )
+                _encoded(session, path.name, "files", size, times, len(paths))
+
+
+def _usual(session: Session) -> int:
+    """The batch size at which all ways are compared."""
+    return 4 if session.quick else 256
+
+
+def _sizes(session: Session) -> tuple[int, ...]:
+    return (2, 4) if session.quick else (32, 64, 128, 256, 512)
 
 
 def _sized(path: GpuPath, size: int) -> GpuPath:

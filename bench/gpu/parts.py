@@ -13,7 +13,7 @@ PARTS = (
     Part("batches", images.batches, 20),
     Part("ways", images.ways, 60),
     Part("composed queries", queries.composed, 20),
-    Part("files", images.files, 25),
+    Part("files", images.files, 40),
     Part("decoding", pixels.decoding, 30),
     Part("rankings", quality.rankings, 20),
     Part("texts", queries.texts, 15),
@@ -24,4 +24,5 @@ PARTS = (
     Part("parity m3", quality.parity_m3, 80),
     Part("cross-encoder", others.cross_encoder, 15),
     Part("sentence-transformers", others.sentence, 15),
+    Part("compiled", images.compiled, 90),
 )
