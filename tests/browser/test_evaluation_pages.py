@@ -12,7 +12,7 @@ from mmrag import demo
 from mmrag.runs.store import RunStore
 from tests.dashboard_server import Dashboard
 
-from .conftest import save_screenshot, settled
+from .conftest import axe, save_screenshot, settled
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +73,19 @@ def test_runs_are_compared_down_to_a_single_query(page: Page, evaluated: Dashboa
     expect(page).to_have_url(re.compile("query="))
 
 
+@pytest.mark.parametrize("show", ["categories", "queries"])
+def test_axe_finds_nothing_in_a_comparison(page: Page, evaluated: Dashboard, show: str) -> None:
+    open_page(page, evaluated, f"runs?show={show}")
+    expect(page.locator("[data-testid=stVegaLiteChart]:visible").first).to_be_visible()
+    assert axe(page) == []
+
+
 def test_a_click_near_a_bar_opens_its_query(page: Page, evaluated: Dashboard) -> None:
     open_page(page, evaluated, "runs?show=queries")
     chart = page.locator("[data-testid=stVegaLiteChart]:visible").first
     expect(chart.locator("path").first).to_be_attached()
     settled(page)
+    chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
     assert box is not None
     # Far right are the queries that lost most; above the bar, not on it.

@@ -20,6 +20,8 @@ from mmrag.types import GalleryImage
 from tests.dashboard_server import Dashboard
 from tests.helpers import ROOT, wait_until
 
+from .conftest import axe
+
 HOSTILE = "<img src=x onerror=\"document.title='taken'\">"
 
 
@@ -92,6 +94,11 @@ def test_keys_judge_and_the_next_picture_is_there_at_once(
     expect(page.get_by_role("button", name="Right")).to_be_visible()
     assert _left(page) == left - 4
     assert EvalSet.load(own.folder).qrels, "the labels stand where evaluations read them"
+
+
+def test_axe_finds_nothing_on_the_board(page: Page, dashboard: Dashboard, own: EvalSet) -> None:
+    _open(page, dashboard, "Ivy")
+    assert axe(page) == []
 
 
 def test_quick_keys_lose_nothing(page: Page, dashboard: Dashboard, own: EvalSet) -> None:
