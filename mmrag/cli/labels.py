@@ -96,6 +96,7 @@ def judge(
     given: list[tuple[str, str]] = []
     pending = session.pending()
     click.echo(f"{len(pending)} to judge as {printable(name)}; q stops.")
+    click.echo("Pictures are named here; the Judge page of `mmrag dashboard` shows them.")
     place = 0
     while place < len(pending) and (limit is None or len(given) < limit):
         query_id, image_id = pending[place]

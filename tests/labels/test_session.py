@@ -43,11 +43,11 @@ def test_the_difference_is_decided_before_everything_is_judged(
     own_set: EvalSet, systems: list[System]
 ) -> None:
     session = JudgingSession(own_set, systems, 1, "Ada")
-    assert session.verdicts()[0].startswith("Open: second against first")
+    assert session.verdicts()[0].startswith("Open: second minus first in DCG@1 is ")
     JudgmentLog(own_set.folder).add([Judgment("q0", "i5", 2, "Ada")])
     left = session.pending()
     assert left == [("q2", "i7")]
-    assert session.verdicts() == ["Decided: second is ahead in DCG@1, whatever the rest is."]
+    assert session.verdicts() == ["Decided: second is ahead in DCG@1, whatever the rest turns out to be."]
 
 
 def test_two_judges_are_compared_and_their_conflicts_listed(own_set: EvalSet) -> None:
