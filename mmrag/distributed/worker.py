@@ -17,21 +17,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EncoderSpec:
+class EncoderSpec(LoadOptions):
     """An encoder as `load_encoder` takes it; made where the paths are valid."""
 
     name: str
-    checkpoint: str | None = None
-    text_model: str | None = None
-    image_weight: float | None = None
-    preprocess: str | None = None
-    fusion: str | None = None
-    query_instruction: str | None = None
-    document_instruction: str | None = None
-    dim: int | None = None
-    max_picture_tokens: int | None = None
-    revision: str | None = None
-    trust_remote_code: bool | None = None
     device: str = "auto"
     precision: str = "auto"
     home: str = field(default_factory=lambda: str(config.home()))
@@ -42,7 +31,7 @@ class EncoderSpec:
         return replace(
             self,
             name=self.name if _has_that_name(self.name) else _absolute(self.name),
-            checkpoint=self.checkpoint and _absolute(self.checkpoint),
+            checkpoint=self.checkpoint and _absolute(os.fspath(self.checkpoint)),
             text_model=self.text_model and _absolute(self.text_model),
         )
 

@@ -40,7 +40,7 @@ class EncoderDescription:
         return self.parameters * 4e-9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LoadOptions:
     """The arguments of `load_encoder` that some families use and others refuse.
 

@@ -112,10 +112,10 @@ class JudgingSession:
         for first, second, found in self.comparisons():
             ahead = second if found.low > 0 else first
             lines.append(
-                f"Decided: {ahead} is ahead in DCG@{self.depth}, whatever the rest turns out to be."
+                f"Decided: {ahead} is ahead in DCG@{self.depth}, whatever the rest may be."
                 if found.is_decided
-                else f"Open: {second} minus {first} in DCG@{self.depth} is {found.judged:+.3f} so far; "
-                f"the rest can bring it to {found.low:+.3f} or {found.high:+.3f}."
+                else f"Open: {second} minus {first} in DCG@{self.depth} is {found.judged:+.3f} so "
+                f"far; the rest can bring it to {found.low:+.3f} or {found.high:+.3f}."
             )
         return lines
 

@@ -47,7 +47,7 @@ def test_the_difference_is_decided_before_everything_is_judged(
     JudgmentLog(own_set.folder).add([Judgment("q0", "i5", 2, "Ada")])
     left = session.pending()
     assert left == [("q2", "i7")]
-    assert session.verdicts() == ["Decided: second is ahead in DCG@1, whatever the rest turns out to be."]
+    assert session.verdicts() == ["Decided: second is ahead in DCG@1, whatever the rest may be."]
 
 
 def test_two_judges_are_compared_and_their_conflicts_listed(own_set: EvalSet) -> None:

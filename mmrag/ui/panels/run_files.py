@@ -189,12 +189,16 @@ def _remove_dialog(doomed: str, title: str, runs: list[Run]) -> None:
 
 def import_panel(runs: list[Run]) -> None:
     """Draw the forms that add a run or judgments."""
-    sets = list(known_eval_sets())
+    known = known_eval_sets()
+    sets = list(known)
     if not sets:
         return
+    # What is added belongs most likely to what is shown.
+    shown = runs[0].eval_set.folder if runs else ""
+    first = next((n for n, name in enumerate(sets) if str(known[name].absolute()) == shown), 0)
     with st.expander("Add a run from elsewhere", icon=":material/upload:", key="add_run"):
         with st.form("import_run", border=False):
-            name = st.selectbox("Eval set", sets, key="import_set")
+            name = st.selectbox("Eval set", sets, first, key="import_set")
             file = st.file_uploader("TREC run file, or a submission as JSON", key="import_file")
             sent = st.form_submit_button("Add", icon=":material/add:")
         if sent and file is not None:
@@ -204,8 +208,8 @@ def import_panel(runs: list[Run]) -> None:
             "They become an eval set of their own, with the same pictures and queries, and the "
             "runs chosen here are scored with them."
         )
-        name = st.selectbox("Eval set", sets, key="judged_set")
-        folder = str(known_eval_sets()[name].absolute())
+        name = st.selectbox("Eval set", sets, first, key="judged_set")
+        folder = str(known[name].absolute())
         scorable = {
             run.run_id: f"{run.name} · {run.created[:16].replace('T', ' ')}"
             for run in runs
