@@ -274,7 +274,7 @@ def test_a_question_is_answered_from_the_best_match(page: Page, dashboard: Dashb
     page.get_by_role("button", name="Ask", exact=True).click()
     expect(page.get_by_text("From the best match", exact=True)).to_be_visible()
     expect(page.get_by_text("tokens,")).to_be_visible()
-    expect(page.get_by_text("$").first).to_be_visible()
+    expect(page.get_by_text(" USD").first).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [1280, 390])

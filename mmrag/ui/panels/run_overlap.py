@@ -37,7 +37,7 @@ def overlap_panel(entries: list[Entry], eval_set: EvalSet | None) -> None:
             "Same first hit": found.same_first,
         }
         st.dataframe(
-            pd.DataFrame({"": list(rows), "mean": [_words(one) for one in rows.values()]}),
+            guarded([{"": name, "mean": _words(one)} for name, one in rows.items()]),
             hide_index=True,
             width="content",
         )
