@@ -163,9 +163,13 @@ def restore_runs(reader: Path) -> None:
         shutil.copy(path, reader / ".mmrag")
 
 
+def stand_in(word: str) -> str:
+    return "demo-clip" if word.startswith("clip:") else STANDS_FOR.get(word, word)
+
+
 def run(line: str) -> Result:
     """Run one, and do what a person does before and after it."""
-    words = [STANDS_FOR.get(word, word) for word in words_of(os.path.expandvars(line)) or []]
+    words = [stand_in(word) for word in words_of(os.path.expandvars(line)) or []]
     if words[:2] == ["eval-set", "check-drafts"] and not DraftFile("my-set").drafts():
         one, other = EvalSet.load("my-set").images[:2]
         DraftFile("my-set").propose([Draft("", one.image_id, other.image_id, "but other")])
