@@ -1,7 +1,7 @@
 """How quick the dashboard is, and how it bears many visitors; the library too.
 
     python -m bench.dashboard --short          # a few minutes, to see that it works
-    python -m bench.dashboard --out load.json  # half an hour; leave the machine alone meanwhile
+    python -m bench.dashboard --out load.json  # a quarter of an hour, on an idle machine
 
 It starts a dashboard of its own with a state folder of its own, and prints two tables: what one
 visitor with a browser waits for, held against its bound, and what 1, 8 and 32 visitors get who all

@@ -1,6 +1,6 @@
 """How long a person who judges waits: 5,000 pictures, 1,000 queries, a real browser.
 
-    python -m bench.judging                   # some minutes; needs Chromium
+    python -m bench.judging                   # two minutes; needs Chromium
     python -m bench.judging --out judging.json
 
 It makes an eval set of drawn pictures with two runs in a state folder of its own, starts a

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench import capacity, schedule
+from bench import capacity, judging, label_walk, schedule
 from bench.dashboard import tables
 
 from .helpers import ROOT
@@ -24,6 +24,8 @@ RESULTS = [
 ]
 SCALING = json.loads((ROOT / "docs" / "scaling.json").read_text())
 LOAD = json.loads((ROOT / "docs" / "load.json").read_text())
+JUDGING = json.loads((ROOT / "docs" / "judging.json").read_text())
+WALKS = json.loads((ROOT / "docs" / "label-walk.json").read_text())["walks"]
 CIRCO = json.loads((ROOT / "docs" / "circo.json").read_text())
 KEPT = json.loads((ROOT / "docs" / "figures.json").read_text())["figures"]
 PAGES = ["README.md", *(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md"))]
@@ -146,6 +148,10 @@ def computed() -> dict[str, list[str]]:
             f"put together | {photos['all']} | {photos['variety']} | {reworded[2].strip('*')} |"
         ],
         "docs/load.md": tables(LOAD).splitlines(),
+        "docs/labels.md": [
+            *judging.table(JUDGING).splitlines(),
+            *label_walk.table(WALKS).splitlines(),
+        ],
         "docs/eval-sets.md": [
             f"{CIRCO['images']:,} images took {CIRCO['import']['seconds']:.1f} s and "
             f"{CIRCO['import']['peak_memory_mb']} MB",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import resource
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -175,14 +177,17 @@ LARGE_MODEL = {
 }
 
 
-def _train_with_little_memory(folder: str, model: str, out: str) -> None:
+def _train_with_little_memory(folder: str, model: str, out: str, said: str) -> None:
+    # A fork server has the standard error of the test that started it.
+    with Path(said).open("wb") as file:
+        os.dup2(file.fileno(), sys.stderr.fileno())
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (700 << 20), resource.RLIM_INFINITY))
     arguments = ["train", folder, "--encoder", f"new:{model}", "--out", out]
     raise SystemExit(40 + run([*arguments, "--steps", "1", "--device", "cpu"]))
 
 
-def test_a_command_that_is_short_of_memory(forks, folder, tmp_path, capfd) -> None:
+def test_a_command_that_is_short_of_memory(forks, folder, tmp_path) -> None:
     """The address space is limited for real; a large model does not fit into it."""
     from mmrag import EvalSet
     from mmrag.eval_sets.eval_set import EvalQuery
@@ -194,13 +199,14 @@ def test_a_command_that_is_short_of_memory(forks, folder, tmp_path, capfd) -> No
     labelled.save()
     model = tmp_path / "large.json"
     model.write_text(json.dumps(LARGE_MODEL))
+    errors = tmp_path / "errors"
     process = forks.Process(
         target=_train_with_little_memory,
-        args=(str(labelled.folder), str(model), str(tmp_path / "out")),
+        args=(str(labelled.folder), str(model), str(tmp_path / "out"), str(errors)),
     )
     process.start()
     process.join()
-    said = capfd.readouterr().err
+    said = errors.read_text()
     assert process.exitcode == 41, said
     assert "Error: There is not enough memory" in said
     assert "Traceback" not in said

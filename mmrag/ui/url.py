@@ -49,8 +49,14 @@ def run_page(name: str, main: Callable[[], None]) -> None:
         )
 
 
-def before(key: str, options: Sequence[str], default: str) -> None:
-    """Call before the widget with this key: takes over what a link says, else keeps the choice."""
+def before(key: str, options: Sequence[str], default: str) -> int:
+    """Call before the widget with this key: takes over what a link says, else keeps the choice.
+
+    Returns:
+        The choice's index, which the widget must be given. Streamlit forgets what it has not yet
+        sent of a run when the next begins, and with it that session state had set a widget; the
+        browser then begins with what the widget itself says, and sends that back.
+    """
     linked = _moved_to(key)
     value = linked[0] if linked else default
     kept = st.session_state.get(key)
@@ -62,6 +68,7 @@ def before(key: str, options: Sequence[str], default: str) -> None:
             gone(key, kept)
     if linked and value not in options:
         gone(key, value)
+    return options.index(st.session_state[key])
 
 
 def after(key: str, default: str) -> str:
@@ -71,14 +78,15 @@ def after(key: str, default: str) -> str:
     return value
 
 
-def number_before(key: str, low: int, high: int, default: int) -> None:
-    """As `before`, for a whole number in a range."""
+def number_before(key: str, low: int, high: int, default: int) -> int:
+    """As `before`, for a whole number in a range; returns the number."""
     linked = _moved_to(key)
     if linked is not None:
         said = linked[0] if linked else str(default)
         st.session_state[key] = int(said) if said.isdecimal() and len(said) < 9 else default
     kept = st.session_state.get(key)
-    st.session_state[key] = default if kept is None else min(high, max(low, int(kept)))
+    value = st.session_state[key] = default if kept is None else min(high, max(low, int(kept)))
+    return value
 
 
 def number_after(key: str, default: int) -> int:
@@ -88,14 +96,19 @@ def number_after(key: str, default: int) -> int:
     return value
 
 
-def text_before(key: str, default: str, of: object) -> None:
-    """As `before`, for a text that belongs to something: with another `of`, it begins anew."""
+def text_before(key: str, default: str, of: object) -> str:
+    """As `before`, for a text that belongs to something: with another `of`, it begins anew.
+
+    Returns:
+        The text, which the widget must be given.
+    """
     linked = _moved_to(key)
     if linked is not None and (linked or st.session_state.get(f"{key}_of") == of):
         st.session_state[key] = linked[0] if linked else default
     elif st.session_state.get(f"{key}_of") != of or key not in st.session_state:
         st.session_state[key] = default
     st.session_state[f"{key}_of"] = of
+    return st.session_state[key] or ""
 
 
 def text_after(key: str, default: str) -> str:
@@ -128,8 +141,8 @@ def tabs(key: str, labels: Mapping[str, str]) -> Sequence[Any]:
     return drawn
 
 
-def before_many(key: str, options: Sequence[str], default: Sequence[str]) -> None:
-    """As `before`, for a widget with several choices."""
+def before_many(key: str, options: Sequence[str], default: Sequence[str]) -> list[str]:
+    """As `before`, for a widget with several choices; returns them."""
     linked = _moved_to(key)
     if linked:
         for value in linked:
@@ -143,6 +156,7 @@ def before_many(key: str, options: Sequence[str], default: Sequence[str]) -> Non
         kept = [v for v in st.session_state[key] if v in options]
         # All of them gone: they belonged to something else.
         st.session_state[key] = kept if kept or not st.session_state[key] else list(default)
+    return list(st.session_state[key])
 
 
 def after_many(key: str, default: Sequence[str] = ()) -> list[str]:

@@ -169,6 +169,8 @@ def test_hits_are_judged_by_key_and_click_and_saved_with_their_query(
     panel = page.locator(".st-key-save_to")
     expect(panel.get_by_text("Save query to … (4 pictures judged)")).to_be_visible()
     panel.get_by_text("Save query to …").first.click()
+    # Other sets of one's own come first.
+    choose(page, "Save query to", "A new eval set")
     panel.get_by_label("Its name").fill("found-by-eye")
     panel.get_by_label("Your name").fill("Ada")
     panel.get_by_label("Note on the query").fill("<b>bright</b>")

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from ..evaluation_fixtures import colours as colours
+from ..helpers import wait_until
 
 QUICK = ("--steps", "4", "--batch-size", "4", "--device", "cpu", "--precision", "fp32")
 ROUNDS = int(os.environ.get("MMRAG_TEST_ROUNDS", "30"))
@@ -85,6 +86,15 @@ class Killer:
         """SIGKILL at some moment of its usual time; whether it was still running."""
         process = self.start(job, *arguments)
         process.join(self.rng.uniform(0, self.seconds))
+        return self._end(process)
+
+    def kill_when(self, seen: Callable[[], bool], job: Callable[..., Any], *arguments: Any) -> bool:
+        """SIGKILL as soon as something is seen of its work; whether it was still running."""
+        process = self.start(job, *arguments)
+        wait_until(lambda: seen() or not process.is_alive())
+        return self._end(process)
+
+    def _end(self, process: Any) -> bool:
         process.kill()
         process.join()
         killed = process.exitcode != 0

@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,8 @@ def assert_same(index: ImageIndex, whole: ImageIndex) -> None:
 def test_indexing(killer: Killer, pictures: Path, tmp_path: Path) -> None:
     """A new collection, one that holds other pictures, and one that is replaced, in turn.
 
-    In every tenth round the store's server dies as well.
+    In every tenth round the store's server dies as well. Every sixth, of a new collection, is
+    killed as soon as rows are seen.
     """
     store = tmp_path / "gallery.db"
     uri = str(store)
@@ -52,7 +54,12 @@ def test_indexing(killer: Killer, pictures: Path, tmp_path: Path) -> None:
             name, anew = f"round_{number}", number % 3 == 2
             if number % 3:
                 jobs.index_pictures(other, uri, name)
-            killer.kill(jobs.index_pictures, pictures, uri, name, 0.02, anew)
+            if number % 6 == 0:
+                with ImageIndex.open(uri, name, jobs.encoder()) as index:
+                    seen = partial(_has_rows, index)
+                    killer.kill_when(seen, jobs.index_pictures, pictures, uri, name, 0.1)
+            else:
+                killer.kill(jobs.index_pictures, pictures, uri, name, 0.02, anew)
             if number % 10 == 9:
                 for server in servers(store):
                     server.kill()
@@ -70,6 +77,10 @@ def test_indexing(killer: Killer, pictures: Path, tmp_path: Path) -> None:
     assert killer.killed > ROUNDS / 10
     assert any(0 < rows < 40 for rows in kept), "some were killed half-way"
     assert wait_until(lambda: not servers(store))
+
+
+def _has_rows(index: ImageIndex) -> bool:
+    return index.exists() and index.info().rows > 0
 
 
 def assert_same_as_a_whole(index: ImageIndex, *folders: Path) -> None:

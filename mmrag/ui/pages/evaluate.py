@@ -76,9 +76,13 @@ def _choose() -> list[Plan] | None:
     if not sets or not encoders:
         st.info("An evaluation needs an eval set and an encoder; see the Health page.")
         return None
-    url.before("eval_set", sets, sets[0])
     st.selectbox(
-        "Eval set", sets, key="eval_set", persist_state="session", on_change=_forget_encoders
+        "Eval set",
+        sets,
+        index=url.before("eval_set", sets, sets[0]),
+        key="eval_set",
+        persist_state="session",
+        on_change=_forget_encoders,
     )
     name = url.after("eval_set", sets[0])
     eval_set = resources.eval_set(name)
@@ -87,10 +91,11 @@ def _choose() -> list[Plan] | None:
     best = [show.encoder] if show and show.encoder in encoders else encoders[:1]
     chosen = _several("Encoders", "encoders", {one: one for one in encoders}, best)
     choices = resources.reranker_choices(_shown(eval_set))
-    url.before_many("rerankers", [*choices, *resources.named_models("rerankers")], ["none"])
+    offered = list(dict.fromkeys([*choices, *resources.named_models("rerankers")]))
     st.multiselect(
         "Reranking",
-        list(choices),
+        offered,
+        default=url.before_many("rerankers", offered, ["none"]),
         format_func=lambda key: resources.reranker_choice(choices, key).label,
         key="rerankers",
         persist_state="session",
@@ -106,9 +111,9 @@ def _choose() -> list[Plan] | None:
         k = _number("Results per query", "k", 1, 1000, 50)
         rerank_k = _number("Reranked", "rerank_k", 2, 100, RERANK_K)
         limit = _number("Queries", "limit", 1, most, most)
-    url.text_before("query_template", "", "form")
     st.text_input(
         "Ask by a template",
+        url.text_before("query_template", "", "form"),
         key="query_template",
         persist_state="session",
         placeholder="{text}",
@@ -117,9 +122,9 @@ def _choose() -> list[Plan] | None:
         "{category}, or a key of its metadata.",
     )
     template = url.text_after("query_template", "")
-    url.text_before("rewrite", "", "form")
     st.text_input(
         "Rewrite queries by",
+        url.text_before("rewrite", "", "form"),
         key="rewrite",
         persist_state="session",
         placeholder="openai:MODEL",
@@ -190,10 +195,10 @@ def _shown(eval_set: EvalSet) -> resources.Shown:
 
 
 def _several(label: str, key: str, options: Mapping[str, str], default: list[str]) -> list[str]:
-    url.before_many(key, list(options), default)
     st.multiselect(
         label,
         list(options),
+        default=url.before_many(key, list(options), default),
         format_func=options.__getitem__,
         key=key,
         persist_state="session",
@@ -203,8 +208,8 @@ def _several(label: str, key: str, options: Mapping[str, str], default: list[str
 
 
 def _number(label: str, key: str, low: int, high: int, default: int) -> int:
-    url.number_before(key, low, high, default)
-    st.number_input(label, low, high, key=key, persist_state="session", width=150)
+    value = url.number_before(key, low, high, default)
+    st.number_input(label, low, high, value, key=key, persist_state="session", width=150)
     return url.number_after(key, default)
 
 

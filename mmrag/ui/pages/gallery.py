@@ -52,11 +52,12 @@ def _choose(found: dict[str, CollectionInfo]) -> CollectionInfo:
     titles = _titles(found)
     show = shows.first(found)
     first = shows.collections_of(show, found)[show.encoder] if show else next(iter(found))
-    url.before("collection", list(found), first)
+    at = url.before("collection", list(found), first)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.selectbox(
             "Collection",
             list(found),
+            index=at,
             format_func=titles.__getitem__,
             key="collection",
             on_change=_begin_again,

@@ -52,8 +52,8 @@ def main() -> None:
         return
     names = list(sets)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        url.before("set", names, names[0])
-        st.selectbox("Eval set", names, key="set")
+        at = url.before("set", names, names[0])
+        st.selectbox("Eval set", names, index=at, key="set")
         chosen = url.after("set", names[0])
         judge = st.text_input(
             "Your name", key="judge", bind="query-params", max_chars=100, placeholder="Ada"
@@ -86,9 +86,11 @@ def _pool(eval_set: EvalSet, judge: str) -> None:
         st.page_link(resources.page("evaluate"), label="Evaluate", icon=":material/play_circle:")
         return
     labels = {run.run_id: f"{run.name}, {run.created[:16].replace('T', ' ')}" for run in runs}
-    url.before_many("judged", list(labels), list(labels)[:2])
+    first = url.before_many("judged", list(labels), list(labels)[:2])
     with st.expander("Whose hits are judged"):
-        st.multiselect("Runs", list(labels), format_func=labels.__getitem__, key="judged")
+        st.multiselect(
+            "Runs", list(labels), default=first, format_func=labels.__getitem__, key="judged"
+        )
         wanted = url.after_many("judged")
         with st.container(horizontal=True, vertical_alignment="bottom"):
             depth = st.number_input("Hits of each", 1, 100, DEPTH, key="judge_depth")

@@ -96,13 +96,14 @@ def _choose(runs: list[Run]) -> list[Run]:
         )
         of_set = {run.run_id: run for run in runs if run.eval_set.name == name and run.summaries}
         suggested = _suggested(list(of_set.values()))
-        url.before_many("runs", list(of_set), suggested)
+        chosen = url.before_many("runs", list(of_set), suggested)
         if "next_runs" in st.session_state:
             added = st.session_state.pop("next_runs")
-            st.session_state.runs = [i for i in added if i in of_set]
+            chosen = st.session_state.runs = [i for i in added if i in of_set]
         st.multiselect(
             "Runs to compare",
             list(of_set),
+            default=chosen,
             format_func=_titles(list(of_set.values())).__getitem__,
             key="runs",
             wrap=True,

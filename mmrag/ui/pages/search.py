@@ -90,10 +90,11 @@ def _approved(
         if paid and st.button("Search", type="primary", icon=":material/search:"):
             approved.clear()
             approved.update(states[name] for name in paid)
-        url.before("view", list(VIEWS), "pictures")
+        views = list(VIEWS)
         st.segmented_control(
             "View",
-            list(VIEWS),
+            views,
+            default=views[url.before("view", views, "pictures")],
             required=True,
             format_func=VIEWS.__getitem__,
             key="view",

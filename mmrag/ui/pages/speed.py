@@ -100,12 +100,16 @@ def _encoding(latest: pd.DataFrame) -> None:
     encoders = list(rows["encoder"].value_counts().index)
     sources = [s for s in SOURCES if s in set(rows.get("source", []))]
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        url.before("encoder", encoders, encoders[0])
-        st.selectbox("Encoder", encoders, key="encoder", width=300)
+        first = url.before("encoder", encoders, encoders[0])
+        st.selectbox("Encoder", encoders, index=first, key="encoder", width=300)
         encoder = url.after("encoder", encoders[0])
-        url.before("input", sources, sources[0])
         st.segmented_control(
-            "Input", sources, required=True, format_func=SOURCES.__getitem__, key="input"
+            "Input",
+            sources,
+            default=sources[url.before("input", sources, sources[0])],
+            required=True,
+            format_func=SOURCES.__getitem__,
+            key="input",
         )
         source = url.after("input", sources[0])
     rows = rows[rows["encoder"] == encoder]

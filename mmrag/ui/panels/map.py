@@ -64,10 +64,10 @@ def map_panel(info: CollectionInfo) -> None:
 def _choose(facets: dict[str, dict[str, int]], collection: str) -> tuple[str, str]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         known = methods()
-        url.before("projection", known, "pca")
         st.segmented_control(
             "Projection",
             known,
+            default=known[url.before("projection", known, "pca")],
             required=True,
             format_func=METHODS.__getitem__,
             key="projection",

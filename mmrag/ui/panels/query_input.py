@@ -83,10 +83,11 @@ def choose_query(found: Mapping[str, CollectionInfo]) -> ChosenQuery | None:
     Args:
         found: the collections, by name.
     """
-    url.before("source", list(SOURCES), "set")
+    sources = list(SOURCES)
     st.segmented_control(
         "Query",
-        list(SOURCES),
+        sources,
+        default=sources[url.before("source", sources, "set")],
         required=True,
         format_func=SOURCES.__getitem__,
         key="source",
@@ -103,13 +104,20 @@ def _from_set(found: Mapping[str, CollectionInfo]) -> ChosenQuery | None:
         return None
     show = shows.first(found)
     first = show.folder.name if show and show.folder.name in names else names[0]
-    url.before("set", names, first)
+    at = url.before("set", names, first)
     row = st.container(horizontal=True, gap="small", key="query_steps")
     chooser = row.popover(
         "Choose", help="All queries, with their pictures", key="browse", on_change="rerun"
     )
     with chooser:
-        st.selectbox("Eval set", names, key="set", persist_state="session", on_change=_forget_query)
+        st.selectbox(
+            "Eval set",
+            names,
+            index=at,
+            key="set",
+            persist_state="session",
+            on_change=_forget_query,
+        )
     name = url.after("set", first)
     eval_set = resources.eval_set(name)
     by_id = {query.query_id: query for query in eval_set.queries}
@@ -117,11 +125,12 @@ def _from_set(found: Mapping[str, CollectionInfo]) -> ChosenQuery | None:
         st.info("This eval set has no queries.")
         return None
     ids = list(by_id)
-    url.before("query", ids, ids[0])
+    at = url.before("query", ids, ids[0])
     with chooser:
         st.selectbox(
             "Labelled query",
             ids,
+            index=at,
             format_func=lambda i: f"{i} · {by_id[i].text or '(picture alone)'}",
             key="query",
             persist_state="session",
@@ -200,9 +209,9 @@ def use_as_query(data: bytes) -> None:
 
 
 def _instruction(default: str, of: object) -> str:
-    url.text_before("text", default, of)
     st.text_area(
         "Instruction",
+        url.text_before("text", default, of),
         key="text",
         height=80,
         max_chars=2000,

@@ -55,10 +55,11 @@ def _together(runs: Sequence[Run]) -> list[Run]:
 
 def _label(labels: dict[str, str]) -> str | None:
     there = [label for label in LABELS if label in set(labels.values())]
-    url.before("needs", [ALL_QUERIES, *there], ALL_QUERIES)
+    options = [ALL_QUERIES, *there]
     st.selectbox(
         "Which queries",
-        [ALL_QUERIES, *there],
+        options,
+        index=url.before("needs", options, ALL_QUERIES),
         key="needs",
         format_func=lambda label: "All queries" if label == ALL_QUERIES else label.capitalize(),
         help="What a composed query needs, as the ablation of picture and text has found it.",

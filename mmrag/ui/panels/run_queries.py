@@ -100,10 +100,11 @@ def _table(
     """Queries to choose from, and below them the chosen one."""
     two = len(entries) > 1
     shown = [name for name in GROUPS if name in groups and (two or name in ("all", "failed"))]
-    url.before("changed", shown, "all")
+    first = url.before("changed", shown, "all")
     st.segmented_control(
         "Which queries",
         shown,
+        default=shown[first],
         required=True,
         format_func=lambda name: f"{GROUPS[name]} ({len(groups[name]):,})",
         key="changed",

@@ -56,10 +56,11 @@ def configure(side: str, found: dict[str, CollectionInfo]) -> Configuration:
     """Draw one side's choices."""
     names = list(found)
     suggested = suggestion(side, found)
-    url.before(f"{side}_collection", names, suggested[0])
+    first = url.before(f"{side}_collection", names, suggested[0])
     st.selectbox(
         f"{side.capitalize()}: encoder and collection",
         names,
+        index=first,
         format_func=lambda n: f"{found[n].encoder} · {shows.readable(n)} ({found[n].rows:,})",
         key=f"{side}_collection",
         persist_state="session",
@@ -70,10 +71,11 @@ def configure(side: str, found: dict[str, CollectionInfo]) -> Configuration:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         named = resources.named_models(f"{side}_rerank")
         offered = list(dict.fromkeys([*choices, *named]))
-        url.before(f"{side}_rerank", offered, suggested[1])
+        first = url.before(f"{side}_rerank", offered, suggested[1])
         st.selectbox(
             f"{side.capitalize()}: reranking",
             offered,
+            index=first,
             format_func=lambda key: resources.reranker_choice(choices, key).label,
             key=f"{side}_rerank",
             persist_state="session",
@@ -81,9 +83,14 @@ def configure(side: str, found: dict[str, CollectionInfo]) -> Configuration:
             help="Another vision model of the server can be typed in." if may_change() else None,
         )
         reranker = resources.reranker_choice(choices, url.after(f"{side}_rerank", suggested[1]))
-        url.number_before(f"{side}_k", 1, 50, 9)
         st.number_input(
-            f"{side.capitalize()}: hits", 1, 50, key=f"{side}_k", persist_state="session", width=110
+            f"{side.capitalize()}: hits",
+            1,
+            50,
+            url.number_before(f"{side}_k", 1, 50, 9),
+            key=f"{side}_k",
+            persist_state="session",
+            width=110,
         )
         k = url.number_after(f"{side}_k", 9)
     resources.show_notice(reranker)
