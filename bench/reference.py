@@ -14,6 +14,7 @@ from mmrag.encoders.device import QUANTISED
 from mmrag.encoders.encoder import Encoder
 from mmrag.encoders.packed import Int8Linear, PackedLinear, can_pack, quantise
 from mmrag.encoders.packed_gpu import LAYERS
+from mmrag.encoders.sentence import SentenceModel
 
 _SIDE = {"cpu": 4096, "cuda": 16_384, "mps": 8192}
 
@@ -22,7 +23,8 @@ def tutorial_loop(encoder: Encoder) -> Callable[[Sequence[Path]], torch.Tensor]:
     """Embeds pictures as the tutorials do: open, preprocess, forward, one at a time, float32.
 
     The forward pass is the libraries' own (timm and transformers, or open_clip), preprocessing
-    torchvision's, as in the reference implementation of Visualized BGE.
+    torchvision's, as in the reference implementation of Visualized BGE. A model of
+    sentence-transformers is asked by that library's own call.
 
     Args:
         encoder: loaded in fp32.
@@ -31,6 +33,8 @@ def tutorial_loop(encoder: Encoder) -> Callable[[Sequence[Path]], torch.Tensor]:
         Paths to (n, dim) float32.
     """
     model: Any = encoder.model
+    if isinstance(model, SentenceModel):
+        return _sentence_loop(model)
     if model.folder_class == "clip":
         forward, size = model.clip.encode_image, (model._height, model._width)
     else:
@@ -57,6 +61,22 @@ def tutorial_loop(encoder: Encoder) -> Callable[[Sequence[Path]], torch.Tensor]:
                 image = preprocess(Image.open(path).convert("RGB"))
                 vector = forward(image[None].to(encoder.info.device))
                 vectors.append(nn.functional.normalize(vector, dim=-1).cpu())
+        return torch.cat(vectors)
+
+    return loop
+
+
+def _sentence_loop(model: SentenceModel) -> Callable[[Sequence[Path]], torch.Tensor]:
+    from PIL import Image
+
+    def loop(paths: Sequence[Path]) -> torch.Tensor:
+        vectors = []
+        for path in paths:
+            asked: Any = [{"image": Image.open(path).convert("RGB")}]
+            vector = model.model.encode_document(
+                asked, batch_size=1, normalize_embeddings=True, show_progress_bar=False
+            )
+            vectors.append(torch.from_numpy(vector))
         return torch.cat(vectors)
 
     return loop

@@ -21,6 +21,7 @@ from bench.reference import count_operations, product_rate, tutorial_loop
 from mmrag import config
 from mmrag.encoders.encoder import Encoder, Prepared
 from mmrag.encoders.sentence import SentenceModel
+from mmrag.errors import MmragError
 
 from .pictures import make_files
 
@@ -40,6 +41,10 @@ class Setup:
 @pytest.fixture(scope="module")
 def setup(request: pytest.FixtureRequest) -> Setup:
     name, device, precision = request.param
+    try:
+        encoder = open_bench_encoder(name, device, precision)
+    except MmragError as error:
+        pytest.skip(str(error))
     command = [sys.executable, "-m", "bench.first_batch", name, device, precision]
     root = Path(__file__).parents[1]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root)
@@ -47,7 +52,7 @@ def setup(request: pytest.FixtureRequest) -> Setup:
     if device.startswith("cuda") and config.compile_models():
         params["compiled"] = "yes"
     first = json.loads(done.stdout.splitlines()[-1])
-    return Setup(open_bench_encoder(name, device, precision), params, first)
+    return Setup(encoder, params, first)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ METRICS = ("hit_rate@1", "hit_rate@10", "nDCG@10")
 def demo(as_json: bool) -> None:
     """Search and score photographs and drawings with the encoders that ship with mmrag.
 
-    Needs neither network nor key; the first time takes a minute or so.
+    Needs neither network nor key; the first time takes half a minute to a minute and a half.
 
     \b
     Example:

@@ -158,6 +158,10 @@ def _device_name(device: str) -> str:
 
 
 def _relative(path: str, root: Path) -> str:
+    # Most are plain and below the root; pathlib takes ten times as long to say so.
+    rest = path.removeprefix(f"{root}/")
+    if rest != path and "//" not in path and "/." not in path and not path.endswith("/"):
+        return rest
     return Path(path).relative_to(root).as_posix() if Path(path).is_relative_to(root) else path
 
 
