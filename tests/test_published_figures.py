@@ -77,6 +77,19 @@ def test_a_mean_over_categories_is_compared_with_such_a_mean() -> None:
     assert one.chance
 
 
+def test_an_imported_run_is_not_compared_with_every_system_that_has_no_encoder_here() -> None:
+    assert any(one.set == "fashioniq" and not one.encoder for one in published())
+    names = ("dress", "shirt", "toptee")
+    parts = [
+        replace(
+            run(500, 2000, f"fashioniq-{name}-val", "original", "hit_rate@10"),
+            config={"protocol": find_protocol("original", "fashioniq").as_json()},
+        )
+        for name in names
+    ]
+    assert beside(parts) == []
+
+
 def test_the_list_and_its_page() -> None:
     done = CliRunner().invoke(main, ["published", "circo"])
     assert done.exit_code == 0

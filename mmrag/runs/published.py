@@ -117,6 +117,8 @@ def beside(runs: Run | Sequence[Run]) -> list[Beside]:
         estimates = _mean_over(runs) if whole else {}
     encoder = str((first.config.get("encoder") or {}).get("name", ""))
     reranker = str((first.config.get("reranker") or {}).get("name", ""))
+    if not encoder:  # An imported run; figures of systems without a name here are not its own.
+        return []
     return [
         Beside(
             one,
@@ -139,7 +141,8 @@ def published_page() -> str:
         "A run of the same set, protocol, encoder and reranker shows them beside its own in",
         "`evaluate`, `compare`, the report and the Runs page. `mmrag published cirr` lists them in",
         "the terminal; [protocols](protocols.md) says how each is asked. Test splits are scored by",
-        "the benchmark's server, which takes the file that `export` writes.",
+        "the benchmark's server, which takes the file that `export` writes. Where a system's own",
+        "publication could not be read, the source is one that repeats its figures.",
     ]
     groups: dict[tuple[str, str, str], list[Published]] = {}
     for one in published():
