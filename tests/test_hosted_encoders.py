@@ -20,6 +20,7 @@ from mmrag import MmragError, Query, load_encoder
 from mmrag.cli import run
 from mmrag.encoders.queries import query_vectors
 from mmrag.errors import BudgetReached, ModelServerError
+from mmrag.vision import embeddings
 from mmrag.vision.embeddings import Limits
 
 SECRET = "secret-key-1234"
@@ -33,6 +34,9 @@ class Hosted:
         self.bodies: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.failures: list[int] = []
+        self.message = f"wrong key {SECRET}"
+        self.retry_after: str | None = "0"
+        self.told = True
         self.delay = 0.0
         model = self
 
@@ -46,7 +50,7 @@ class Hosted:
                 time.sleep(model.delay)
                 if model.failures:
                     status = model.failures.pop()
-                    answer = {"message": f"wrong key {SECRET}"}
+                    answer = {"message": model.message}
                 elif (
                     SECRET not in f"{self.headers['Authorization']}{self.headers['x-goog-api-key']}"
                 ):
@@ -54,11 +58,15 @@ class Hosted:
                 else:
                     model.bodies.append(body)
                     model.paths.append(self.path)
-                    answer = model.answer(self.path, body)
+                    try:
+                        answer = model.answer(self.path, body)
+                    except AssertionError as wrong:
+                        status, answer = 422, {"message": f"not as documented: {wrong}"}
                 data = json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))
-                self.send_header("Retry-After", "0")
+                if model.retry_after is not None:
+                    self.send_header("Retry-After", model.retry_after)
                 self.end_headers()
                 self.wfile.write(data)
 
@@ -66,18 +74,48 @@ class Hosted:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def answer(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """As the provider answers, to what its documents allow."""
+        fields = set(body)
         if "batchEmbedContents" in path:
-            parts = [one["content"]["parts"] for one in body["requests"]]
-            return {"embeddings": [{"values": self.vector(some)} for some in parts]}
+            requests = body["requests"]
+            assert all(set(one) <= {"model", "content", "outputDimensionality"} for one in requests)
+            parts = [one["content"]["parts"] for one in requests]
+            assert sum("inline_data" in part for some in parts for part in some) <= 6
+            details = [{"modality": "TEXT", "tokenCount": 3}, {"modality": "IMAGE"}]
+            usage = {"promptTokenCount": 1003, "promptTokensDetails": details}
+            return {
+                "embeddings": [{"values": self.vector(some)} for some in parts],
+                **({"usageMetadata": usage} if self.told else {}),
+            }
         if path == "/v2/embed":
+            assert body["input_type"] in ("search_query", "search_document")
+            assert body["embedding_types"] == ["float"]
+            assert len(body["inputs"]) <= 96
             found = [self.vector(one["content"]) for one in body["inputs"]]
             units = {"input_tokens": 1000, "image_tokens": 2000}
-            return {"embeddings": {"float": found}, "meta": {"billed_units": units}}
+            meta = {"billed_units": units} if self.told else {}
+            return {"embeddings": {"float": found}, "meta": meta}
         if "messages" in body:
-            inputs = [body["messages"][0]["content"]]
+            inputs = [one["content"] for one in body["messages"] if one["role"] == "user"]
+            assert len(inputs) == 1
         elif "inputs" in body:
+            assert path == "/v1/multimodalembeddings"
+            assert body["input_type"] in ("query", "document")
+            kinds = {part["type"] for one in body["inputs"] for part in one["content"]}
+            assert kinds <= {"text", "image_base64"}
             inputs = [one["content"] for one in body["inputs"]]
+        elif "modality" in body:
+            assert path == "/embeddings"
+            assert fields <= {"model", "modality", "input", "dimensions"}
+            assert all(isinstance(one, str) for one in body["input"])
+            assert len(body["input"]) <= 32
+            inputs = [[one] for one in body["input"]]
         else:
+            tasks = {"retrieval.query"}
+            if "clip" not in body["model"]:
+                tasks |= {"retrieval.passage", "text-matching"}
+            assert body.get("task", "retrieval.query") in tasks, body["task"]
+            assert all(set(one) in ({"image"}, {"text"}) for one in body["input"])
             inputs = [[one] for one in body["input"]]
         rows = [{"index": i, "embedding": self.vector(one)} for i, one in enumerate(inputs)]
         return {"data": rows[::-1], "usage": {"total_tokens": 3, "text_tokens": 3}}
@@ -144,6 +182,54 @@ def test_each_protocol(hosted: Hosted, provider: str) -> None:
     assert encoder.usage.requests == asked
     assert "some/model" in hosted.paths[-1] + str(hosted.bodies[-1])
     assert SECRET not in str(encoder.info) + str(hosted.bodies)
+
+
+def test_what_models_want(hosted: Hosted) -> None:
+    encoder = load_encoder("api:vllm/Qwen/Qwen3-VL-Embedding-2B")
+    [both] = encoder.encode([BLUE], ["red"])
+    assert np.abs(both - unit(127.5, 0, 127.5, 10)).max() < 1e-5
+    body = hosted.bodies[-1]
+    assert [one["role"] for one in body["messages"]] == ["system", "user", "assistant"]
+    assert body["continue_final_message"]
+    assert body["add_special_tokens"]
+    clip = load_encoder("api:jina/jina-clip-v2")
+    assert hosted.bodies[-1]["task"] == "retrieval.query"
+    assert clip.encode([BLUE]).shape == (1, 4)
+    assert "task" not in hosted.bodies[-1]
+
+
+def test_what_fits_into_a_request(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    shades = [Image.new("RGB", (30, 30), (shade, 0, 0)) for shade in range(20)]
+    load_encoder("api:gemini/gemini-embedding-2").encode(shades)
+    assert sorted(len(body["requests"]) for body in hosted.bodies[1:]) == [2, 6, 6, 6]
+    longest = max(len(embeddings._data_url(np.asarray(shade))) for shade in shades)
+    monkeypatch.setattr(embeddings, "_MOST_BYTES", 2 * longest)
+    hosted.bodies.clear()
+    vectors = load_encoder("api:cohere/embed-v4.0").encode(shades[:5])
+    assert np.abs(vectors[4] - unit(4, 0, 0, 10)).max() < 1e-5
+    assert sorted(len(body["inputs"]) for body in hosted.bodies[1:]) == [1, 2, 2]
+
+
+def test_a_cost_that_is_not_told_is_the_most(hosted: Hosted) -> None:
+    told = load_encoder("api:gemini/gemini-embedding-2").usage
+    assert told is not None
+    assert told.cost_usd == pytest.approx((3 * 0.20 + 1000 * 0.45) / 1e6)
+    hosted.told = False
+    for name, price in (("cohere/embed-v4.0", 0.12), ("gemini/gemini-embedding-2-x", 0.20)):
+        usage = load_encoder(f"api:{name}").usage
+        assert usage is not None
+        assert usage.cost_usd == pytest.approx(9 * price / 1e6)
+    with pytest.raises(MmragError, match=r"No price of api:cohere/embed-v5\.0-pro is known"):
+        load_encoder("api:cohere/embed-v5.0-pro", embedding_max_cost=1.0)
+
+
+def test_the_time_to_wait_may_stand_in_the_message(hosted: Hosted) -> None:
+    hosted.failures, hosted.retry_after = [429], None
+    hosted.message = "You exceeded your quota. Please retry in 0.01s."
+    assert load_encoder("api:gemini/gemini-embedding-2").info.dim == 4
+    hosted.failures, hosted.message = [429], "Please retry in 4000.5s."
+    with pytest.raises(ModelServerError, match=r"retry in 4000\.5s"):
+        load_encoder("api:gemini/other")
 
 
 def test_failures_limits_and_keys(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:

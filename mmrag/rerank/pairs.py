@@ -1,7 +1,8 @@
 """Cross-encoders of sentence-transformers score pairs of query and hit, pictures and texts.
 
 How pairs are given: `CrossEncoder.predict` of sentence-transformers takes pairs of dictionaries
-with "image" and "text"; models that only read take pairs of strings.
+with "image" and "text"; models that only read take pairs of strings. The model's own files say how
+they are put into words (https://sbert.net/docs/cross_encoder/usage/usage.html).
 """
 
 from __future__ import annotations

@@ -1,7 +1,15 @@
 """How hosted embedding models are asked: one entry in `PROTOCOLS` for each provider.
 
-After the providers' API references. Prices are US dollars per million tokens (Voyage counts a
-picture's pixels), as Cohere and Voyage listed them in 2025; of others none is known here.
+The formats are those of, as read in November 2026:
+
+- Cohere: https://github.com/cohere-ai/cohere-python 7.3.1
+- Voyage: https://github.com/voyage-ai/voyageai-python 0.5.0
+- Gemini: https://github.com/googleapis/python-genai 3.6.1, and for task types
+  https://github.com/embeddings-benchmark/mteb/pull/4851
+- jina: https://api.jina.ai/openapi.json of 2 April 2026
+- vLLM: docs/models/pooling_models/embed.md and examples/pooling/embed/vision_embedding_online.py
+  in https://github.com/vllm-project/vllm
+- Infinity: https://github.com/michaelfeil/infinity 0.0.78
 """
 
 from __future__ import annotations
@@ -32,10 +40,11 @@ class Protocol:
         body: the request for inputs, whether they are queries, and the dimension or None.
         vectors: the vectors in an answer.
         used: tokens of texts and of pictures in an answer.
-        together: inputs in one request.
+        together: inputs in one request, at most.
         composes: whether pictures and a text become one vector; else they are fused here.
         header: how the key is sent, with `{key}`.
-        prices: US dollars per million tokens of text and of pictures, by the model's name.
+        prices: US dollars per million tokens of text and of pictures (Voyage: of pixels), by how
+            the model's name begins.
     """
 
     base: str
@@ -93,13 +102,12 @@ def _gemini(model: str, inputs: Sequence[Input], query: bool, dim: int | None) -
         kind, _, data = url.removeprefix("data:").partition(";base64,")
         return {"inline_data": {"mime_type": kind, "data": data}}
 
-    task = "RETRIEVAL_QUERY" if query else "RETRIEVAL_DOCUMENT"
+    # Its multimodal models have no task types; words in their place are for texts among texts.
     return {
         "requests": [
             {
                 "model": f"models/{model}",
                 "content": {"parts": _parts(one, picture, lambda text: {"text": text})},
-                "taskType": task,
                 **_given(outputDimensionality=dim),
             }
             for one in inputs
@@ -113,23 +121,26 @@ def _jina(model: str, inputs: Sequence[Input], query: bool, dim: int | None) -> 
             return {"text": one.text}
         return {"image": one.pictures[0].partition(";base64,")[2]}
 
+    # The CLIP models know a task for queries only.
+    passage = None if model.startswith("jina-clip") else "retrieval.passage"
     return {
         "model": model,
-        "task": "retrieval.query" if query else "retrieval.passage",
         "input": [plain(one) for one in inputs],
-        **_given(dimensions=dim),
+        **_given(task="retrieval.query" if query else passage, dimensions=dim),
     }
 
 
 def _vllm(model: str, inputs: Sequence[Input], query: bool, dim: int | None) -> JSON:
-    content = _parts(inputs[0], _image_url, _text_part)
-    messages = [{"role": "user", "content": content}]
-    return {
-        "model": model,
-        "messages": messages,
-        "encoding_format": "float",
-        **_given(dimensions=dim),
-    }
+    def message(role: str, *content: JSON) -> JSON:
+        return {"role": role, "content": list(content)}
+
+    asked: JSON = {"messages": [message("user", *_parts(inputs[0], _image_url, _text_part))]}
+    if "qwen3-vl-embedding" in model.lower():
+        # As its authors prompt it: an instruction, and the end of an opened answer.
+        asked["messages"].insert(0, message("system", _text_part("Represent the user's input.")))
+        asked["messages"].append(message("assistant", _text_part("")))
+        asked |= {"continue_final_message": True, "add_special_tokens": True}
+    return {"model": model, **asked, "encoding_format": "float", **_given(dimensions=dim)}
 
 
 def _infinity(model: str, inputs: Sequence[Input], query: bool, dim: int | None) -> JSON:
@@ -156,6 +167,17 @@ def _billed(answer: JSON) -> tuple[int, int]:
     return int(billed.get("input_tokens") or 0), int(billed.get("image_tokens") or 0)
 
 
+def _gemini_used(answer: JSON) -> tuple[int, int]:
+    usage = answer.get("usageMetadata") or {}
+    kinds = {
+        one.get("modality"): int(one.get("tokenCount") or 0)
+        for one in usage.get("promptTokensDetails") or []
+    }
+    # Where nobody says what they were of, they count as a picture's, which cost more.
+    texts = kinds.get("TEXT", 0)
+    return texts, int(usage.get("promptTokenCount") or 0) - texts
+
+
 def _voyage_used(answer: JSON) -> tuple[int, int]:
     usage = answer.get("usage") or {}
     return int(usage.get("text_tokens") or 0), int(usage.get("image_pixels") or 0)
@@ -169,6 +191,8 @@ PROTOCOLS: dict[str, Protocol] = {
         _cohere,
         lambda answer: list(answer["embeddings"]["float"]),
         _billed,
+        # https://developer.puter.com/tutorials/cohere-api-pricing/, June 2026. For Embed 5 (text
+        # 0.08 and 0.12) no price of pictures was found.
         prices=(("embed-v4", (0.12, 0.47)),),
     ),
     "voyage": Protocol(
@@ -178,6 +202,8 @@ PROTOCOLS: dict[str, Protocol] = {
         _voyage,
         _data,
         _voyage_used,
+        # https://docs.voyageai.com/pricing: 0.60 a billion pixels for 3; and in 2026 for 3.5, says
+        # https://usagepricing.com/blueprint/voyage-ai.
         prices=(("voyage-multimodal-3", (0.12, 0.0006)),),
     ),
     "gemini": Protocol(
@@ -186,8 +212,12 @@ PROTOCOLS: dict[str, Protocol] = {
         "GEMINI_API_KEY",
         _gemini,
         lambda answer: [one["values"] for one in answer["embeddings"]],
-        lambda answer: (0, 0),
+        _gemini_used,
+        # Six pictures a request.
+        together=6,
         header=("x-goog-api-key", "{key}"),
+        # https://tokencost.app/blog/gemini-embedding-2-pricing, March 2026.
+        prices=(("gemini-embedding-2", (0.20, 0.45)),),
     ),
     "jina": Protocol(
         "https://api.jina.ai",

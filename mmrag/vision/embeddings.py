@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -31,8 +32,11 @@ from mmrag.vision.retry import wait_after
 
 _LONGEST_SIDE = 1024
 _TIMEOUT, _RETRIES = 60.0, 3
-# A token is at least so many pixels, and a byte of text at most a token.
-_PIXELS = 14 * 14
+# Of pictures in one request: Cohere takes 20 MB.
+_MOST_BYTES = 15_000_000
+# A token is at least so many pixels (Cohere makes about 1,610 of 512 x 512, as Oracle's documents
+# of its model say), and a byte of text at most a token.
+_PIXELS = 12 * 12
 
 
 @dataclass(frozen=True)
@@ -152,9 +156,7 @@ class HostedModel(AnyShape):
         with self._lock:
             self.usage += Usage(cached=sum(one is not None for one in known.values()))
         wanted = {key: one for key, one in zip(keys, inputs, strict=True) if known[key] is None}
-        size = self.protocol.together
-        items = list(wanted.items())
-        parts = [items[start : start + size] for start in range(0, len(items), size)]
+        parts = _parts(wanted, self.protocol.together)
         with ThreadPoolExecutor(self.limits.concurrency) as pool:
             try:
                 for part, found in zip(
@@ -179,6 +181,8 @@ class HostedModel(AnyShape):
             )
             texts, pictures = self.protocol.used(answer)
             cost = self._cost(texts, pictures)
+            if cost is not None and not texts + pictures:
+                cost = most  # It does not say what it took.
             spent = cost or 0.0
             with self._lock:
                 self.usage += Usage(requests=1, prompt_tokens=texts + pictures, cost_usd=cost)
@@ -207,7 +211,7 @@ class HostedModel(AnyShape):
                 response = self._client.post(self._url, json=body, headers=headers)
                 if response.status_code == 200:
                     return dict(response.json())
-                wait = wait_after(response.status_code, response.headers, attempt)
+                wait = wait_after(response.status_code, _headers(response), attempt)
                 said = f"status {response.status_code}: {response.text[:200]}"
             except httpx.TimeoutException:
                 said = f"no answer within {self.limits.timeout:g} s; --embedding-timeout gives more"
@@ -238,6 +242,28 @@ class HostedModel(AnyShape):
         if self.price is None:
             return None
         return (texts * self.price[0] + pictures * self.price[1]) / 1e6
+
+
+def _parts(wanted: Mapping[str, Input], most: int) -> list[list[tuple[str, Input]]]:
+    """What goes into one request each: at most so many inputs, and no more than it can hold."""
+    parts: list[list[tuple[str, Input]]] = []
+    size = 0
+    for key, one in wanted.items():
+        more = sum(map(len, one.pictures))
+        if not parts or len(parts[-1]) == most or size + more > _MOST_BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append((key, one))
+        size += more
+    return parts
+
+
+def _headers(response: httpx.Response) -> Mapping[str, str]:
+    """With the time to wait, which Gemini says in its message only."""
+    said = re.search(r"retry in (\d+(\.\d+)?) ?s", response.text)
+    if said is None or "retry-after" in response.headers:
+        return response.headers
+    return {"retry-after": said[1]}
 
 
 def _data_url(pixels: Pixels) -> str:
