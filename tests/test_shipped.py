@@ -82,7 +82,7 @@ def test_the_table_of_the_readme_is_measured(runs: dict[str, Run], eval_set: Eva
             told, ("hit_rate@1", "hit_rate@10", "nDCG@10"), strict=True
         ):
             found = summary.overall[name]
-            assert mean == pytest.approx(found.mean, abs=0.004)
+            assert mean == pytest.approx(found.mean, abs=0.006)
             assert (low, high) == pytest.approx(found.ci95, abs=0.008)
 
 
