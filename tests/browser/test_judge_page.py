@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from mmrag import EvalSet
+from mmrag import EvalSet, RunStore
 from mmrag.eval_sets.eval_set import EvalQuery
 from mmrag.labels.judgments import JudgmentLog, grades_of
 from mmrag.types import GalleryImage
@@ -183,6 +183,54 @@ def test_drafts_are_accepted_edited_and_rejected(
     assert texts[-2:] == ["the same, but 0", "in words of my own"]
 
 
+def test_a_draft_is_edited_and_accepted_by_key(
+    page: Page, dashboard: Dashboard, own: EvalSet
+) -> None:
+    from mmrag.labels.drafts import Draft, DraftFile
+
+    file = DraftFile(own.folder)
+    file.propose([Draft("", f"i{i:02}", f"i{i + 2:02}", f"as it is, but {i}") for i in range(2)])
+    page.goto(f"{dashboard.url}/judge?set=own&judge=Ada&part=drafts")
+    field = page.get_by_label("Instruction")
+    expect(field).to_have_value("as it is, but 0")
+    page.get_by_text("Proposed by").click()
+    page.keyboard.press("e")
+    expect(field).to_be_focused()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("axe and xylophone")
+    page.keyboard.press("Escape")
+    expect(field).not_to_be_focused()
+    assert [draft.state for draft in file.drafts()][-2:] == ["waiting", "waiting"]
+    page.keyboard.press("a")
+    expect(field).to_have_value("as it is, but 1")
+    page.keyboard.press("x")
+    expect(page.get_by_text("No draft is waiting.")).to_be_visible()
+    assert EvalSet.load(own.folder).queries[-1].text == "axe and xylophone"
+    assert file.drafts()[-1].state == "rejected"
+
+
+def test_a_note_on_a_query_and_one_on_a_run_are_kept_as_text(
+    page: Page, dashboard: Dashboard, own: EvalSet
+) -> None:
+    _open(page, dashboard, "Kim")
+    page.get_by_text("Note on a query").click()
+    page.get_by_label("Note", exact=True).fill(HOSTILE)
+    page.get_by_label("Note", exact=True).blur()
+    page.get_by_role("button", name="Save note").click()
+    assert wait_until(
+        lambda: HOSTILE in [q.metadata.get("note") for q in EvalSet.load(own.folder).queries]
+    )
+    with RunStore(dashboard.home / "runs.db") as store:
+        run_id = store.runs("own")[0].run_id
+    page.goto(f"{dashboard.url}/runs?runs={run_id}")
+    page.get_by_text("Note on a run").click()
+    page.get_by_label("Note", exact=True).fill(f"before {HOSTILE}")
+    page.get_by_label("Note", exact=True).blur()
+    page.get_by_role("button", name="Save note").click()
+    expect(page.get_by_text(f"before {HOSTILE}").first).to_be_visible()
+    assert page.title() != "taken"
+
+
 def test_judges_are_compared_and_conflicts_settled(
     page: Page, dashboard: Dashboard, own: EvalSet
 ) -> None:
@@ -193,6 +241,9 @@ def test_judges_are_compared_and_conflicts_settled(
     assert conflicts(log.rows())
     page.goto(f"{dashboard.url}/judge?set=own&judge=Ada&part=judges")
     expect(page.get_by_role("button", name="Settle as partly").first).to_be_visible()
+    page.get_by_text("Gus and Hal: who said what").click()
+    for words in ("Where they differ, the farthest apart first:", "Gus: right", "Hal: wrong"):
+        expect(page.get_by_text(words).filter(visible=True).first).to_be_visible()
     while page.get_by_role("button", name="Settle as partly").count():
         number = page.get_by_role("button", name="Settle as partly").count()
         page.get_by_role("button", name="Settle as partly").first.click()
