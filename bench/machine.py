@@ -45,10 +45,16 @@ def _version(name: str) -> str:
 
 
 def cpu_model() -> str:
-    """The processor's name as the system gives it."""
+    """The processor's name as the system gives it.
+
+    A virtual machine may give no more than "AMD EPYC": family and model then tell one from another.
+    """
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-        named = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     except OSError:
-        named = None
-    return named[1].strip() if named else platform.processor() or platform.machine()
+        text = ""
+    said = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.*\S)$", text, re.MULTILINE))
+    name = said.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in said and not re.search(r"\d", name):
+        name += f" family {said['cpu family']} model {said.get('model', 'unknown')}"
+    return name

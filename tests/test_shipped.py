@@ -39,6 +39,8 @@ def runs(home: Path, eval_set: EvalSet) -> Iterator[dict[str, Run]]:
     """The demo's three runs over the composed queries, made once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MMRAG_HOME", str(home))
+        # The table is of float32, whatever this processor multiplies in.
+        patch.setattr("mmrag.encoders.device.multiplies_bf16", lambda device: False)
         with RunStore() as store:
             made = demo.runs(store)
             again = demo.runs(store)
@@ -82,7 +84,7 @@ def test_the_table_of_the_readme_is_measured(runs: dict[str, Run], eval_set: Eva
             told, ("hit_rate@1", "hit_rate@10", "nDCG@10"), strict=True
         ):
             found = summary.overall[name]
-            assert mean == pytest.approx(found.mean, abs=0.006)
+            assert mean == pytest.approx(found.mean, abs=0.004)
             assert (low, high) == pytest.approx(found.ci95, abs=0.008)
 
 

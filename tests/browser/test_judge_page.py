@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from mmrag import EvalSet, RunStore
 from mmrag.eval_sets.eval_set import EvalQuery
+from mmrag.labels.drafts import Draft, DraftFile
 from mmrag.labels.judgments import JudgmentLog, grades_of
 from mmrag.types import GalleryImage
 from tests.dashboard_server import Dashboard
@@ -162,13 +163,17 @@ def test_the_next_picture_comes_within_a_tenth_of_a_second(
     assert took[5] < 100
 
 
+def _propose(own: EvalSet, drafts: dict[tuple[int, int], str]) -> DraftFile:
+    """Drafts from one picture to another, by their numbers."""
+    file = DraftFile(own.folder)
+    file.propose([Draft("", f"i{a:02}", f"i{b:02}", words) for (a, b), words in drafts.items()])
+    return file
+
+
 def test_drafts_are_accepted_edited_and_rejected(
     page: Page, dashboard: Dashboard, own: EvalSet
 ) -> None:
-    from mmrag.labels.drafts import Draft, DraftFile
-
-    file = DraftFile(own.folder)
-    file.propose([Draft("", f"i{i:02}", f"i{i + 1:02}", f"the same, but {i}") for i in range(3)])
+    _propose(own, {(i, i + 1): f"the same, but {i}" for i in range(3)})
     page.goto(f"{dashboard.url}/judge?set=own&judge=Ada&part=drafts")
     expect(page.get_by_text("3 waiting, 0 accepted, 0 rejected.")).to_be_visible()
     page.get_by_role("button", name="Accept").click()
@@ -186,10 +191,7 @@ def test_drafts_are_accepted_edited_and_rejected(
 def test_a_draft_is_edited_and_accepted_by_key(
     page: Page, dashboard: Dashboard, own: EvalSet
 ) -> None:
-    from mmrag.labels.drafts import Draft, DraftFile
-
-    file = DraftFile(own.folder)
-    file.propose([Draft("", f"i{i:02}", f"i{i + 2:02}", f"as it is, but {i}") for i in range(2)])
+    file = _propose(own, {(i, i + 2): f"as it is, but {i}" for i in range(2)})
     page.goto(f"{dashboard.url}/judge?set=own&judge=Ada&part=drafts")
     field = page.get_by_label("Instruction")
     expect(field).to_have_value("as it is, but 0")
