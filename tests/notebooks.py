@@ -6,7 +6,6 @@ One kernel runs all of them, each with names of its own. The vision model is the
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import sys
@@ -20,7 +19,7 @@ import nbformat
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
-from .helpers import ROOT
+from .helpers import ROOT, awaited
 from .vision_server import VisionServer
 
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
@@ -56,7 +55,7 @@ def executed(path: Path, running: tuple[Any, Any]) -> Any:
         # Left open for the next notebook.
         await work.async_execute(reset_kc=False, cleanup_kc=False)
 
-    asyncio.run(run())
+    awaited(run())
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.metadata.pop("execution", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from pathlib import Path
 
@@ -12,6 +11,8 @@ from streamlit.file_util import get_static_dir
 from streamlit.web.server.starlette.starlette_static_routes import create_streamlit_static_handler
 
 from mmrag.cli.front_end import FrontEnd, modules
+
+from .helpers import awaited
 
 STATIC = Path(get_static_dir())
 SCRIPTS = STATIC / "static" / "js"
@@ -30,7 +31,7 @@ def get(front: FrontEnd, path: str, encoding: str = "gzip") -> httpx.Response:
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.get(path, headers={"accept-encoding": encoding})
 
-    return asyncio.run(ask())
+    return awaited(ask())
 
 
 def test_a_page_names_one_file_with_its_modules(front: FrontEnd) -> None:

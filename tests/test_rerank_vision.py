@@ -13,6 +13,7 @@ from mmrag.errors import ModelServerError
 from mmrag.rerank.vision import windows
 from mmrag.types import SearchResult
 
+from .helpers import awaited
 from .vision_fixtures import (
     QUERY,
     brightest_first,
@@ -167,14 +168,12 @@ def test_requests_run_side_by_side(server: VisionServer, tmp_path: Path) -> None
 
 
 def test_it_works_inside_a_running_event_loop(server: VisionServer, tmp_path: Path) -> None:
-    import asyncio
-
     shown = colours(4)
 
     async def notebook() -> SearchResult:
         return load_reranker("gpt-4o").rerank(result_of(tmp_path, shown))
 
-    assert ids(asyncio.run(notebook())) == nearest_first(shown)
+    assert ids(awaited(notebook())) == nearest_first(shown)
 
 
 def test_a_warm_cache_sends_no_request(

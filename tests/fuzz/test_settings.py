@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from pathlib import Path
@@ -26,6 +25,7 @@ from mmrag.vision.endpoint import find_endpoint
 from mmrag.vision.models import TABLE, find_price
 from mmrag.vision.prompt import Prompt
 
+from ..helpers import awaited
 from .cases import ODD_TEXTS, case, fuzz, spoil_bytes, spoil_value
 
 # What an environment variable can hold.
@@ -159,7 +159,7 @@ def test_addresses_of_model_servers(url: str, key: str, azure: bool) -> None:
             assert "pass" not in endpoint.address
             assert endpoint.address.isprintable()
             endpoint.client(1.0, 0).close()
-            asyncio.run(endpoint.async_client(1.0, 0).close())
+            awaited(endpoint.async_client(1.0, 0).close())
             text = f"said {endpoint.key} there"
             assert len(endpoint.key) < 8 or endpoint.key not in endpoint.redact(text)
 
