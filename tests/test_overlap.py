@@ -11,8 +11,9 @@ from click.testing import CliRunner
 from mmrag.cli import main
 from mmrag.errors import MmragError
 from mmrag.eval_sets.importers import import_eval_set
+from mmrag.rerank.shuffles import kendall_tau
 from mmrag.runs.importing import read_run
-from mmrag.runs.overlap import kendall_tau, rank_biased_overlap
+from mmrag.runs.overlap import rank_biased_overlap
 
 from .published_forms import MEMBERS, picture, write, write_cirr
 

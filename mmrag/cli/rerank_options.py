@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmrag.cli.options import printable
+from mmrag.cli.vision_options import CONCURRENCY, DETAIL, EFFORT, TIMEOUT
 from mmrag.system.words import counted
 
 if TYPE_CHECKING:
@@ -90,25 +91,9 @@ _OPTIONS = [
         metavar="USD",
         help="Stop before the requests cost more; an evaluation that goes on counts what it spent.",
     ),
-    click.option(
-        "--concurrency",
-        type=click.IntRange(1, 256),
-        default=4,
-        show_default=True,
-        help="Requests under way at once.",
-    ),
-    click.option(
-        "--timeout",
-        type=click.FloatRange(0, min_open=True),
-        default=60.0,
-        show_default=True,
-        help="Seconds that one answer of a vision model may take.",
-    ),
-    click.option(
-        "--effort",
-        type=click.Choice(["none", "minimal", "low", "medium", "high", "xhigh", "max"]),
-        help="How much a vision model thinks. Default: the least that it takes.",
-    ),
+    CONCURRENCY,
+    TIMEOUT,
+    EFFORT,
     click.option(
         "--max-answer-tokens",
         type=click.IntRange(1),
@@ -120,13 +105,7 @@ _OPTIONS = [
         type=click.Choice(["chat", "responses"]),
         help="How a vision model is asked. Default: as the table of models says.",
     ),
-    click.option(
-        "--detail",
-        type=click.Choice(["low", "high", "auto", "original"]),
-        default="high",
-        show_default=True,
-        help="How closely a vision model looks; less costs less.",
-    ),
+    DETAIL,
     click.option(
         "--picture-size",
         type=click.IntRange(64, 4096),

@@ -31,6 +31,34 @@ class AskChoice:
     batch: bool
 
 
+# Shared with reranking.
+CONCURRENCY = click.option(
+    "--concurrency",
+    type=click.IntRange(1, 256),
+    default=4,
+    show_default=True,
+    help="Requests under way at once.",
+)
+TIMEOUT = click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds that one answer of a vision model may take.",
+)
+EFFORT = click.option(
+    "--effort",
+    type=click.Choice(["none", "minimal", "low", "medium", "high", "xhigh", "max"]),
+    help="How much a vision model thinks. Default: the least that it takes.",
+)
+DETAIL = click.option(
+    "--detail",
+    type=click.Choice(["low", "high", "auto", "original"]),
+    default="high",
+    show_default=True,
+    help="How closely a vision model looks; less costs less.",
+)
+
 _OPTIONS = [
     click.option(
         "--by",
@@ -53,32 +81,10 @@ _OPTIONS = [
         metavar="USD",
         help="Stop before the requests cost more; what is finished is kept.",
     ),
-    click.option(
-        "--concurrency",
-        type=click.IntRange(1, 256),
-        default=4,
-        show_default=True,
-        help="Requests under way at once.",
-    ),
-    click.option(
-        "--timeout",
-        type=click.FloatRange(0, min_open=True),
-        default=60.0,
-        show_default=True,
-        help="Seconds that one answer may take.",
-    ),
-    click.option(
-        "--effort",
-        type=click.Choice(["none", "minimal", "low", "medium", "high", "xhigh", "max"]),
-        help="How much the model thinks. Default: the least that it takes.",
-    ),
-    click.option(
-        "--detail",
-        type=click.Choice(["low", "high", "auto", "original"]),
-        default="high",
-        show_default=True,
-        help="How closely the model looks; less costs less.",
-    ),
+    CONCURRENCY,
+    TIMEOUT,
+    EFFORT,
+    DETAIL,
     click.option(
         "--batch", is_flag=True, help="Ask through the Batch API: half the price, within a day."
     ),

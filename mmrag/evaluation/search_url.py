@@ -22,6 +22,7 @@ from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.eval_sets.templates import templated
 from mmrag.evaluation.run_header import sample
 from mmrag.images.decode import read_bytes
+from mmrag.images.unreadable import query_problem
 from mmrag.metrics.metrics import canonical, default_metrics, score_rankings
 from mmrag.metrics.summary import summarise
 from mmrag.runs.provenance import environment, eval_set_ref
@@ -179,7 +180,7 @@ def _ask(client: httpx.Client, url: str, query: Query, k: int) -> list[str]:
                     raise _Failed("the answer is larger than 16 MB")
             status = response.status_code
     except ImageError as error:
-        raise _Failed(f"its picture cannot be read: {error}") from error
+        raise _Failed(query_problem(error)) from error
     except httpx.TimeoutException:
         raise _Failed("it took too long (--timeout)") from None
     except httpx.HTTPError as error:

@@ -19,7 +19,7 @@ from mmrag.metrics.statistics import (
     percentile_interval,
 )
 from mmrag.rerank.reranker import Reranker
-from mmrag.rerank.shuffles import kendall_tau
+from mmrag.rerank.shuffles import mean_kendall_tau
 from mmrag.runs.run import Ranked
 from mmrag.types import GalleryImage
 
@@ -60,7 +60,7 @@ def shuffled(
     heads = [[one[q.query_id][:rerank_k] for one in rankings] for q in queries]
     several = [list(combinations(orders, 2)) for orders in heads if len(orders[0]) > 1]
     agreement: dict[str, list[float]] = {
-        "kendall_tau": [float(np.mean([kendall_tau(a, b) for a, b in ps])) for ps in several],
+        "kendall_tau": [mean_kendall_tau(pairs) for pairs in several],
         "same_best": [float(np.mean([a[0] == b[0] for a, b in ps])) for ps in several],
     }
     scores = [setting.score(one).values for one in rankings]

@@ -5,7 +5,6 @@ What is known of one, its fields and the encoder that made it, is kept in `MMRAG
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,6 @@ import numpy as np
 
 from mmrag import config
 from mmrag.errors import ImageError, IndexStoreError, MmragError
-from mmrag.images.decode import read_bytes
 from mmrag.system.durable import write_file
 
 if TYPE_CHECKING:
@@ -209,14 +207,6 @@ def nearest(
         ]
         for hits in found
     ]
-
-
-def content_hash(path: str) -> str:
-    """SHA-256 of a picture's file; "" where it cannot be read."""
-    try:
-        return hashlib.sha256(read_bytes(path)).hexdigest()
-    except ImageError:
-        return ""
 
 
 def keep(adopted: Adopted, encoder: Encoder) -> Adopted:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mmrag.images.unreadable import content_hash
 from mmrag.index import adopted
 from mmrag.index.kinds import BuildOptions, SearchOptions
 from mmrag.index.milvus_collection import Collection
@@ -108,7 +109,7 @@ class ImageIndex(Collection):
         send, vectors = partial(self._loaded, what), "vector" in fields
         for row in adopted.all_rows(self.adopted, send, vectors=vectors):
             if "content_hash" in fields:
-                row["content_hash"] = adopted.content_hash(row["path"])
+                row["content_hash"] = content_hash(row["path"]) or ""
             yield {field: row[field] for field in fields}
 
     def get(self, image_ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from mmrag.errors import ImageError
+from mmrag.images.unreadable import picture_problem
 from mmrag.rerank.reranker import GaveUp
 from mmrag.types import Usage
 from mmrag.vision.batch import ask_batch
@@ -96,7 +97,7 @@ class Asker:
             prompt = await asyncio.to_thread(make)
             reply, usage = await self.model.complete(client, prompt)
         except ImageError as error:
-            return Answer(position, None, f"a picture: {error}", Usage()), False
+            return Answer(position, None, picture_problem(error), Usage()), False
         except RequestFailed as error:
             return Answer(position, None, str(error), error.usage), True
         return self._read(position, prompt, reply, usage, read), False
@@ -124,7 +125,7 @@ class Asker:
                 try:
                     prompt = prompts[position]()
                 except ImageError as error:
-                    yield Answer(position, None, f"a picture: {error}", Usage())
+                    yield Answer(position, None, picture_problem(error), Usage())
                     continue
                 known = self.model.recall(prompt)
                 if known is not None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from mmrag.errors import EvalSetError, ImageError
+from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
-from mmrag.images.decode import read_bytes
+from mmrag.images.unreadable import content_hash
 from mmrag.labels.asking import Asker
 from mmrag.labels.drafts import BY_METADATA, Draft, DraftFile
 from mmrag.labels.judgments import GRADES
@@ -214,15 +213,9 @@ def _duplicates(drafts: Sequence[Draft], images: dict[str, GalleryImage]) -> dic
     found = {}
     for one in drafts:
         words = " ".join(one.text.split()).casefold()
-        key = (_digest(images[one.image_id].path), words)
+        path = images[one.image_id].path
+        key = (content_hash(path) or path, words)
         earlier = first.setdefault(key, one.query_id)
         if earlier != one.query_id:
             found[one.query_id] = earlier
     return found
-
-
-def _digest(path: str) -> str:
-    try:
-        return hashlib.sha256(read_bytes(path)).hexdigest()
-    except ImageError:
-        return path

@@ -6,7 +6,6 @@ Pictures stay where they are.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from mmrag.errors import EvalSetError, ImageError
+from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.eval_sets.records import Qrels
-from mmrag.images.decode import read_bytes
+from mmrag.images.unreadable import content_hash
 from mmrag.metrics.statistics import generator
 from mmrag.types import GalleryImage
 
@@ -160,7 +159,7 @@ def dedupe(eval_set: EvalSet, folder: Path) -> Deduplicated:
     images: dict[str, str] = {}
     hashes: dict[str, str] = {}
     for image in eval_set.images:
-        digest = _digest(image.path) or image.image_id
+        digest = content_hash(image.path) or image.image_id
         hashes[image.path] = digest
         first = by_bytes.setdefault(digest, image.image_id)
         if first != image.image_id:
@@ -168,7 +167,9 @@ def dedupe(eval_set: EvalSet, folder: Path) -> Deduplicated:
     by_words: dict[tuple[str | None, str], str] = {}
     queries: dict[str, str] = {}
     for query in eval_set.queries:
-        picture = query.image and (hashes.get(query.image) or _digest(query.image) or query.image)
+        picture = query.image and (
+            hashes.get(query.image) or content_hash(query.image) or query.image
+        )
         key = (picture, " ".join((query.text or "").split()).casefold())
         first = by_words.setdefault(key, query.query_id)
         if first != query.query_id:
@@ -238,10 +239,3 @@ def _cumulated(shares: Sequence[float], n: int) -> list[int]:
         total += share
         ends.append(round(total * n))
     return ends
-
-
-def _digest(path: str) -> str | None:
-    try:
-        return hashlib.sha256(read_bytes(path)).hexdigest()
-    except ImageError:
-        return None

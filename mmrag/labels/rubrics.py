@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from mmrag.errors import MmragError
 from mmrag.labels.judgments import GRADES
-from mmrag.system.text_files import read_text
+from mmrag.rerank.prompt_files import read_prompt
 
 FOLDER = Path(__file__).parent / "prompts"
 DEFAULT_RUBRIC, DEFAULT_WORDING = "rubric-1", "wording-1"
-_LONGEST = 20_000
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ def load_rubric(name: str = DEFAULT_RUBRIC) -> Rubric:
     Raises:
         MmragError: there is none, or it lacks something; says what.
     """
-    read = _toml(name, "rubric", ("task", "form"))
+    read, _ = read_prompt(name, FOLDER, ("task", "form"), "rubric", "rubric-*")
     grades = read.get("grades")
     wanted = {str(grade) for grade in GRADES.values()}
     if (
@@ -62,28 +59,5 @@ def load_rubric(name: str = DEFAULT_RUBRIC) -> Rubric:
 @lru_cache(maxsize=16)
 def load_wording(name: str = DEFAULT_WORDING) -> tuple[str, str]:
     """Task and form of the prompt that words drafts, as `load_rubric` finds them."""
-    read = _toml(name, "wording", ("task", "form"))
+    read, _ = read_prompt(name, FOLDER, ("task", "form"), "wording", "wording-*")
     return read["task"].strip(), read["form"].strip()
-
-
-def _toml(name: str, kind: str, texts: tuple[str, ...]) -> dict[str, Any]:
-    own = name.endswith(".toml")
-    path = Path(name) if own else FOLDER / f"{name}.toml"
-    known = sorted(one.stem for one in FOLDER.glob(f"{kind}-*.toml"))
-    if not own and name not in known:
-        raise MmragError(
-            f"There is no {kind} {name!r}; use {', '.join(known)}, or the path of a .toml file."
-        )
-    try:
-        text = read_text(path)
-        read: dict[str, Any] = tomllib.loads(text)
-    except OSError as error:
-        raise MmragError(f"The {kind} {name} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise MmragError(f"The {kind} {name} is not TOML: {error}.") from error
-    missing = [one for one in texts if not isinstance(read.get(one), str)]
-    if missing:
-        raise MmragError(f"The {kind} {name} lacks {' and '.join(missing)}.")
-    if len(text) > _LONGEST:
-        raise MmragError(f"The {kind} {name} has more than {_LONGEST:,} characters.")
-    return read

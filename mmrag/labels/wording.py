@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmrag.errors import ImageError
+from mmrag.images.unreadable import by_words
 from mmrag.types import GalleryImage
 from mmrag.vision.prompt import DATA_RULE, Picture, Prompt, data
 from mmrag.vision.reply import json_documents
@@ -58,7 +59,7 @@ def wording_prompt(pair: NamedPair, task: str, form: str) -> Prompt:
         try:
             parts += [line, Picture.read(image.path, _NEIGHBOUR_SIDE)]
         except ImageError:
-            parts.append(f"{line} (its picture cannot be read)")
+            parts.append(by_words(line))
     return Prompt("\n\n".join([task, DATA_RULE, form]), tuple(parts), MAX_TOKENS, SCHEMA)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from mmrag.encoders.encoder import Encoder, Vectors
 from mmrag.encoders.queries import query_vectors
 from mmrag.errors import ImageError
+from mmrag.images.unreadable import query_problem
 from mmrag.rerank.embeddings import EmbeddingCache
 from mmrag.rerank.reorder import by_score
 from mmrag.rerank.reranker import OnDone, Reranker, RerankerDescription, RerankOptions
@@ -84,7 +85,7 @@ class EncoderReranker(Reranker):
         for result, query, hits in zip(results, queries, shown, strict=True):
             scores, problems = {}, []
             if isinstance(query, ImageError):
-                problems.append(f"the query picture: {query}")
+                problems.append(query_problem(query))
             for i, hit in enumerate(hits):
                 vector = vectors[hit.path]
                 if isinstance(query, ImageError):

@@ -22,6 +22,7 @@ from mmrag.encoders import sentence_names
 from mmrag.errors import CheckpointError, ImageError, MmragError
 from mmrag.images.decode import load_image
 from mmrag.images.streaming import map_ahead
+from mmrag.images.unreadable import query_problem
 from mmrag.rerank.reorder import IGNORES_WITHOUT, by_score
 from mmrag.rerank.reranker import OnDone, Reranker, RerankerDescription, RerankOptions
 from mmrag.system.sqlite import open_cache
@@ -183,7 +184,7 @@ class PairReranker(Reranker):
             try:
                 one.query = self._query(query)
             except ImageError as error:
-                one.problems.append(f"the query picture: {error}")
+                one.problems.append(query_problem(error))
             if not one.query:
                 if not one.problems:
                     one.problems.append("the query has no text, and this reranker reads only texts")

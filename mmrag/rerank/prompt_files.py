@@ -49,9 +49,9 @@ class PromptFile:
         return _fill(self.form, n)
 
 
-def prompt_names(folder: Path = FOLDER) -> list[str]:
+def prompt_names(folder: Path = FOLDER, pattern: str = "*") -> list[str]:
     """The prompts that come with the package."""
-    return sorted(path.stem for path in folder.glob("*.toml"))
+    return sorted(path.stem for path in folder.glob(f"{pattern}.toml"))
 
 
 @lru_cache(maxsize=16)
@@ -68,22 +68,26 @@ def load_prompt(name: str) -> PromptFile:
     return PromptFile(name, digest, read.get("marks", False), **texts)
 
 
-def read_prompt(name: str, folder: Path, texts: Sequence[str]) -> tuple[dict[str, Any], str]:
+def read_prompt(
+    name: str, folder: Path, texts: Sequence[str], kind: str = "prompt", pattern: str = "*"
+) -> tuple[dict[str, Any], str]:
     """The values of a prompt, and the SHA-256 of its file.
 
     Args:
         name: of a file in `folder` without its ending, or the path of a `.toml` file.
         folder: where the package's own ones are.
         texts: the keys that must hold texts; a line break at the start of one is dropped.
+        kind: what messages call it.
+        pattern: of the names in `folder` that are of this kind.
 
     Raises:
         MmragError: there is none, or it lacks a text; says which.
     """
     own = name.endswith(".toml")
-    names = prompt_names(folder)
+    names = prompt_names(folder, pattern)
     if not own and name not in names:
         raise MmragError(
-            f"There is no prompt {name!r}; use one of {', '.join(names)}, or the path of "
+            f"There is no {kind} {name!r}; use one of {', '.join(names)}, or the path of "
             "a .toml file like those."
         )
     path = Path(name) if own else folder / f"{name}.toml"
@@ -91,18 +95,18 @@ def read_prompt(name: str, folder: Path, texts: Sequence[str]) -> tuple[dict[str
         text = read_text(path)
         read: dict[str, Any] = tomllib.loads(text)
     except OSError as error:
-        raise MmragError(f"The prompt {name} cannot be read: {error.strerror}.") from error
+        raise MmragError(f"The {kind} {name} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
-        raise MmragError(f"The prompt {name} is not TOML: {error}.") from error
+        raise MmragError(f"The {kind} {name} is not TOML: {error}.") from error
     missing = [one for one in texts if not isinstance(read.get(one), str)]
     if missing:
         raise MmragError(
-            f"The prompt {name} needs the texts {', '.join(texts)}; {', '.join(missing)} "
+            f"The {kind} {name} needs the texts {', '.join(texts)}; {', '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} not there. `{folder / names[-1]}.toml` is an "
             "example."
         )
     if len(text) > _LONGEST:
-        raise MmragError(f"The prompt {name} has more than {_LONGEST:,} characters.")
+        raise MmragError(f"The {kind} {name} has more than {_LONGEST:,} characters.")
     digest = hashlib.sha256(text.encode()).hexdigest()
     return {**read, **{one: read[one].removeprefix("\n") for one in texts}}, digest
 

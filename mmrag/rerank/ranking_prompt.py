@@ -10,6 +10,7 @@ from typing import Literal
 from mmrag.errors import ImageError
 from mmrag.images.decode import longest_side
 from mmrag.images.grid import CELL, GAP, SMALLEST_CELL, draw_grid, grid_size
+from mmrag.images.unreadable import by_words
 from mmrag.rerank.prompt_files import DEFAULT_PROMPT, PromptFile, load_prompt
 from mmrag.rerank.reply_order import SCHEMA
 from mmrag.types import Hit, Query
@@ -132,5 +133,5 @@ def _image_parts(query: Query, hits: Sequence[Hit], look: Look) -> list[str | Pi
         try:
             parts += [line, Picture.read(hit.path, _SIDE, look.picture_size)]
         except ImageError:
-            parts.append(f"{line} (its picture cannot be read)")
+            parts.append(by_words(line))
     return parts

@@ -77,7 +77,7 @@ def shuffle_agreement(
             taus.append(None)
             continue
         pairs = list(combinations(rankings, 2))
-        taus.append(float(np.mean([kendall_tau(a, b) for a, b in pairs])))
+        taus.append(mean_kendall_tau(pairs))
         same.append(float(np.mean([a[0] == b[0] for a, b in pairs])))
     known = [tau for tau in taus if tau is not None]
     reports = [outcome.rerank for outcome in reranked if outcome.rerank is not None]
@@ -92,18 +92,23 @@ def shuffle_agreement(
     )
 
 
-def kendall_tau(a: Sequence[str], b: Sequence[str]) -> float:
-    """Kendall's tau of two orders of the same two or more distinct items, -1 to 1.
+def kendall_tau(a: Sequence[str], b: Sequence[str]) -> float | None:
+    """Kendall's tau of the items that both orders have, -1 to 1; None when fewer than two.
 
     Concordant minus discordant pairs over all pairs (M. Kendall: "A New Measure of Rank
     Correlation", Biometrika 1938); without ties all of its variants are this.
     """
     place = {item: i for i, item in enumerate(b)}
-    places = np.array([place[item] for item in a])
-    n = len(places)
-    before = np.triu(np.ones((n, n), bool), 1)
-    discordant = int((before & (places[:, None] > places[None, :])).sum())
-    return 1 - 4 * discordant / (n * (n - 1))
+    order = np.array([place[item] for item in a if item in place])
+    if len(order) < 2:
+        return None
+    rows, columns = np.triu_indices(len(order), 1)
+    return float(np.sign(order[columns] - order[rows]).mean())
+
+
+def mean_kendall_tau(pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> float:
+    """Mean of `kendall_tau` over those pairs that have one."""
+    return float(np.mean([tau for a, b in pairs if (tau := kendall_tau(a, b)) is not None]))
 
 
 def _shuffle(result: SearchResult, rng: random.Random) -> SearchResult:

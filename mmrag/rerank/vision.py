@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmrag.errors import ImageError, MmragError, ModelServerError
 from mmrag.images.grid import SMALLEST_CELL
+from mmrag.images.unreadable import query_problem
 from mmrag.rerank.prompt_files import DEFAULT_PROMPT, load_prompt
 from mmrag.rerank.ranking_prompt import Look, Presentation, ranking_prompt
 from mmrag.rerank.reorder import reorder
@@ -319,7 +320,7 @@ class VisionReranker(Reranker):
                 reply, used = await ask(prompt)
             except ImageError as error:
                 statuses.add("failed")
-                problems.append(f"the query picture: {error}")
+                problems.append(query_problem(error))
                 break
             except RequestFailed as error:
                 usage += error.usage

@@ -10,6 +10,7 @@ import numpy as np
 from mmrag.errors import MmragError
 from mmrag.metrics.statistics import bootstrap_interval, generator
 from mmrag.metrics.summary import Estimate
+from mmrag.rerank.shuffles import kendall_tau
 from mmrag.runs.compare import Entry
 
 PERSISTENCE = 0.9
@@ -76,16 +77,6 @@ def rank_biased_overlap(
         agreement = len(seen_a & seen_b) / (place + 1)
         total += persistence**place * agreement
     return (1 - persistence) * total + persistence**depth * agreement
-
-
-def kendall_tau(a: Sequence[str], b: Sequence[str]) -> float | None:
-    """Kendall's tau of the images that both rank; None when these are fewer than two."""
-    place = {image_id: i for i, image_id in enumerate(b)}
-    order = np.array([place[image_id] for image_id in a if image_id in place])
-    if len(order) < 2:
-        return None
-    rows, columns = np.triu_indices(len(order), 1)
-    return float(np.sign(order[columns] - order[rows]).mean())
 
 
 def _estimate(values: Sequence[float]) -> Estimate:

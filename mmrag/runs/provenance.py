@@ -12,10 +12,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from mmrag.errors import ImageError, MmragError
+from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.eval_sets.protocols import apply_protocol
-from mmrag.images.decode import read_bytes
+from mmrag.images.unreadable import content_hash
 from mmrag.metrics.metrics import canonical
 from mmrag.runs.run import EvalSetRef, Run
 from mmrag.system import shipped
@@ -90,13 +90,8 @@ def _pool_sha256(pool: tuple[str, ...]) -> str:
 
 def query_picture_hashes(eval_set: EvalSet) -> dict[str, str]:
     """SHA-256 of each query picture's bytes, by path; what cannot be read is left out."""
-    found = {}
-    for path in sorted({path for query in eval_set.queries for path in query.pictures}):
-        try:
-            found[path] = hashlib.sha256(read_bytes(path)).hexdigest()
-        except ImageError:
-            continue
-    return found
+    paths = sorted({path for query in eval_set.queries for path in query.pictures})
+    return {path: digest for path in paths if (digest := content_hash(path))}
 
 
 def pictures_sha256(gallery: Mapping[str, str], queries: Mapping[str, str], root: Path) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrag.errors import ImageError, MmragError
+from mmrag.images.unreadable import query_problem
 from mmrag.rerank.prompt_files import read_prompt
 from mmrag.rerank.reranker import GaveUp
 from mmrag.types import Query, Usage
@@ -209,7 +210,7 @@ class Rewriter:
                 problem = problem or "the answer holds no query"
                 self.model.forget(prompt)
         except ImageError as error:
-            problem = f"the query picture: {error}"
+            problem = query_problem(error)
         except RequestFailed as error:
             problem, usage = str(error), error.usage
         ms = 1000 * (time.perf_counter() - started)

@@ -82,7 +82,8 @@ def test_grades_and_reasons_are_stored_under_the_models_name(
 def test_pictures_change_places_and_a_second_pass_is_no_label(
     coloured: EvalSet, server: VisionServer
 ) -> None:
-    judge = _judge(coloured, concurrency=1)  # Requests arrive in the order of asking.
+    # One at a time, so that requests arrive in the order of asking.
+    judge = VisionJudge(coloured, Asker(VisionModel("gpt-4o"), concurrency=1), load_rubric())
     judge.judge(PAIRS)
     first = [_order(body) for body in server.bodies]
     assert {"query", "candidate"} == {order[0] for one, order in first if one.startswith("the")}
