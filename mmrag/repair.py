@@ -66,10 +66,16 @@ def _broken_files() -> Iterator[tuple[Path, str, str]]:
     home = config.home()
     for pattern, problem_of, lost in _KINDS:
         for path in sorted(home.glob(pattern)):
-            if path.is_file() and ".broken-" not in path.name:
-                problem = problem_of(path)
-                if problem:
-                    yield path, problem, lost
+            if ".broken-" in path.name or _is_store(path):
+                continue
+            problem = "is a folder" if path.is_dir() else problem_of(path)
+            if problem:
+                yield path, problem, lost
+
+
+def _is_store(path: Path) -> bool:
+    """A store of Milvus Lite is a folder that may be called as a database."""
+    return path.is_dir() and path.suffix == ".db" and path.name != "runs.db"
 
 
 def _database(path: Path) -> str:
@@ -123,7 +129,9 @@ _RUNS = (
 # Where below MMRAG_HOME, what tells that such a file is broken, and what follows from that.
 _KINDS: list[tuple[str, Callable[[Path], str], str]] = [
     ("*.db", _database, _RUNS),
+    ("*.sqlite", _database, _AGAIN),
     ("cache/*.sqlite", _database, _AGAIN),
+    ("adopted.json", _json, "adopt the collections again with `mmrag adopt`"),
     ("weights/**/*.safetensors", _safetensors, _WEIGHTS),
     ("weights/**/*.pt*", _archive, _WEIGHTS),
     ("weights/**/*.json", _json, _WEIGHTS),

@@ -6,6 +6,7 @@ What is known of one, its fields and the encoder that made it, is kept in `MMRAG
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmrag import config
-from mmrag.errors import ImageError, IndexStoreError, MmragError
+from mmrag.errors import ImageError, IndexStoreError, MmragError, one_line
 from mmrag.system.durable import write_file
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from mmrag.encoders.encoder import Encoder, Vectors
     from mmrag.index.store import MilvusStore
+
+_log = logging.getLogger(__name__)
 
 # The vectors of one picture by the same encoder, whatever the precision.
 SAME = 0.99
@@ -231,12 +234,12 @@ def keep(adopted: Adopted, encoder: Encoder) -> Adopted:
 
 def find(uri: str, collection: str) -> Adopted | None:
     """The facts about a collection; None where it was not adopted."""
-    return next((one for one in _all() if _is(one, uri, collection)), None)
+    return next((one for one in _readable() if _is(one, uri, collection)), None)
 
 
 def names(uri: str) -> list[str]:
     """The collections of a Milvus that were adopted."""
-    return sorted(one.collection for one in _all() if _place(one.uri) == _place(uri))
+    return sorted(one.collection for one in _readable() if _place(one.uri) == _place(uri))
 
 
 def refuse(collection: str) -> IndexStoreError:
@@ -274,6 +277,15 @@ def _file() -> Path:
     return config.home() / "adopted.json"
 
 
+def _readable() -> Sequence[Adopted]:
+    """All of them; none, and a warning, where the file is damaged: other collections go on."""
+    try:
+        return _all()
+    except MmragError as error:
+        _log.warning("%s", error)
+        return []
+
+
 def _all() -> Sequence[Adopted]:
     try:
         held = json.loads(_file().read_text(encoding="utf-8"))
@@ -282,5 +294,6 @@ def _all() -> Sequence[Adopted]:
         return []
     except (OSError, ValueError, TypeError) as error:
         raise MmragError(
-            f"{_file()} cannot be read ({error}); remove it, and adopt anew."
+            f"{_file()} cannot be read ({one_line(error)}). `mmrag doctor --repair` moves it "
+            "aside; then adopt the collections again with `mmrag adopt`."
         ) from error

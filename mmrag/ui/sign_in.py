@@ -13,17 +13,18 @@ import os
 import secrets
 import threading
 import time
-from contextlib import suppress
 
 import streamlit as st
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from mmrag import config
+from mmrag.system.durable import own_part, settle
 from mmrag.ui.doors import by_link, has_oidc, require_door
 
 COOKIE = "mmrag_visitor"
 DAYS = 7
 WRONG_PASSWORD_SECONDS = 1.0
+SECRET_LENGTH = 32
 # The field may be drawn a moment later than this.
 _FOCUS = (
     "const focus = () => { const field = document.querySelector('input[type=password]');"
@@ -128,12 +129,15 @@ def _secret() -> str:
     """Without it a password could be guessed from a cookie at leisure; one for each home."""
     path = config.home() / "cookie.secret"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        # For nobody else on this machine from the first byte on.
-        number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(number, "w", encoding="ascii") as file:
-            file.write(secrets.token_urlsafe(32))
-    return path.read_text(encoding="ascii")
+    # Another dashboard of this home waits, and then takes the same one.
+    with own_part(path) as part:
+        kept = path.read_text("ascii", "replace") if path.exists() else ""
+        if len(kept) < SECRET_LENGTH:
+            # For nobody else on this machine from the first byte on.
+            part.chmod(0o600)
+            part.write_text(kept := secrets.token_urlsafe(SECRET_LENGTH), "ascii")
+            settle(part, path)
+    return kept
 
 
 @st.cache_resource(show_spinner=False)

@@ -181,3 +181,29 @@ def test_files_of_the_state_folder(runs: Path) -> None:
     with RunStore() as store:
         assert store.runs() == []
     assert said("--check") == (0, "Nothing is broken.\n")
+
+
+@pytest.mark.parametrize("name", ["runs.db", "known_vectors.sqlite", "adopted.json"])
+def test_a_folder_in_the_place_of_a_file_is_moved_aside(name: str) -> None:
+    home = Path(os.environ["MMRAG_HOME"])
+    (home / name).mkdir(parents=True)
+    (home / name / "inside").touch()
+    assert said("--check")[0] == 1
+    assert f"{name}: is a folder" in said("--repair")[1]
+    (moved,) = home.glob(f"{name}.broken-*[0-9]")
+    assert (moved / "inside").exists()
+    assert said("--check") == (0, "Nothing is broken.\n")
+    with RunStore() as runs:
+        assert runs.runs() == []
+
+
+def test_what_is_known_of_adopted_collections_is_lost_and_the_others_go_on(
+    store: Path, photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = store.with_name("adopted.json")
+    file.write_text('[{"uri": "x"')
+    with open_index() as kept:
+        assert len(kept.search(encoder().encode([photos / "000.png"]), 1)[0]) == 1
+    assert "adopt the collections again" in caplog.text
+    assert "adopt the collections again" in said("--repair")[1]
+    assert not file.exists()

@@ -16,11 +16,11 @@ import psutil
 import pytest
 from streamlit import config as streamlit_config
 
-from mmrag import EvalSet, MmragError
+from mmrag import EvalSet, MmragError, config
 from mmrag.evaluation.ablations import Ablations
 from mmrag.index.lite_server import rotate
 from mmrag.system.addresses import is_local, reachable_names
-from mmrag.ui import evaluation_jobs, indexing_jobs, resources, speed_jobs
+from mmrag.ui import evaluation_jobs, indexing_jobs, resources, sign_in, speed_jobs
 
 from ..evaluation_fixtures import colours as colours
 from ..helpers import ROOT, free_port, mmrag, wait_until
@@ -221,3 +221,18 @@ def test_where_nothing_may_be_changed(colours: EvalSet, monkeypatch: pytest.Monk
     page = open_page("judge", judge="Ada")
     assert "Judging is switched off" in page.info[0].value
     assert not page.button
+
+
+def test_a_cookie_secret_that_was_cut_short_is_made_anew() -> None:
+    """A power failure may leave an empty file; a password could be guessed from such a cookie."""
+    path = config.home() / "cookie.secret"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(0o644)
+    kept = []
+    for _ in range(2):
+        sign_in._secret.clear()
+        kept.append(sign_in._secret())
+    assert kept[0] == kept[1] == path.read_text()
+    assert len(kept[0]) >= sign_in.SECRET_LENGTH
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert not list(path.parent.glob("cookie.secret.part"))
