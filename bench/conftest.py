@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench.machine import describe_machine
-from bench.models import default_encoders
+from bench.models import default_encoders, default_rerankers
 
 CATALOGUE = Path(__file__).parents[1] / "eval_sets" / "catalogue"
 
@@ -19,6 +19,7 @@ CATALOGUE = Path(__file__).parents[1] / "eval_sets" / "catalogue"
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("mmrag bench")
     group.addoption("--encoder", action="append", help="To measure; may be repeated.")
+    group.addoption("--reranker", action="append", help="To measure; may be repeated.")
     group.addoption("--device", action="append", help="cpu, cuda, mps. Default: all here.")
     group.addoption("--precision", action="append", help="Default: all that suit the device.")
     group.addoption("--batch-size", action="append", type=int, help="Default: 1 and the device's.")
@@ -41,6 +42,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             cases = list(dict.fromkeys((encoder, device, "fp32") for encoder, device, _ in cases))
         ids = ["-".join(case) for case in cases]
         metafunc.parametrize("setup", cases, ids=ids, indirect=True, scope="module")
+    if "reranked_by" in names:
+        rerankers = config.getoption("reranker") or default_rerankers()
+        pairs = [(one, at) for at in config.getoption("device") or devices() for one in rerankers]
+        metafunc.parametrize("reranked_by", pairs, ids=["-".join(pair) for pair in pairs])
 
 
 def devices() -> list[str]:

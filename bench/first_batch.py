@@ -2,7 +2,8 @@
 
 `python -m bench.first_batch ENCODER DEVICE PRECISION` prints JSON: seconds to load the encoder
 (imports are done before), seconds of its first batch, and the peak memory in MB: the GPU's largest
-allocation, or the largest resident size of the process.
+allocation, or the largest resident size of the process. With "pairs" instead of a precision it is
+a reranker, and its first query of 20 hits.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import json
 import resource
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import torch
 
-from bench.models import open_bench_encoder
+from bench.models import DEPTH, made_result, open_bench_encoder, open_bench_reranker
 from bench.pictures import make_picture
 from mmrag.system.measuring import measure_alone
 
@@ -23,12 +26,20 @@ def main() -> int:
     """Measure, and print what was measured."""
     name, device, precision = sys.argv[1:]
     pictures = [make_picture(640, 480, i) for i in range(8)]
-    started = time.perf_counter()
-    encoder = open_bench_encoder(name, device, precision)
-    loaded = time.perf_counter()
-    encoder.encode(pictures)
-    first = time.perf_counter()
-    encoder.encode(pictures * (encoder.batch_size // len(pictures) + 1))
+    with tempfile.TemporaryDirectory() as folder:
+        result = made_result(Path(folder), DEPTH)
+        started = time.perf_counter()
+        if precision == "pairs":
+            reranker = open_bench_reranker(name, device, DEPTH)
+            loaded = time.perf_counter()
+            reranker.rerank(result)
+            first = time.perf_counter()
+        else:
+            encoder = open_bench_encoder(name, device, precision)
+            loaded = time.perf_counter()
+            encoder.encode(pictures)
+            first = time.perf_counter()
+            encoder.encode(pictures * (encoder.batch_size // len(pictures) + 1))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if sys.platform == "darwin":
         peak /= 1024

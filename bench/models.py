@@ -7,12 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench import made_up
+from bench.pictures import make_files
 from mmrag.encoders import list_encoders, load_encoder
 from mmrag.encoders.build import build_encoder
 from mmrag.encoders.encoder import Encoder
 from mmrag.encoders.family import LoadedModel
 from mmrag.encoders.visualized_bge_weights import PUBLISHED
 from mmrag.errors import MmragError
+from mmrag.rerank import load_reranker
+from mmrag.rerank.reranker import Reranker
+from mmrag.types import Hit, Query, SearchResult
 
 _BERT_BASE = {
     "model_type": "bert",
@@ -40,7 +45,12 @@ _BGE_VL = {
     "bge-vl-base": ((512, 12, 8), (768, 12, 12), 16, 512),
     "bge-vl-large": ((768, 12, 12), (1024, 24, 16), 14, 768),
 }
+# How many hits are reranked.
+DEPTH = 20
 FULL_SIZE = (*_MADE_UP, "clip:ViT-B-32", "clip:ViT-L-14")
+# What sentence-transformers loads, by the name that stands in tables. Where its weights are here,
+# `st:NAME_OR_FOLDER` measures the real one.
+_SENTENCE = {"qwen3-vl-tiny": made_up.TINY, "qwen3-vl-2b": made_up.TWO_BILLION}
 WORDS = (
     "phone case with this image theme",
     "the same in green",
@@ -58,7 +68,8 @@ def open_bench_encoder(name: str, device: str, precision: str) -> Encoder:
     table, which only takes memory, is smaller than the official one.
 
     Args:
-        name: one of `FULL_SIZE`, `bge-vl-base`, `bge-vl-large`, `tiny` (the size of `demo`), or as
+        name: one of `FULL_SIZE`, `bge-vl-base`, `bge-vl-large`, `qwen3-vl-tiny`, `qwen3-vl-2b` (the
+            architecture of Qwen3-VL-Embedding-2B), `tiny` (the size of `demo`), or as
             `load_encoder` takes it.
         device: as `load_encoder` takes it.
         precision: as `load_encoder` takes it.
@@ -83,6 +94,13 @@ def open_bench_encoder(name: str, device: str, precision: str) -> Encoder:
         preprocessing = clip.preprocessing(model)
     elif name in _BGE_VL and not any(one.available for one in list_encoders(name)):
         model, preprocessing = _bge_vl(name)
+    elif name in _SENTENCE:
+        from mmrag.encoders import sentence
+
+        with tempfile.TemporaryDirectory() as made:
+            folder = made_up.qwen3_vl(Path(made), _SENTENCE[name])
+            model = sentence.load(folder, name, sentence.SentenceOptions(), trust=False)
+            preprocessing = sentence.preprocessing(model, folder)
     elif name == "tiny":
         return _tiny(device, precision)
     else:
@@ -127,6 +145,45 @@ def _tower(width: int, layers: int, heads: int) -> dict[str, int]:
     }
 
 
+def open_bench_reranker(name: str, device: str, depth: int) -> Reranker:
+    """The reranker `name`, in the precision that `auto` takes.
+
+    Args:
+        name: `text-base` (a cross-encoder of BERT base's size), `qwen3-vl-tiny`, `qwen3-vl-2b` (the
+            architecture of Qwen3-VL-Reranker-2B), or as `load_reranker` takes it; encoders and
+            vision models score no pairs.
+        device: as `load_reranker` takes it.
+        depth: how many hits it reranks.
+    """
+    if name.startswith(("encoder:", "vision", "openai:")):
+        raise MmragError(f"{name} scores no pairs; `--encoder` measures encoders.")
+    with tempfile.TemporaryDirectory() as made:
+        if name == "text-base":
+            made_up.text_reranker(Path(made), list(WORDS))
+        elif name in _SENTENCE:
+            made_up.vl_reranker(Path(made), _SENTENCE[name])
+        else:
+            return load_reranker(name, depth=depth, device=device)
+        reranker = load_reranker(f"ce:{made}", depth=depth, device=device)
+    reranker.name = name
+    return reranker
+
+
+def made_result(folder: Path, depth: int) -> SearchResult:
+    """A query of picture and words, and so many hits with descriptions, in files of `folder`."""
+    query, *photos = make_files(folder, depth + 1, 640, 480)
+    hits = [
+        Hit(rank, path.name, str(path), 1 / rank, rank, WORDS[rank % len(WORDS)], {})
+        for rank, path in enumerate(photos, start=1)
+    ]
+    return SearchResult(Query(query, WORDS[1]), hits, {})
+
+
+def default_rerankers() -> Sequence[str]:
+    """One of each kind that scores pairs here."""
+    return ("text-base", "qwen3-vl-tiny")
+
+
 def _tiny(device: str, precision: str) -> Encoder:
     from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
     from mmrag.training.models import open_model
@@ -139,8 +196,11 @@ def _tiny(device: str, precision: str) -> Encoder:
 
 
 def default_encoders() -> Sequence[str]:
-    """The small encoder that ships, or one of its size, and the full-size ones."""
+    """The small encoder that ships, or one of its size, and one or two of each family.
+
+    Full-size where two cores measure them in minutes.
+    """
     from mmrag.encoders import SHIPPED_DIR
 
     shipped = (SHIPPED_DIR / "demo" / "config.json").is_file()
-    return ("demo" if shipped else "tiny", *FULL_SIZE)
+    return ("demo" if shipped else "tiny", *FULL_SIZE, "bge-vl-base", "qwen3-vl-tiny")

@@ -38,6 +38,15 @@ class Setup:
     first: dict[str, float]
 
 
+def first_of_fresh_process(*arguments: str) -> dict[str, float]:
+    """What `bench.first_batch` prints."""
+    command = [sys.executable, "-m", "bench.first_batch", *arguments]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
 @pytest.fixture(scope="module")
 def setup(request: pytest.FixtureRequest) -> Setup:
     name, device, precision = request.param
@@ -45,13 +54,10 @@ def setup(request: pytest.FixtureRequest) -> Setup:
         encoder = open_bench_encoder(name, device, precision)
     except MmragError as error:
         pytest.skip(str(error))
-    command = [sys.executable, "-m", "bench.first_batch", name, device, precision]
-    root = Path(__file__).parents[1]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root)
+    first = first_of_fresh_process(name, device, precision)
     params = {"encoder": name, "device": device, "precision": precision}
     if device.startswith("cuda") and config.compile_models():
         params["compiled"] = "yes"
-    first = json.loads(done.stdout.splitlines()[-1])
     return Setup(encoder, params, first)
 
 

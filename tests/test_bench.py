@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.models import WORDS, open_bench_encoder
+from bench.models import WORDS, open_bench_encoder, open_bench_reranker
 from bench.pictures import make_files
 from bench.quality import compare_precisions
 from bench.reference import count_operations, product_rate, tutorial_loop
@@ -41,7 +41,7 @@ def test_a_quick_run_has_every_kind_of_row(tmp_path: Path) -> None:
     """The suite itself, as a user runs it, with the smallest of everything."""
     only = "(encode and tiny) or (tutorial and tiny) or (decode and jpg-small)"
     only += " or (search and 1000-exact-lite) or (scoring and 1000-50)"
-    only += " or (test_load and lite and 8-128)"
+    only += " or (test_load and lite and 8-128) or (test_rerank and qwen3-vl-tiny)"
     options = ["--encoder", "tiny", "--device", "cpu", "--precision", "fp32", "--quick"]
     # Without a Milvus server: a second one beside another test's does not start. And as if not
     # beside other tests, where pytest-benchmark measures nothing, nor refuses to.
@@ -51,7 +51,7 @@ def test_a_quick_run_has_every_kind_of_row(tmp_path: Path) -> None:
     document = json.loads(done.stdout)
     rows = {(row["group"], row["name"]): row for row in document["rows"]}
     assert {group for group, _ in rows} == {
-        *("encode", "tutorial", "decode", "search", "load", "evaluate")
+        *("encode", "rerank", "tutorial", "decode", "search", "load", "evaluate")
     }
     encode = [row for (group, _), row in rows.items() if group == "encode"]
     assert {row["params"]["source"] for row in encode} == {"files", "arrays", "composed", "texts"}
@@ -61,6 +61,10 @@ def test_a_quick_run_has_every_kind_of_row(tmp_path: Path) -> None:
     for figure in ("times_tutorial", "peak_memory_mb", "first_batch_s"):
         assert of_files["figures"][figure] > 0
     assert of_files["unit"] == "img/s"
+    pairs = next(row for (group, _), row in rows.items() if group == "rerank")
+    assert pairs["unit"] == "pairs/s"
+    assert pairs["figures"]["seconds_per_query"] == pytest.approx(4 / pairs["value"], rel=0.01)
+    assert pairs["figures"]["peak_memory_mb"] > 0
     search = next(row for (group, _), row in rows.items() if group == "search")
     assert search["figures"]["recall"] == 1.0
     load = next(row for (group, _), row in rows.items() if group == "load")
@@ -255,3 +259,10 @@ def test_precisions_keep_the_results() -> None:
     if multiplies_int8(torch.device("cpu")):
         low = load_encoder("demo", device="cpu", precision="int8")
         assert abs(compare_precisions(full, low, catalogue)["nDCG@10_change"]) <= 0.005
+
+
+def test_architectures_of_sentence_transformers_are_measured_with_made_up_weights() -> None:
+    encoder = open_bench_encoder("qwen3-vl-tiny", "cpu", "fp32")
+    assert encoder.encode(texts=["a red mug"]).shape == (1, 32)
+    with pytest.raises(MmragError, match="scores no pairs"):
+        open_bench_reranker("encoder:demo", "cpu", 4)

@@ -26,6 +26,7 @@ _THRESHOLD = 0.1
 
 @click.group(invoke_without_command=True)
 @click.option("--encoder", multiple=True, metavar="E", help="May be repeated. Default: all sizes.")
+@click.option("--reranker", multiple=True, metavar="R", help="May be repeated. Default: two sizes.")
 @click.option("--device", multiple=True, metavar="D", help="cpu, cuda, mps. Default: all here.")
 @click.option("--precision", multiple=True, metavar="P", help="Default: all that suit the device.")
 @click.option("--only", metavar="WORDS", help="As pytest's -k: encode, 'decode or search', ...")
@@ -42,7 +43,7 @@ _THRESHOLD = 0.1
 @json_option
 @click.pass_context
 def bench(context: click.Context, /, **options: Any) -> None:
-    """Measure encoding, decoding, search, queries and evaluation; tables at the end.
+    """Measure encoding, reranking, decoding, search, queries and evaluation; tables at the end.
 
     The first has a line for each encoder (--all: for each benchmark of it).
 
@@ -62,6 +63,7 @@ def bench(context: click.Context, /, **options: Any) -> None:
 
 def _run(
     encoder: tuple[str, ...],
+    reranker: tuple[str, ...],
     device: tuple[str, ...],
     precision: tuple[str, ...],
     only: str | None,
@@ -86,7 +88,8 @@ def _run(
         "-p",
         "no:cacheprovider",
     ]
-    for name, values in (("encoder", encoder), ("device", device), ("precision", precision)):
+    chosen = {"encoder": encoder, "reranker": reranker, "device": device, "precision": precision}
+    for name, values in chosen.items():
         command += [f"--{name}={value}" for value in values]
     command += ["-k", only] if only else []
     command += [f"--uri={uri}"] if uri else []

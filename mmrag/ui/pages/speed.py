@@ -25,6 +25,7 @@ UNITS = {"img/s": "images a second", "pairs/s": "pairs a second", "texts/s": "te
 DEVICES = {"cuda": "GPU", "cpu": "CPU"}
 GROUPS = {
     "query": "A query",
+    "rerank": "Reranking",
     "evaluate": "Evaluation",
     "index": "Indexing",
     "ray": "Several processes",

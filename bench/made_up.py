@@ -1,0 +1,174 @@
+"""Models of sentence-transformers with made-up weights, as folders of a hub hold them.
+
+Speed depends on the architecture, not on the weights' values. Vocabularies are made up too, and
+small; the word table is as long as the published one where that matters for its size in memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    "<|vision_start|><|image_pad|><|vision_end|>{% elif part['type'] == 'text' %}"
+    "{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+)
+
+
+@dataclass(frozen=True)
+class QwenVL:
+    """Sizes of a Qwen3-VL: of the text model and of the vision tower, and pixels of a picture."""
+
+    text: dict[str, Any]
+    vision: dict[str, Any]
+    pixels: tuple[int, int]
+    vocabulary: int = 0
+    dtype: torch.dtype = torch.float32
+    rope: dict[str, Any] = field(default_factory=dict)
+
+
+TINY = QwenVL(
+    {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+    },
+    {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_heads": 2,
+        "out_hidden_size": 32,
+        "num_position_embeddings": 64,
+        "deepstack_visual_indexes": [0],
+    },
+    (1024, 65536),
+    rope={"mrope_section": [4, 2, 2]},
+)
+# Of Qwen3-VL-2B's config.json, as Qwen3-VL-Embedding-2B and Qwen3-VL-Reranker-2B have it.
+TWO_BILLION = QwenVL(
+    {
+        "hidden_size": 2048,
+        "intermediate_size": 6144,
+        "num_attention_heads": 16,
+        "num_hidden_layers": 28,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "tie_word_embeddings": True,
+    },
+    {
+        "depth": 24,
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_heads": 16,
+        "out_hidden_size": 2048,
+        "num_position_embeddings": 2304,
+        "deepstack_visual_indexes": [5, 11, 17],
+    },
+    (4096, 1310720),
+    151936,
+    torch.bfloat16,
+    {"mrope_section": [24, 20, 20], "rope_theta": 5_000_000},
+)
+
+
+def qwen3_vl(folder: Path, sizes: QwenVL = TINY, *, generates: bool = False) -> Path:
+    """Sees both together, several pictures, and each at its own size; a token is 32 x 32 pixels."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        PreTrainedTokenizerFast,
+        Qwen2VLImageProcessor,
+        Qwen3VLConfig,
+        Qwen3VLForConditionalGeneration,
+        Qwen3VLModel,
+        Qwen3VLProcessor,
+        Qwen3VLVideoProcessor,
+    )
+
+    special = {
+        name: f"<|{name}|>"
+        for name in ("endoftext", "im_start", "im_end", "vision_start", "vision_end")
+    }
+    special |= {"image": "<|image_pad|>", "video": "<|video_pad|>"}
+    letters = {letter: n for n, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    bytes_ = Tokenizer(models.BPE(letters, []))
+    bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = PreTrainedTokenizerFast(
+        tokenizer_object=bytes_,
+        eos_token=special["im_end"],
+        pad_token=special["endoftext"],
+        extra_special_tokens={
+            "image_token": special["image"],
+            "video_token": special["video"],
+            "vision_bos_token": special["vision_start"],
+            "vision_eos_token": special["vision_end"],
+            "turn_token": special["im_start"],
+        },
+    )
+    ids = {name: words.convert_tokens_to_ids(token) for name, token in special.items()}
+    config = Qwen3VLConfig(
+        text_config={
+            **sizes.text,
+            "vocab_size": max(len(words), sizes.vocabulary),
+            "rope_scaling": {"rope_type": "default", "mrope_interleaved": True, **sizes.rope},
+            "pad_token_id": ids["endoftext"],
+        },
+        vision_config={
+            **sizes.vision,
+            "patch_size": 16,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+        },
+        image_token_id=ids["image"],
+        video_token_id=ids["video"],
+        vision_start_token_id=ids["vision_start"],
+        vision_end_token_id=ids["vision_end"],
+    )
+    torch.manual_seed(0)
+    kind = Qwen3VLForConditionalGeneration if generates else Qwen3VLModel
+    kind(config).to(sizes.dtype).save_pretrained(folder)
+    shortest, longest = sizes.pixels
+    pictures = Qwen2VLImageProcessor(
+        patch_size=16,
+        temporal_patch_size=2,
+        merge_size=2,
+        size={"shortest_edge": shortest, "longest_edge": longest},
+    )
+    videos = Qwen3VLVideoProcessor(patch_size=16, merge_size=2)
+    Qwen3VLProcessor(pictures, words, videos, chat_template=_TEMPLATE).save_pretrained(folder)
+    return folder
+
+
+def vl_reranker(folder: Path, sizes: QwenVL = TINY) -> Path:
+    """Scores pairs of pictures and texts by the logits of two tokens, as Qwen3-VL-Reranker."""
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.base.modules.transformer import Transformer
+    from sentence_transformers.cross_encoder.modules.logit_score import LogitScore
+
+    made = qwen3_vl(folder / "made", sizes, generates=True)
+    seeing = Transformer(str(made), transformer_task="any-to-any")
+    CrossEncoder(modules=[seeing, LogitScore(60, 70)], device="cpu").save_pretrained(str(folder))
+    return folder
+
+
+def text_reranker(folder: Path, words: list[str], **sizes: int) -> Path:
+    """Scores pairs of texts; `sizes` as BERT's configuration calls them."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    from mmrag.encoders.visualized_bge_files import make_tokenizer
+
+    tokens = make_tokenizer(words, 1000)
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=len(tokens), num_labels=1, **sizes)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokens.save_pretrained(folder)
+    return folder
