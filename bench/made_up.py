@@ -83,9 +83,7 @@ TWO_BILLION = QwenVL(
 
 def qwen3_vl(folder: Path, sizes: QwenVL = TINY, *, generates: bool = False) -> Path:
     """Sees both together, several pictures, and each at its own size; a token is 32 x 32 pixels."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import (
-        PreTrainedTokenizerFast,
         Qwen2VLImageProcessor,
         Qwen3VLConfig,
         Qwen3VLForConditionalGeneration,
@@ -94,27 +92,7 @@ def qwen3_vl(folder: Path, sizes: QwenVL = TINY, *, generates: bool = False) -> 
         Qwen3VLVideoProcessor,
     )
 
-    special = {
-        name: f"<|{name}|>"
-        for name in ("endoftext", "im_start", "im_end", "vision_start", "vision_end")
-    }
-    special |= {"image": "<|image_pad|>", "video": "<|video_pad|>"}
-    letters = {letter: n for n, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    bytes_ = Tokenizer(models.BPE(letters, []))
-    bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    words = PreTrainedTokenizerFast(
-        tokenizer_object=bytes_,
-        eos_token=special["im_end"],
-        pad_token=special["endoftext"],
-        extra_special_tokens={
-            "image_token": special["image"],
-            "video_token": special["video"],
-            "vision_bos_token": special["vision_start"],
-            "vision_eos_token": special["vision_end"],
-            "turn_token": special["im_start"],
-        },
-    )
-    ids = {name: words.convert_tokens_to_ids(token) for name, token in special.items()}
+    words, ids = _qwen_words()
     config = Qwen3VLConfig(
         text_config={
             **sizes.text,
@@ -146,6 +124,74 @@ def qwen3_vl(folder: Path, sizes: QwenVL = TINY, *, generates: bool = False) -> 
     videos = Qwen3VLVideoProcessor(patch_size=16, merge_size=2)
     Qwen3VLProcessor(pictures, words, videos, chat_template=_TEMPLATE).save_pretrained(folder)
     return folder
+
+
+def qwen2_vl(folder: Path) -> Path:
+    """As `qwen3_vl`, tiny, in the architecture of GME-Qwen2-VL; a token is 28 x 28 pixels."""
+    from transformers import (
+        Qwen2VLConfig,
+        Qwen2VLImageProcessor,
+        Qwen2VLModel,
+        Qwen2VLProcessor,
+        Qwen2VLVideoProcessor,
+    )
+
+    words, ids = _qwen_words()
+    text = {name: value for name, value in TINY.text.items() if name != "head_dim"}
+    config = Qwen2VLConfig(
+        text_config={
+            **text,
+            "vocab_size": len(words),
+            "rope_scaling": {"rope_type": "default", **TINY.rope},
+            "pad_token_id": ids["endoftext"],
+        },
+        vision_config={
+            "depth": 2,
+            "embed_dim": 32,
+            "hidden_size": 32,
+            "mlp_ratio": 2,
+            "num_heads": 2,
+            "patch_size": 14,
+        },
+        image_token_id=ids["image"],
+        video_token_id=ids["video"],
+        vision_start_token_id=ids["vision_start"],
+        vision_end_token_id=ids["vision_end"],
+    )
+    torch.manual_seed(0)
+    Qwen2VLModel(config).save_pretrained(folder)
+    sizes = {"shortest_edge": 784, "longest_edge": 50176}
+    pictures, videos = Qwen2VLImageProcessor(size=sizes), Qwen2VLVideoProcessor()
+    Qwen2VLProcessor(pictures, words, videos, chat_template=_TEMPLATE).save_pretrained(folder)
+    return folder
+
+
+def _qwen_words() -> tuple[Any, dict[str, int]]:
+    """A tokenizer of single bytes and Qwen's special tokens, and the numbers of these."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    special = {
+        name: f"<|{name}|>"
+        for name in ("endoftext", "im_start", "im_end", "vision_start", "vision_end")
+    }
+    special |= {"image": "<|image_pad|>", "video": "<|video_pad|>"}
+    letters = {letter: n for n, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    bytes_ = Tokenizer(models.BPE(letters, []))
+    bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = PreTrainedTokenizerFast(
+        tokenizer_object=bytes_,
+        eos_token=special["im_end"],
+        pad_token=special["endoftext"],
+        extra_special_tokens={
+            "image_token": special["image"],
+            "video_token": special["video"],
+            "vision_bos_token": special["vision_start"],
+            "vision_eos_token": special["vision_end"],
+            "turn_token": special["im_start"],
+        },
+    )
+    return words, {name: words.convert_tokens_to_ids(token) for name, token in special.items()}
 
 
 def vl_reranker(folder: Path, sizes: QwenVL = TINY) -> Path:

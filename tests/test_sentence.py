@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from transformers import CLIPModel, CLIPProcessor
 
+from bench.made_up import qwen2_vl
 from mmrag import RunStore, config, load_encoder
 from mmrag.cli import run
 from mmrag.doctor import examine
@@ -58,9 +59,13 @@ def unit(vectors: Any) -> np.ndarray:
     return np.asarray(vectors) / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def test_pictures_of_any_shape_texts_and_both(qwen: Path, pictures: list[Image.Image]) -> None:
-    library = SentenceTransformer(str(qwen), device="cpu")
-    encoder = load(qwen)
+@pytest.mark.parametrize("family", ["qwen3-vl", "qwen2-vl"])
+def test_pictures_of_any_shape_texts_and_both(
+    family: str, qwen: Path, pictures: list[Image.Image], tmp_path: Path
+) -> None:
+    folder = qwen if family == "qwen3-vl" else qwen2_vl(tmp_path)
+    library = SentenceTransformer(str(folder), device="cpu")
+    encoder = load(folder)
     texts = [TEXTS[n % 2] for n in range(len(pictures))]
     both = [{"image": i, "text": t} for i, t in zip(pictures, texts, strict=True)]
     for images, words, inputs in (
@@ -73,7 +78,7 @@ def test_pictures_of_any_shape_texts_and_both(qwen: Path, pictures: list[Image.I
         assert np.abs(encoder.encode(images, words) - expected).max() < 1e-5
     assert encoder.info.settings["composition"] == "by the model"
     # Text that looks like the path of a picture is not opened.
-    looks = [str(qwen / "x.png"), "http://127.0.0.1:1/x.png", "data:image/png;base64,xx"]
+    looks = [str(folder / "x.png"), "http://127.0.0.1:1/x.png", "data:image/png;base64,xx"]
     assert encoder.encode(texts=looks).shape == (3, 32)
 
 
