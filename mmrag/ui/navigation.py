@@ -26,8 +26,8 @@ PAGES = {
     "judge": (
         "Judge",
         ":material/rule:",
-        "Say for each picture whether it is what the query asks for. Your words become the labels "
-        "that evaluations count with.",
+        "Say for each picture whether it is what the query asks for. Your judgments become the "
+        "labels that evaluations use.",
     ),
     "runs": (
         "Runs",
@@ -90,5 +90,5 @@ def run() -> None:
 def show_error(error: Exception) -> None:
     """One sentence where the result would be, as text."""
     with st.container(border=True):
-        st.markdown(":material/error: **That did not work**")
+        st.markdown(":material/error: **Something went wrong**")
         st.text(str(error))

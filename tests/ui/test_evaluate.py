@@ -92,7 +92,7 @@ def test_an_evaluation_is_estimated_run_and_linked_to(mugs: EvalSet) -> None:
     assert (stored.state, stored.finished_queries, stored.eval_set.name) == ("complete", 4, "mugs")
     (link,) = page.get("page_link")
     assert stored.run_id in str(link.proto)
-    assert "by 1 earlier run." in texts(page)
+    assert "based on 1 earlier run." in texts(page)
     assert f"Hit rate@10 {stored.metrics['hit_rate@10']:.3f}" in captions(page)
 
 

@@ -116,7 +116,7 @@ def test_sides_are_swapped_and_made_alike(mugs: EvalSet) -> None:
     page = open_page("search", left_k="3")
     click(page, "Swap")
     assert (len(ids(page, LEFT)), len(ids(page, RIGHT))) == (9, 3)
-    click(page, "Right as left")
+    click(page, "Copy left to right")
     assert (len(ids(page, LEFT)), len(ids(page, RIGHT))) == (9, 9)
 
 

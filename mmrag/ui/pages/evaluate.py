@@ -112,18 +112,18 @@ def _choose() -> list[Plan] | None:
         rerank_k = _number("Reranked", "rerank_k", 2, 100, RERANK_K)
         limit = _number("Queries", "limit", 1, most, most)
     st.text_input(
-        "Ask by a template",
+        "Query template",
         url.text_before("query_template", "", "form"),
         key="query_template",
         persist_state="session",
         placeholder="{text}",
         max_chars=500,
-        help="What is asked instead of each query's text, with its fields in braces: {text}, "
+        help="Asked instead of each query's text, with its fields in braces: {text}, "
         "{category}, or a key of its metadata.",
     )
     template = url.text_after("query_template", "")
     st.text_input(
-        "Rewrite queries by",
+        "Rewrite queries with",
         url.text_before("rewrite", "", "form"),
         key="rewrite",
         persist_state="session",
@@ -151,7 +151,7 @@ def _choose() -> list[Plan] | None:
             bind="query-params",
         )
         if not all(resources.has_price(one) for one in asked):
-            st.caption("A model has no known price: what it costs is not limited, only counted.")
+            st.caption("A model has no known price: its cost is counted but cannot be limited.")
     if asked:
         batch = st.checkbox(
             "Batch API: half the price, within a day", key="batch", bind="query-params"
@@ -248,9 +248,9 @@ def _estimate(plan: Plan, store: RunStore) -> str:
         return f"{_what(plan)}: not run here before, so its time is not known yet."
     cost = "" if guess.cost_usd is None else f", about {guess.cost_usd:.2f} USD"
     runs = "1 earlier run" if guess.runs == 1 else f"{guess.runs} earlier runs"
-    answers = "; the answers come on top" if plan.ablations.answers else ""
-    rewriting = "; rewriting the queries comes on top" if plan.rewrite else ""
-    return f"{_what(plan)}: about {guess.seconds:.0f} s{cost}, by {runs}{answers}{rewriting}."
+    answers = "; the answers come on top of that" if plan.ablations.answers else ""
+    rewriting = "; rewriting the queries comes on top of that" if plan.rewrite else ""
+    return f"{_what(plan)}: about {guess.seconds:.0f} s{cost}, based on {runs}{answers}{rewriting}."
 
 
 def _watch() -> None:
@@ -270,7 +270,7 @@ def _jobs() -> None:
         st.rerun()
     jobs, others = queue().jobs(), _others()
     if not jobs and not others:
-        st.caption("Nothing is running. Evaluations go on when you leave this page.")
+        st.caption("Nothing is running. Evaluations continue when you leave this page.")
     for other in others:
         with st.container(border=True):
             _show_other(other)
@@ -318,7 +318,7 @@ def _show(job: Job) -> None:
             "Resume" if job.state == "cancelled" else "Try again",
             key=f"resume_{job.job_id}",
             icon=":material/restart_alt:",
-            help="What is done already is not done again.",
+            help="Work that is already done is not repeated.",
             on_click=_submit,
             args=(plan,),
         )

@@ -72,7 +72,7 @@ def _configurations(found: dict[str, CollectionInfo]) -> dict[str, side.Configur
                 configurations[name] = side.configure(name, found)
         with st.container(horizontal=True):
             st.button("Swap", icon=":material/swap_horiz:", on_click=side.swap)
-            st.button("Right as left", icon=":material/content_copy:", on_click=side.copy_left)
+            st.button("Copy left to right", icon=":material/content_copy:", on_click=side.copy_left)
         if box.open:
             missing_panel()
     return configurations

@@ -52,7 +52,7 @@ def main() -> None:
     if frame.empty:
         st.info(
             "No results are kept yet. `mmrag bench --save` measures this machine "
-            "(an hour or two, --encoder demo a quarter of one) and keeps the result under "
+            "(an hour or two; with --encoder demo about 15 minutes) and keeps the result under "
             "bench/results."
         )
     else:

@@ -96,7 +96,7 @@ def _answer(title: str, question: str, result: SearchResult, images: int) -> Non
     place.text(answer.answer or "(no answer)")
     if answer.problem:
         with st.container(border=True):
-            st.markdown(":material/info: **The answer is not whole**")
+            st.markdown(":material/info: **The answer is incomplete**")
             # As text: it may quote the model, whose Markdown could fetch pictures from anywhere.
             st.text(answer.problem)
     used = [hit for hit in hits if hit.image_id in answer.image_ids]

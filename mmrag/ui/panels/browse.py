@@ -29,7 +29,7 @@ def browse_panel(info: CollectionInfo) -> None:
         show_error(error)
         return
     if not ids:
-        st.info("No image matches. Try fewer words.", icon=":material/search_off:")
+        st.info("No matching images. Try fewer words.", icon=":material/search_off:")
         return
     pictures = st.container()
     first = _page(len(ids))

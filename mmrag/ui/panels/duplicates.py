@@ -60,7 +60,7 @@ def duplicates_panel(info: CollectionInfo) -> None:
         "pairs.csv",
         "text/csv",
         on_click="ignore",
-        help="To leave the second of each pair out of the folder, or to look into them.",
+        help="For leaving the second of each pair out of the folder, or for a closer look.",
     )
     pages = -(-len(close.pairs) // PER_PAGE)
     place = st.container()

@@ -47,7 +47,7 @@ def indexing_panel(found: dict[str, CollectionInfo], chosen: CollectionInfo | No
     if found:
         _table(found)
     if chosen is not None and st.button(
-        "Delete this collection", icon=":material/delete:", help="Asks before it does."
+        "Delete this collection", icon=":material/delete:", help="You are asked to confirm."
     ):
         _delete_dialog(chosen)
     form, watched = st.columns([3, 2], gap="large")
@@ -215,7 +215,7 @@ def _jobs() -> None:
         # The head of the page counts images too, and is not drawn by this fragment.
         st.rerun()
     if not jobs:
-        st.caption("Nothing is being indexed. It goes on when you leave this page.")
+        st.caption("Nothing is being indexed. It continues when you leave this page.")
     for job in jobs[:_JOBS_SHOWN]:
         with st.container(border=True):
             _show(job)
@@ -240,7 +240,7 @@ def _show(job: Job) -> None:
             key=f"stop_{job.job_id}",
             on_click=indexing_jobs.queue().cancel,
             args=(job.job_id,),
-            help="What is indexed by then is kept.",
+            help="What has been indexed so far is kept.",
         )
     if job.error:
         st.text(job.error)

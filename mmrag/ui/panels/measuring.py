@@ -26,8 +26,8 @@ def measuring_panel() -> None:
     """Draw the button, what is being measured, and what was measured last."""
     st.header("Measure this machine", anchor=False)
     st.caption(
-        "The encoder demo in small, some minutes. Leave the machine alone meanwhile. It goes on "
-        "when you leave this page, and its result stays here."
+        "A short measurement with the encoder demo; it takes a few minutes. Leave the machine "
+        "alone meanwhile. It continues when you leave this page, and its result stays here."
     )
     busy = st.session_state.speed_busy = speed_jobs.is_busy()
     st.button(
@@ -41,7 +41,7 @@ def measuring_panel() -> None:
     if found is None:
         return
     when = found["when"][:16].replace("T", " ")
-    st.caption(f"Measured {when} UTC, in small: to see that it works.")
+    st.caption(f"Measured {when} UTC, as a quick check that it works.")
     rows = [
         {
             "what": row["name"],

@@ -53,7 +53,7 @@ def _fetch_button(one: fetch_jobs.Missing) -> None:
         key=f"fetch_{one.name}",
         icon=":material/download:",
         disabled=not may_change(),
-        help=None if may_change() else "Only the owner of this dashboard may.",
+        help=None if may_change() else "Only the owner of this dashboard can do this.",
     ):
         try:
             fetch_jobs.submit(one.name)

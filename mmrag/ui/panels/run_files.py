@@ -114,7 +114,7 @@ def _table(runs: list[Run]) -> None:
     chosen, words = _filters(frames.facets(runs))
     found = frames.narrow(runs, chosen, words)
     if not found:
-        st.info("No run fits. Choose less, or fewer words.", icon=":material/search_off:")
+        st.info("No matching runs. Remove a filter or a search word.", icon=":material/search_off:")
         return
     if len(found) < len(runs):
         st.caption(f"{len(found):,} of {len(runs):,}")

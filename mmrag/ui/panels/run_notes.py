@@ -31,7 +31,7 @@ def note_panel(runs: Sequence[Run]) -> None:
             key=f"run_note_{run_id}",
             height=68,
             max_chars=2000,
-            help="It stands among the notes wherever the run is shown, and its words find the run.",
+            help="It is shown wherever the run is, and a search for its words finds the run.",
         )
         if st.button("Save note", icon=":material/save:", key="save_run_note"):
             try:
