@@ -41,7 +41,8 @@ for _command in labels.COMMANDS:
 @click.option(
     "--split",
     help="Which split; default: val, for beir test. genecis: the task, such as change_object; "
-    "circus: the label, such as validated or shortcut_free.",
+    "circus: the label, such as validated or shortcut_free; pinpoint: queries (each wording one) "
+    "or paraphrases.",
 )
 @click.option(
     "--images",
