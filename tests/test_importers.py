@@ -45,6 +45,7 @@ def test_import_load_validate(format: str, tmp_path: Path) -> None:
     assert loaded.qrels == {key: value for key, value in eval_set.qrels.items() if value}
     assert loaded.exclude_query_image == eval_set.exclude_query_image
     assert eval_set.missing() == loaded.gallery().skipped == []
+    assert loaded.licence
     assert validate(tmp_path / "set").problems == []
 
 
@@ -211,6 +212,7 @@ def test_annotations_are_enough_and_missing_pictures_are_listed(tmp_path: Path) 
     assert plain.exit_code == 0, plain.output
     assert "missing dev/dev-0-0-img0.png: file not found" in plain.stdout
     assert "... and 2 more. 7 pictures are missing" in plain.stdout
+    assert "licence: MIT (annotations); photos: terms of NLVR2\nsource: CIRR (Liu" in plain.stdout
     report = json.loads(CliRunner().invoke(main, [*command, "--json"]).stdout)
     assert len(report["missing"]) == 7
     assert report["missing"][0] == {"path": "dev/dev-0-0-img0.png", "reason": "file not found"}

@@ -22,6 +22,7 @@ from mmrag.runs.importing import import_run, read_run
 from mmrag.runs.provenance import open_eval_set
 from mmrag.runs.store import RunStore
 
+from .helpers import invoke
 from .published_forms import (
     DATASETS,
     MEMBERS,
@@ -174,6 +175,22 @@ def test_runs_of_different_protocols_are_not_paired_unless_told(tmp_path: Path) 
     # A run from before there were protocols fits one of the same questions.
     old = replace(searle, config={k: v for k, v in searle.config.items() if k != "protocol"})
     assert compare_runs([old, searle]).notes == []
+
+
+def test_an_evaluation_states_its_protocol(tmp_path: Path, tiny_folder: Path) -> None:
+    made = import_eval_set("circo", write_circo(tmp_path / "source"), tmp_path / "set")
+    where = ["--encoder", str(tiny_folder), "--uri", str(tmp_path / "g.db"), "-k", "4"]
+    for name in ("searle", "bge-vl"):
+        options = ["--protocol", name, "--name", name]
+        done = invoke("evaluate", str(made.folder), *where, *options)
+        assert done.returncode == 0, done.stderr
+        assert f"Protocol: circo {name}" in done.stdout
+    assert "different protocols" in invoke("compare", "searle", "bge-vl").stderr
+    mixed = invoke("compare", "searle", "bge-vl", "--mixed-protocols")
+    assert "protocols differ (circo searle, circo bge-vl)" in mixed.stdout
+    page = tmp_path / "page.html"
+    invoke("export", "bge-vl", "--format", "html", "--out", str(page))
+    assert "by the protocol <strong>circo bge-vl</strong>" in page.read_text()
 
 
 def test_every_shipped_protocol_names_its_source_and_known_metrics() -> None:

@@ -349,6 +349,13 @@ def test_the_share_of_judged_hits_stands_beside_and_is_not_tested(tmp_path: Path
     assert table.notes[-1].startswith("b against a: 4 queries find a difference of")
     assert "| Judged@10 | 0.750 | 0.750 | | | | |" in markdown(found, [])
     assert run_table([a], ["hit_rate@10"]).metrics == ["hit_rate@10", "Judged@10"]
+    with RunStore(str(tmp_path / "runs.db")) as store:
+        hits = {"hit_rate@10": [1.0] * 20}
+        a = scored(a_run("a"), store, {**hits, "Judged@10": [0.9] * 20})
+        b = scored(a_run("b"), store, {**hits, "Judged@10": [0.4] * 20})
+    (note,) = compare_runs([a, b]).notes
+    assert note.startswith("Fewer hits of b were judged (Judged@10 0.40, against 0.90)")
+    assert compare_runs([a, a]).notes == []
 
 
 def test_the_largest_changes_come_first(store: RunStore) -> None:

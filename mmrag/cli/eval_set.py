@@ -351,6 +351,9 @@ def _show(described: dict[str, Any]) -> None:
         click.echo(printable(f"{described['judges']}."))
     if protocol := described["protocol"]:
         click.echo(printable(f"protocol: {protocol['name']}"))
+    for key in ("licence", "source"):
+        if described[key]:
+            click.echo(printable(f"{key}: {described[key]}"))
     for note in described["notes"]:
         click.echo(printable(note))
     missing = described.get("missing", ())

@@ -85,6 +85,7 @@ def import_set(source: Path, folder: Path, split: str = "test") -> EvalSet:
         qrels={i: judged for i, judged in qrels.items() if i in queries},
         description=f"{source.resolve().name}, {split}, from MTEB's layout.",
         licence="see the data set's card",
+        source=f"{source.resolve().name}; pictures: from its Parquet files",
         primary_metric="nDCG@10",
         notes=left_out_note(empty),
     )

@@ -181,7 +181,8 @@ def _compare(runs: list[Run]) -> None:
             f"{smallest_p(found.tests)}"
         )
     st.caption(words)
-    notes = [f"{run.name}: {run.rewriting}." for run in runs if run.rewriting]
+    notes = [f"{run.name}: protocol {run.protocol.title}." for run in runs if run.protocol]
+    notes += [f"{run.name}: {run.rewriting}." for run in runs if run.rewriting]
     notes += [*found.notes, *(f"{run.name}: {note}" for run in runs for note in run.notes)]
     notes += [f"{run.name}: {one.sentence}." for run in runs for one in beside(run)]
     notes += [f"{run.name}: {spent(run.usage)}" for run in runs if run.usage.requests]
