@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -136,6 +138,44 @@ def write_trec(source: Path) -> Path:
     return source
 
 
+SIGNATURES = [f"{number:032x}" for number in range(0xAFD9DE << 104, (0xAFD9DE << 104) + 6)]
+
+
+PINPOINT = [
+    {
+        "query_id": f"query_{number:05}",
+        "query_image_signature": SIGNATURES[first],
+        "query_image_signature2": SIGNATURES[second] if second else "None",
+        "instruction": instruction,
+        "positive_candidates": [SIGNATURES[i] for i in right],
+        "negative_candidates": [*(SIGNATURES[i] for i in wrong), None],
+        "token_count": len(instruction.split()),
+        "length_category": "short",
+        "is_question": instruction.endswith("?"),
+        "is_imperative": False,
+        "is_single": not second,
+        "query_category": "Context Fit",
+        "skin_tone_bucket": "UNKNOWN",
+        "l1_interest": "Travel",
+    }
+    for number, first, second, instruction, right, wrong in (
+        (1, 0, 0, "dress for this place", (2, 3), (0, 4)),
+        (2, 0, 0, "What dress fits here?", (3, 2), (4, 5)),
+        (4, 0, 1, "both in navy", (4,), (0, 1)),
+        (5, 0, 0, "shoes for this place", (4,), (2,)),
+    )
+]
+
+
+def write_pinpoint(source: Path, rows: list[dict[str, Any]] = PINPOINT) -> Path:
+    # As it is published, the last line has no end.
+    write(source / "index_signatures.txt", "\n".join(SIGNATURES))
+    pq.write_table(pa.Table.from_pylist(rows), source / "pinpoint_licensed.parquet")
+    for name in SIGNATURES:
+        picture(source / "images" / name[:2] / name[2:4] / name[4:6] / f"{name}.jpg")
+    return source
+
+
 FORMATS: dict[str, tuple[Callable[[Path], Path], dict[str, str]]] = {
     "cirr": (write_cirr, {}),
     "fashioniq": (write_fashioniq, {"category": "dress"}),
@@ -143,6 +183,7 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], dict[str, str]]] = {
     "folder": (write_folder, {}),
     "beir": (write_beir, {}),
     "trec": (write_trec, {}),
+    "pinpoint": (write_pinpoint, {}),
 }
 
 

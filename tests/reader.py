@@ -21,6 +21,7 @@ from .published_forms import (
     write_cirr,
     write_fashioniq,
     write_folder,
+    write_pinpoint,
     write_trec,
 )
 
@@ -50,6 +51,8 @@ def make_folder(folder: Path) -> None:
     import_eval_set("circo", circo, folder / "circo-val")
     write_folder(folder / "photos-by-class")
     write_trec(folder / "data" / "topics")
+    pinpoint = write_pinpoint(folder / "data" / "pinpoint-dataset")
+    (pinpoint / "images").rename(folder / "pinpoint-736x")
     write_beir(folder / "data" / "mine")
     small = EvalSet.load(folder / "my_set")
     export_eval_set(small, "mteb", folder / "data" / "mbeir_cirr_task7")

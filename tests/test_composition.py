@@ -14,6 +14,7 @@ from mmrag.errors import MmragError
 from mmrag.evaluation.composition import composition, label_depth
 from mmrag.metrics.metrics import Scores
 from mmrag.metrics.summary import summarise
+from mmrag.runs.ablation_tables import ablation_tables
 from mmrag.runs.compare import compare_runs, comparison_table
 from mmrag.runs.labels import LABELS, labels_of
 from mmrag.runs.run import RETRIEVAL, EvalSetRef, Run
@@ -70,7 +71,16 @@ def test_labels_shares_and_gap_by_hand() -> None:
     assert found["needs_both"]["hit_rate@10"]["queries"] == 2
     lines = list(ablation_lines("modality", {"queries": 8, "metrics": {}, "composition": found}))
     assert any("needs both" in line and "25.0%" in line and "2 queries" in line for line in lines)
-    assert "Composition gap: 0.400" in lines[-1]
+    assert lines[-1].split()[:2] == ["hit_rate@10", "0.400"]
+    assert lines[-1].endswith("1.000 (1.000 to 1.000)")
+    modality = {"queries": 8, "metrics": {}, "composition": found}
+    (_, _, _), (_, by, shares), (_, _, added) = ablation_tables(
+        run("a", {"modality": modality}, scores(2)), []
+    )
+    assert by == "By Hit rate@10."
+    assert shares[shares["queries that"] == "needs both"]["count"].tolist() == [2]
+    assert added["queries that need both"].tolist() == ["1.000 (1.000 to 1.000)"]
+    assert added["composition gap"].iloc[0].startswith("0.400 (")
 
 
 def test_nothing_found_has_no_gap_and_no_interval_over_nothing() -> None:

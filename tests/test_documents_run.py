@@ -50,6 +50,7 @@ LEFT_OUT = {
     r"mmrag bench compare new.json": "needs two results of hours",
     r"mmrag train|--encoder (grocery|my)-encoder": "hours; tests/test_training.py",
     r"eval-set import (icir|genecis|circus)": "needs the data sets; tests/test_pools.py",
+    r"eval-set import lasco": "needs the data set; tests/test_hub_layout.py",
     r"eval-set import grocery": "needs the data set; tests/test_cli.py",
     r"--engine ray|s3://": "starts a cluster, needs a bucket; tests/test_distributed.py",
     r"--uri http": "needs a Milvus server; tests/test_index.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from mmrag.runs.run import Run
 from mmrag.runs.store import RunStore
 from mmrag.types import RerankReport, SearchResult
 
+from .helpers import invoke
 from .published_forms import picture, write
 
 IDS = [f"{i}.png" for i in range(5)]
@@ -76,6 +78,19 @@ def test_a_given_first_stage_is_reranked_and_both_are_scored(labelled: EvalSet, 
     assert rates == [0, 1]
     assert (kept.name, kept.state) == ("bm25 + backwards", "complete")
     assert (kept.ceiling["hit_rate@3"], kept.reranks) == (1, {"complete": 4})
+
+
+def test_a_first_stage_from_a_file_on_the_command_line(
+    labelled: EvalSet, first: Run, tiny_folder: Path, tmp_path: Path
+) -> None:
+    file = str(tmp_path / "first.trec")
+    options = ["--from-run", file, "--rerank", f"encoder:{tiny_folder}", "--rerank-k", "3"]
+    done = invoke("evaluate", str(labelled.folder), *options, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["stage"], told["config"]["first_stage"]) == ("reranked", "bm25")
+    assert told["stages"]["retrieval"]["overall"]["hit_rate@1"]["mean"] == 0
+    assert told["ceiling"]["hit_rate@3"] == 1
 
 
 def test_an_interrupted_one_goes_on(labelled: EvalSet, first: Run) -> None:

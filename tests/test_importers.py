@@ -23,12 +23,15 @@ from .published_forms import (
     CIRR,
     FORMATS,
     MEMBERS,
+    PINPOINT,
+    SIGNATURES,
     imported,
     picture,
     write,
     write_beir,
     write_cirr,
     write_fashioniq,
+    write_pinpoint,
 )
 from .spoiled import spoil_bytes, spoil_value
 
@@ -42,6 +45,7 @@ def test_import_load_validate(format: str, tmp_path: Path) -> None:
     assert loaded.qrels == {key: value for key, value in eval_set.qrels.items() if value}
     assert loaded.exclude_query_image == eval_set.exclude_query_image
     assert eval_set.missing() == loaded.gallery().skipped == []
+    assert loaded.licence
     assert validate(tmp_path / "set").problems == []
 
 
@@ -140,6 +144,66 @@ def test_trec_ids_are_paths_or_names_or_listed(tmp_path: Path) -> None:
     assert [one.path for one in listed.missing()] == ["gone.png"]
 
 
+def test_pinpoint_has_two_pictures_wordings_and_images_judged_wrong(tmp_path: Path) -> None:
+    made = imported("pinpoint", tmp_path)
+    assert [query.query_id for query in made.queries] == [row["query_id"] for row in PINPOINT]
+    assert [[Path(path).stem for path in query.images] for query in made.queries] == [
+        SIGNATURES[:1],
+        SIGNATURES[:1],
+        SIGNATURES[:2],
+        SIGNATURES[:1],
+    ]
+    asked = made.queries[1]
+    assert (asked.text, asked.category) == ("What dress fits here?", "Context Fit")
+    assert asked.metadata["is_question"] is True
+    assert Path(str(asked.image)).relative_to(tmp_path / "source/images") == Path(
+        "af/d9/de", f"{SIGNATURES[0]}.jpg"
+    )
+    assert not made.exclude_query_image, "a query's own picture may be judged wrong"
+    zero, _, two, three, four, five = SIGNATURES
+    assert made.qrels["query_00001"] == {zero: 0, four: 0, two: 1, three: 1}
+    source = tmp_path / "source"
+    said = import_eval_set("pinpoint", source, tmp_path / "said", split="paraphrases")
+    assert [(query.text, query.paraphrases) for query in said.queries] == [
+        ("dress for this place", ("What dress fits here?",)),
+        ("both in navy", ()),
+        ("shoes for this place", ()),
+    ]
+    assert said.qrels["query_00001"] == {zero: 0, four: 0, five: 0, two: 1, three: 1}
+    assert EvalSet.load(tmp_path / "said").queries == said.queries
+    # As published: some stand twice, some on both sides.
+    wrong = {"negative_candidates": [two, five, five], "positive_candidates": [two, two]}
+    write_pinpoint(source, [{**PINPOINT[0], **wrong}])
+    odd = import_eval_set("pinpoint", source, tmp_path / "set")
+    assert odd.qrels == {"query_00001": {five: 0, two: 1}}
+    assert odd.notes == ("1 judgment both right and wrong, taken as right.",)
+    with pytest.raises(EvalSetError, match="use one of queries, paraphrases"):
+        import_eval_set("pinpoint", source, tmp_path / "no", split="val")
+    (source / "images").rename(tmp_path / "elsewhere")
+    done = CliRunner().invoke(
+        main, ["eval-set", "import", "pinpoint", str(source), str(tmp_path / "set")]
+    )
+    assert f"missing af/d9/de/{zero}.jpg: file not found" in done.stdout
+    assert "6 pictures are missing" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"query_id": "query_00002"}, "row 2: the id query_00002 stands twice"),
+        ({"instruction": " "}, "row 1: 'instruction' is missing or empty"),
+        ({"query_image_signature": "../../x"}, "row 1: a picture must be a signature"),
+        ({"query_image_signature": "None"}, "row 1: a picture must be a signature"),
+        ({"positive_candidates": ["f" * 32]}, "row 1: the candidate f+ is not in index_sig"),
+        ({"negative_candidates": ["f" * 32]}, "row 1: the candidate f+ is not in index_sig"),
+    ],
+)
+def test_pinpoints_rows_are_checked(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    source = write_pinpoint(tmp_path / "source", [{**PINPOINT[0], **change}, *PINPOINT[1:]])
+    with pytest.raises(EvalSetError, match=message):
+        import_eval_set("pinpoint", source, tmp_path / "set")
+
+
 def test_annotations_are_enough_and_missing_pictures_are_listed(tmp_path: Path) -> None:
     write_cirr(tmp_path / "source")
     (tmp_path / "source/img_raw").rename(tmp_path / "pictures")
@@ -148,6 +212,7 @@ def test_annotations_are_enough_and_missing_pictures_are_listed(tmp_path: Path) 
     assert plain.exit_code == 0, plain.output
     assert "missing dev/dev-0-0-img0.png: file not found" in plain.stdout
     assert "... and 2 more. 7 pictures are missing" in plain.stdout
+    assert "licence: MIT (annotations); photos: terms of NLVR2\nsource: CIRR (Liu" in plain.stdout
     report = json.loads(CliRunner().invoke(main, [*command, "--json"]).stdout)
     assert len(report["missing"]) == 7
     assert report["missing"][0] == {"path": "dev/dev-0-0-img0.png", "reason": "file not found"}
@@ -200,6 +265,7 @@ def test_nobody_elses_files_are_overwritten(tmp_path: Path) -> None:
         ("beir", "corpus.jsonl", lambda n: {"_id": n, "text": "plain"}),
         ("trec", "images.tsv", lambda n: f"a\t{n}\n"),
         ("trec", "topics.tsv", lambda n: f"301\tx\t{n}\n"),
+        ("pinpoint", "index_signatures.txt", lambda n: f"{n}\n"),
     ],
 )
 def test_paths_that_leave_the_root_are_refused(
@@ -279,6 +345,8 @@ FILES = [
     ("beir", "qrels/test.tsv"),
     ("trec", "topics.tsv"),
     ("trec", "qrels.txt"),
+    ("pinpoint", "index_signatures.txt"),
+    ("pinpoint", "pinpoint_licensed.parquet"),
 ]
 
 

@@ -22,6 +22,7 @@ from mmrag.runs.importing import import_run, read_run
 from mmrag.runs.provenance import open_eval_set
 from mmrag.runs.store import RunStore
 
+from .helpers import invoke
 from .published_forms import (
     DATASETS,
     MEMBERS,
@@ -176,6 +177,22 @@ def test_runs_of_different_protocols_are_not_paired_unless_told(tmp_path: Path) 
     assert compare_runs([old, searle]).notes == []
 
 
+def test_an_evaluation_states_its_protocol(tmp_path: Path, tiny_folder: Path) -> None:
+    made = import_eval_set("circo", write_circo(tmp_path / "source"), tmp_path / "set")
+    where = ["--encoder", str(tiny_folder), "--uri", str(tmp_path / "g.db"), "-k", "4"]
+    for name in ("searle", "bge-vl"):
+        options = ["--protocol", name, "--name", name]
+        done = invoke("evaluate", str(made.folder), *where, *options)
+        assert done.returncode == 0, done.stderr
+        assert f"Protocol: circo {name}" in done.stdout
+    assert "different protocols" in invoke("compare", "searle", "bge-vl").stderr
+    mixed = invoke("compare", "searle", "bge-vl", "--mixed-protocols")
+    assert "protocols differ (circo searle, circo bge-vl)" in mixed.stdout
+    page = tmp_path / "page.html"
+    invoke("export", "bge-vl", "--format", "html", "--out", str(page))
+    assert "by the protocol <strong>circo bge-vl</strong>" in page.read_text()
+
+
 def test_every_shipped_protocol_names_its_source_and_known_metrics() -> None:
     from mmrag.metrics.metrics import canonical
 
@@ -238,3 +255,55 @@ def test_circo_agrees_with_the_official_script_to_the_last_digit(tmp_path: Path)
     assert {name: here[name] for name in sums} == pytest.approx(
         {name: float(np.mean(values)) for name, values in sums.items()}, rel=1e-12
     )
+
+
+@published
+def test_cirr_agrees_with_its_published_scoring_to_the_last_digit(tmp_path: Path) -> None:
+    """Random rankings without the reference image, scored as CIRR's server does."""
+    made = import_eval_set("cirr", DATASETS / "cirr", tmp_path / "set")
+    ids = [image.image_id for image in made.images]
+    draw = random.Random(0)
+    rankings = {}
+    sums: dict[str, float] = {}
+    for record in json.loads((DATASETS / "cirr/captions/cap.rc2.val.json").read_text()):
+        members, reference = record["img_set"]["members"], record["reference"]
+        names = {*members, *draw.sample(ids, 60)} - {reference}
+        found = draw.sample(sorted(names), len(names))
+        rankings[str(record["pairid"])] = found
+        group = [name for name in found if name in members]
+        for k in (1, 5, 10, 50):
+            hit = record["target_hard"] in found[:k]
+            sums[f"hit_rate@{k}"] = sums.get(f"hit_rate@{k}", 0) + hit
+        for k in (1, 2, 3):
+            hit = record["target_hard"] in group[:k]
+            sums[f"R_subset@{k}"] = sums.get(f"R_subset@{k}", 0) + hit
+    file = {"version": "rc2", "metric": "recall", **rankings}
+    here = read_run(write(tmp_path / "run.json", file), made).summary.overall
+    assert {name: here[name].mean for name in sums} == {
+        name: total / len(rankings) for name, total in sums.items()
+    }
+
+
+@published
+@pytest.mark.parametrize("category", ["dress", "shirt", "toptee"])
+def test_fashioniq_agrees_with_its_published_scoring(tmp_path: Path, category: str) -> None:
+    """Random rankings, scored as `evaluate.py` of the FashionIQ challenge: recall at 10 and 50."""
+    source = DATASETS / "fashion-iq"
+    made = import_eval_set("fashioniq", source, tmp_path / "set", category=category)
+    ids = [image.image_id for image in made.images]
+    draw = random.Random(0)
+    records = json.loads((source / f"captions/cap.{category}.val.json").read_text())
+    hits: dict[int, list[bool]] = {10: [], 50: []}
+    lines = []
+    for query, record in zip(made.queries, records, strict=True):
+        ranking = draw.sample(ids, 60)
+        if record["target"] not in ranking and draw.random() < 0.7:
+            ranking[draw.randrange(60)] = record["target"]
+        lines += [
+            f"{query.query_id} Q0 {one} {rank} {60 - rank} x" for rank, one in enumerate(ranking)
+        ]
+        for k, found in hits.items():
+            found.append(record["target"] in ranking[:k])
+    here = read_run(write(tmp_path / "run.trec", "\n".join(lines)), made).summary.overall
+    for k, found in hits.items():
+        assert here[f"hit_rate@{k}"].mean == sum(found) / len(found)

@@ -29,8 +29,9 @@ from mmrag.eval_sets.eval_set import EvalQuery
 from mmrag.metrics.metrics import Scores
 from mmrag.metrics.summary import summarise
 from mmrag.runs import frames
-from mmrag.runs.compare import open_entry, stage_entries
+from mmrag.runs.compare import comparison_table, open_entry, stage_entries
 from mmrag.runs.exports import export_run, write_export
+from mmrag.runs.gate import markdown
 from mmrag.runs.run import RERANKED, RETRIEVAL, EvalSetRef, Ranked, Run, percentiles
 from mmrag.runs.store import new_run_id, now
 from mmrag.types import GalleryImage, Usage
@@ -329,6 +330,32 @@ def test_compare_by_hand(store: RunStore) -> None:
     with pytest.raises(MmragError, match="no stage 'reranked'"):
         open_entry(store, "b:reranked")
     assert [entry.stage for entry in stage_entries(b)] == [RETRIEVAL]
+
+
+def test_the_share_of_judged_hits_stands_beside_and_is_not_tested(tmp_path: Path) -> None:
+    with RunStore(str(tmp_path / "runs.db")) as store:
+        hits = {"hit_rate@10": [1.0, 0, 0, 1], "Judged@10": [0.5, 0.5, 1, 1]}
+        a = scored(a_run("a"), store, hits)
+        b = scored(a_run("b"), store, {**hits, "hit_rate@10": [1.0, 1, 0, 1]})
+    found = compare_runs([a, b])
+    table = comparison_table(found)
+    assert table.metrics == ["hit_rate@10", "Judged@10"]
+    assert list(table.rows[1].differences) == ["hit_rate@10"]
+    assert table.tests == 1
+    shown = frames.table(table, table.metrics)
+    assert shown["Judged@10"].str.startswith("0.750 [").all()
+    assert "Δ hit_rate@10" in shown
+    assert "Δ Judged@10" not in shown
+    assert table.notes[-1].startswith("b against a: 4 queries find a difference of")
+    assert "| Judged@10 | 0.750 | 0.750 | | | | |" in markdown(found, [])
+    assert run_table([a], ["hit_rate@10"]).metrics == ["hit_rate@10", "Judged@10"]
+    with RunStore(str(tmp_path / "runs.db")) as store:
+        hits = {"hit_rate@10": [1.0] * 20}
+        a = scored(a_run("a"), store, {**hits, "Judged@10": [0.9] * 20})
+        b = scored(a_run("b"), store, {**hits, "Judged@10": [0.4] * 20})
+    (note,) = compare_runs([a, b]).notes
+    assert note.startswith("Fewer hits of b were judged (Judged@10 0.40, against 0.90)")
+    assert compare_runs([a, a]).notes == []
 
 
 def test_the_largest_changes_come_first(store: RunStore) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from scipy import stats
 
+from mmrag.cli import main
 from mmrag.metrics.answer_metrics import contains, exact_match, same_numbers, token_f1
 from mmrag.metrics.metrics import Scores
 from mmrag.metrics.paired import compare_scores, paired_difference
@@ -16,6 +20,8 @@ from mmrag.metrics.statistics import (
     holm,
     randomisation_test,
 )
+
+from .helpers import ROOT
 
 
 @pytest.mark.parametrize("n", [20, 300])
@@ -168,6 +174,21 @@ def test_what_a_number_of_queries_can_tell() -> None:
     assert smallest_p(5) == randomisation_test(np.ones(5), generator(0))
     assert smallest_p(4000) == pytest.approx(randomisation_test(np.ones(4000), generator(0)))
     assert resolution(0).detectable == 1
+
+
+def test_what_a_set_can_tell_is_said_before_an_evaluation() -> None:
+    folder = str(ROOT / "eval_sets" / "catalogue")
+    command = ["eval-set", "info", folder, "--difference", "0.02"]
+    told = json.loads(CliRunner().invoke(main, [*command, "--json"]).stdout)["resolution"]
+    expected = resolution(told["queries"])
+    assert (told["smallest_p"], told["power"]) == (expected.smallest_p, expected.power(0.02))
+    assert told["queries_needed"] == expected.queries_needed(0.02) > told["queries"]
+    out = CliRunner().invoke(main, command).stdout
+    assert f"the smallest p that they can give is {expected.smallest_p:.2g}\n" in out
+    assert out.endswith(
+        f"a difference of 0.02 is found with a probability of {expected.power(0.02):.0%}, and "
+        f"takes {expected.queries_needed(0.02):,} queries for one of 80 %\n"
+    )
 
 
 def test_the_power_is_what_simulated_comparisons_reach() -> None:

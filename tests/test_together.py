@@ -14,7 +14,7 @@ from mmrag.cli import run as run_command
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.labels.editing import split
 from mmrag.metrics.metrics import Scores
-from mmrag.runs.compare import compare_runs, open_entry
+from mmrag.runs.compare import compare_runs, comparison_table, open_entry
 from mmrag.runs.run import RETRIEVAL, Run
 from mmrag.runs.store import RunStore
 from mmrag.runs.together import groups, load_together, spread_of, together
@@ -65,6 +65,8 @@ def test_seeds_are_one_entry_with_their_spread(
     assert (spread.runs, spread.lowest, spread.highest) == (2, 0.5, 0.75)
     assert spread.sd == pytest.approx(np.std([0.5, 0.75], ddof=1))
     assert spread_of(base, RETRIEVAL) == {}
+    said = "tuned (2 runs): hit_rate@1 over 2 runs: 0.500 to 0.750, standard deviation 0.177."
+    assert said in comparison_table(comparison).notes
     # Each query's value is the mean over the seeds, and pairs with the base's.
     delta = comparison.pairs[0].metrics[METRIC]
     assert delta.b == pytest.approx(both.metrics[METRIC])

@@ -18,7 +18,7 @@ from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.eval_sets.exporters import EXPORTERS, export_eval_set
 from mmrag.eval_sets.importers import IMPORTERS, import_eval_set, import_options
 from mmrag.eval_sets.protocols import benchmarks, find_protocol, protocols, with_protocol
-from mmrag.metrics.resolution import resolution
+from mmrag.metrics.resolution import resolution, resolution_of
 from mmrag.system.words import counted
 from mmrag.types import Skipped
 
@@ -41,7 +41,8 @@ for _command in labels.COMMANDS:
 @click.option(
     "--split",
     help="Which split; default: val, for beir test. genecis: the task, such as change_object; "
-    "circus: the label, such as validated or shortcut_free.",
+    "circus: the label, such as validated or shortcut_free; pinpoint: queries (each wording one) "
+    "or paraphrases.",
 )
 @click.option(
     "--images",
@@ -212,19 +213,35 @@ def _asked(query: EvalQuery) -> dict[str, Any]:
 
 @eval_set.command()
 @click.argument("folder")
+@click.option(
+    "--difference",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Also say how likely the set finds this difference in a hit rate, and with how many "
+    "queries it would.",
+)
 @json_option
-def info(folder: str, as_json: bool) -> None:
+def info(folder: str, difference: float | None, as_json: bool) -> None:
     """Say what an eval set holds.
 
     \b
     Example:
-      mmrag eval-set info eval_sets/catalogue
+      mmrag eval-set info eval_sets/catalogue --difference 0.02
     """
-    description = _description(EvalSet.load(folder))
+    loaded = EvalSet.load(folder)
+    description = _description(loaded)
+    found = resolution_of(loaded)
+    if difference is not None:
+        description["resolution"] |= {
+            "difference": difference,
+            "power": found.power(difference),
+            "queries_needed": found.queries_needed(difference),
+        }
     if as_json:
         print_json(description)
-    else:
-        _show(description)
+        return
+    _show(description)
+    if difference is not None:
+        click.echo(found.sentence_on(difference))
 
 
 @eval_set.command()
@@ -289,7 +306,7 @@ def _description(loaded: EvalSet, missing: Iterable[Skipped] | None = None) -> d
         "source": loaded.source,
         "notes": list(loaded.notes),
         "protocol": loaded.protocol.as_json() if loaded.protocol else None,
-        "resolution": asdict(resolution(sum(bool(loaded.relevant(i)) for i in loaded.qrels))),
+        "resolution": asdict(resolution_of(loaded)),
     }
     return described if missing is None else {**described, "missing": list(missing)}
 
@@ -327,17 +344,16 @@ def _show(described: dict[str, Any]) -> None:
             "candidates of their own: {queries:,} queries, {least:,} to {most:,}, {mean:,.1f} in "
             "the mean".format_map(held)
         )
-    found = described["resolution"]
-    if found["queries"]:
-        click.echo(
-            f"a difference of {found['detectable']:.3f} in a hit rate is found with a probability "
-            f"of 80 % (p < 0.05; queries that count: {found['queries']}), if two systems disagree "
-            "on one query in five"
-        )
+    found = resolution(described["resolution"]["queries"])
+    if found.queries:
+        click.echo(found.sentence)
     if described["judges"]:
         click.echo(printable(f"{described['judges']}."))
     if protocol := described["protocol"]:
         click.echo(printable(f"protocol: {protocol['name']}"))
+    for key in ("licence", "source"):
+        if described[key]:
+            click.echo(printable(f"{key}: {described[key]}"))
     for note in described["notes"]:
         click.echo(printable(note))
     missing = described.get("missing", ())

@@ -20,6 +20,7 @@ from mmrag.runs.compare import (
     run_table,
     stage_entries,
 )
+from mmrag.runs.labels import composition_rows
 from mmrag.runs.published import beside
 from mmrag.runs.run import Run
 from mmrag.system.words import counted
@@ -83,7 +84,8 @@ def comparison_lines(comparison: Comparison) -> Iterator[str]:
         yield f"({pair.b + 1}) {labels[pair.b]} against ({pair.a + 1}) {labels[pair.a]}:"
         yield from aligned(_difference_rows(pair.metrics, f"({pair.a + 1})", f"({pair.b + 1})"))
         yield from _change_lines(pair, comparison.primary_metric)
-        yield from _resolution_lines(pair, comparison.primary_metric)
+        if said := pair.resolved(comparison.primary_metric):
+            yield said
     yield ""
     yield "p: paired randomisation test; Holm: corrected for all metrics and pairs shown."
     yield smallest_p(comparison.tests)
@@ -178,9 +180,9 @@ def _composition_lines(found: Mapping[str, Any] | None) -> Iterator[str]:
         share = f"{one['mean']:.1%} ({low:.1%} to {high:.1%})"
         rows.append([label, share, _queries(one["queries"])])
     yield from aligned(rows)
-    if gap := found["gaps"].get(found["metric"]):
-        low, high = gap["ci95"]
-        yield f"Composition gap: {gap['mean']:.3f} ({low:.3f} to {high:.3f}) of {found['metric']}."
+    if measured := composition_rows(found, {found["metric"], *leading_metrics()}):
+        yield ""
+        yield from aligned([["", "composition gap", "of the queries that need both"], *measured])
 
 
 def _queries(n: int) -> str:
@@ -204,13 +206,8 @@ def _table_lines(table: RunTable) -> Iterator[str]:
             rows.append(["cost a query", *cells])
     yield from aligned(rows)
     for number, one in enumerate(table.rows, start=1):
-        shown = [name for name in (table.primary_metric, *leading_metrics()) if name in one.spread]
-        for name in dict.fromkeys(shown):
-            over = one.spread[name]
-            yield (
-                f"({number}) {name} over {over.runs} runs: {over.lowest:.3f} to "
-                f"{over.highest:.3f}, standard deviation {over.sd:.3f}"
-            )
+        for said in one.spread_lines(table.primary_metric):
+            yield f"({number}) {said}"
         if one.warning:
             yield f"* ({number}): {one.warning}"
 
@@ -283,23 +280,6 @@ def _difference_rows(differences: Mapping[str, Difference], a: str, b: str) -> l
         counts = f"{one.wins}/{one.ties}/{one.losses}"
         rows.append([name, f"{one.a:.3f}", f"{one.b:.3f}", *change, corrected, counts])
     return rows
-
-
-def _resolution_lines(pair: PairComparison, metric: str) -> Iterator[str]:
-    """The resolution of so many queries, and how many the difference that was seen would take."""
-    found = pair.resolution
-    if found is None or not found.deviation:
-        return
-    needed = pair.queries_needed
-    more = (
-        "" if needed is None else f"; one as large as the one seen takes about {_queries(needed)}"
-    )
-    yield (
-        f"{counted(found.queries, 'query finds', 'queries find')} a difference of "
-        f"{found.detectable:.3f} in {metric} with a "
-        f"probability of 80 % (p < 0.05){more}. The smallest p that they can give is "
-        f"{found.smallest_p:.2g}."
-    )
 
 
 def _change_lines(pair: PairComparison, metric: str) -> Iterator[str]:

@@ -12,6 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.metrics.statistics import PERMUTATIONS, Floats
 
 ALPHA, POWER = 0.05, 0.8
@@ -32,6 +33,24 @@ class Resolution:
     deviation: float
     smallest_p: float
     detectable: float
+
+    @property
+    def sentence(self) -> str:
+        """Before anything was measured: what a hit rate can tell."""
+        return (
+            f"a difference of {self.detectable:.3f} in a hit rate is found with a probability of "
+            f"80 % (p < 0.05; queries that count: {self.queries}), if two systems disagree on one "
+            f"query in five; the smallest p that they can give is {self.smallest_p:.2g}"
+        )
+
+    def sentence_on(self, difference: float) -> str:
+        """The power for one difference, and the queries that it takes."""
+        needed = self.queries_needed(difference)
+        more = "" if needed is None else f", and takes {needed:,} queries for one of 80 %"
+        return (
+            f"a difference of {difference:g} is found with a probability of "
+            f"{self.power(difference):.0%}{more}"
+        )
 
     def power(self, difference: float) -> float:
         """The probability that a true difference comes out at p < 0.05."""
@@ -54,6 +73,12 @@ def resolution(queries: int, deviation: float | None = None) -> Resolution:
     # Without a query nothing can be told; 1 is as far as a metric goes.
     detectable = min(1.0, _factor() * deviation / math.sqrt(queries)) if queries else 1.0
     return Resolution(queries, deviation, smallest_p(queries), detectable)
+
+
+def resolution_of(eval_set: EvalSet, limit: int | None = None) -> Resolution:
+    """What the queries with a right image can tell; of a sample where `limit` asks for one."""
+    judged = sum(any(grade > 0 for grade in one.values()) for one in eval_set.qrels.values())
+    return resolution(judged if limit is None else min(judged, limit))
 
 
 def deviation_of(a: Floats, b: Floats) -> float:

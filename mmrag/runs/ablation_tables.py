@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import Any
 
 import pandas as pd
 
 from mmrag.metrics.table import metric_title
 from mmrag.runs.frames import p_value
+from mmrag.runs.labels import composition_rows
 from mmrag.runs.run import Run
 
 # Title, sentence, columns (key and words), and where the difference stands.
@@ -80,7 +81,32 @@ def ablation_tables(run: Run, metrics: Container[str]) -> list[tuple[str, str, p
             rows.append(row)
         said = sentence.format_map({key: f"{v:,}" for key, v in result.items() if _is_count(v)})
         found.append((title, said, pd.DataFrame(rows)))
+        if composed := result.get("composition"):
+            found += _composition_tables(composed, metrics)
     return found
+
+
+def _composition_tables(
+    found: Mapping[str, Any], metrics: Container[str]
+) -> list[tuple[str, str, pd.DataFrame]]:
+    shares = pd.DataFrame(
+        {
+            "queries that": label,
+            "share": "{:.1%} [{:.1%}, {:.1%}]".format(one["mean"], *one["ci95"]),
+            "count": one["queries"],
+        }
+        for label, one in found["shares"].items()
+    )
+    columns = ["metric", "composition gap", "queries that need both"]
+    rows = [(metric_title(m), *cells) for m, *cells in composition_rows(found, metrics)]
+    return [
+        ("What the queries need", f"By {metric_title(found['metric'])}.", shares),
+        (
+            "What composition adds",
+            "The gap is the share of what whole queries find that the better part alone does not.",
+            pd.DataFrame(rows, columns=columns),
+        ),
+    ]
 
 
 def _is_count(value: object) -> bool:

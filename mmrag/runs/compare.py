@@ -16,7 +16,13 @@ from mmrag.metrics.paired import Difference, common_rows, compare_scores, select
 from mmrag.metrics.resolution import Resolution, deviation_of, resolution
 from mmrag.metrics.statistics import holm
 from mmrag.metrics.summary import Estimate, Summary, summarise
-from mmrag.metrics.table import METRICS, find_metric, higher_is_better, is_diagnostic
+from mmrag.metrics.table import (
+    METRICS,
+    find_metric,
+    higher_is_better,
+    is_diagnostic,
+    leading_metrics,
+)
 from mmrag.runs.labels import labels_of
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run
 from mmrag.runs.store import RunStore
@@ -123,6 +129,20 @@ class PairComparison:
     resolution: Resolution | None = None
     queries_needed: int | None = None
 
+    def resolved(self, metric: str) -> str:
+        """What so many queries tell of the primary metric; "" where the runs answer alike."""
+        found, needed = self.resolution, self.queries_needed
+        if found is None or not found.deviation:
+            return ""
+        more = ""
+        if needed is not None:
+            more = f"; one as large as the one seen takes about {counted(needed, 'query')}"
+        return (
+            f"{counted(found.queries, 'query finds', 'queries find')} a difference of "
+            f"{found.detectable:.3f} in {metric} with a probability of 80 % (p < 0.05){more}. "
+            f"The smallest p that they can give is {found.smallest_p:.2g}."
+        )
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -148,6 +168,12 @@ class Comparison:
     def tests(self) -> int:
         """How many p-values are corrected together."""
         return sum(len(pair.metrics) for pair in self.pairs)
+
+    @property
+    def diagnostics(self) -> list[str]:
+        """What all runs have that only says how far the metrics can be trusted: `Judged@10`."""
+        first, *others = (entry.scores.values for entry in self.entries)
+        return [m for m in first if is_diagnostic(m) and all(m in one for one in others)]
 
 
 def told_apart(entries: Sequence[Entry]) -> list[Entry]:
@@ -258,6 +284,15 @@ class TableRow:
     warning: str = ""
     spread: dict[str, Spread] = field(default_factory=dict)
 
+    def spread_lines(self, primary: str) -> list[str]:
+        """The spread of the primary and the leading metrics, in words."""
+        return [
+            f"{name} over {over.runs} runs: {over.lowest:.3f} to {over.highest:.3f}, standard "
+            f"deviation {over.sd:.3f}"
+            for name in dict.fromkeys((primary, *leading_metrics()))
+            if (over := self.spread.get(name)) is not None
+        ]
+
 
 @dataclass(frozen=True)
 class RunTable:
@@ -288,16 +323,26 @@ def run_table(
     if len(entries) > 1:
         return comparison_table(compare_runs(entries, metrics=metrics, seed=seed))
     (entry,) = entries
-    shared = [m for m in entry.scores.values if metrics is None or m in metrics]
-    return RunTable(shared, entry.run.eval_set.primary_metric, [_row(entry, {})], [])
+    wanted = [m for m in entry.scores.values if metrics is None or m in metrics]
+    shared = list(dict.fromkeys([*wanted, *filter(is_diagnostic, entry.scores.values)]))
+    primary, row = entry.run.eval_set.primary_metric, _row(entry, {})
+    return RunTable(shared, primary, [row], [f"{said}." for said in row.spread_lines(primary)])
 
 
 def comparison_table(comparison: Comparison) -> RunTable:
     """The table of `run_table` for a comparison that was made already."""
     against = {pair.b: pair.metrics for pair in comparison.pairs if pair.a == 0}
     rows = [_row(entry, against.get(i, {})) for i, entry in enumerate(comparison.entries)]
-    shared = list(comparison.pairs[0].metrics)
-    return RunTable(shared, comparison.primary_metric, rows, comparison.notes)
+    primary = comparison.primary_metric
+    shown = list(comparison.pairs[0].metrics)
+    shown += [name for name in comparison.diagnostics if name not in shown]
+    resolved = [
+        f"{comparison.entries[pair.b].label} against {comparison.entries[pair.a].label}: {said}"
+        for pair in comparison.pairs
+        if (said := pair.resolved(primary))
+    ]
+    spread = [f"{row.label}: {said}." for row in rows for said in row.spread_lines(primary)]
+    return RunTable(shown, primary, rows, [*comparison.notes, *resolved, *spread])
 
 
 def stage_entries(run: Run) -> list[Entry]:

@@ -106,7 +106,7 @@ def table(found: RunTable, metrics: Sequence[str]) -> pd.DataFrame:
                 low, high = estimate.ci95
                 mark = "*" if row.warning else ""
                 cells[name] = f"{estimate.mean:.3f}{mark} [{low:.3f}, {high:.3f}]"
-            if len(found.rows) > 1:
+            if any(name in one.differences for one in found.rows):
                 difference = row.differences.get(name)
                 cells[f"Δ {name}"] = "" if place else "(compared with)"
                 if difference is not None:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as xml
 from mmrag.errors import MmragError
 from mmrag.metrics.paired import Difference
 from mmrag.metrics.table import metric_title
-from mmrag.runs.compare import Comparison
+from mmrag.runs.compare import Comparison, comparison_table
 
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
@@ -136,7 +136,12 @@ def markdown(comparison: Comparison, verdicts: Sequence[Verdict]) -> str:
             cells.append(f"{one.ci95[0]:+.3f} to {one.ci95[1]:+.3f}")
             cells += [f"{p:.3f}" for p in (one.p, PARTS["holm"](one))]
             lines.append(f"| {_plain(metric_title(name))} | {' | '.join(cells)} |")
-    lines += ["", *(f"> {_plain(note)}" for note in comparison.notes)]
+        for name in comparison.diagnostics:
+            if name not in pair.metrics:
+                both = (comparison.entries[i].summary.overall[name].mean for i in (pair.a, pair.b))
+                values = " | ".join(f"{value:.3f}" for value in both)
+                lines.append(f"| {_plain(metric_title(name))} | {values} | | | | |")
+    lines += ["", *(f"> {_plain(note)}" for note in comparison_table(comparison).notes)]
     return "\n".join(lines).strip() + "\n"
 
 

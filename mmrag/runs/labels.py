@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Container, Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmrag.runs.run import Run
@@ -21,3 +21,22 @@ def labels_of(run: Run) -> dict[str, str]:
         run.ablations.get("modality", {}).get("composition", {}).get("labels", {})
     )
     return {query_id: label for label, ids in found.items() for query_id in ids}
+
+
+def composition_rows(
+    found: Mapping[str, Any], metrics: Container[str]
+) -> list[tuple[str, str, str]]:
+    """(metric, composition gap, value of the queries that need both), with intervals, in words.
+
+    Args:
+        found: `composition` of the ablation of picture and text.
+        metrics: which are shown; all where none of them was measured.
+    """
+    gaps, needing = found["gaps"], found["needs_both"]
+    names = list(dict.fromkeys([*gaps, *needing]))
+    shown = [name for name in names if name in metrics] or names
+    return [(name, _words(gaps.get(name)), _words(needing.get(name))) for name in shown]
+
+
+def _words(one: Mapping[str, Any] | None) -> str:
+    return "" if one is None else "{:.3f} ({:.3f} to {:.3f})".format(one["mean"], *one["ci95"])

@@ -17,6 +17,7 @@ from mmrag.runs import svg
 from mmrag.runs.compare import Entry, run_table, stage_entries
 from mmrag.runs.examples import Example, changed_most, examples, sample
 from mmrag.runs.frames import hits_by_depth
+from mmrag.runs.labels import composition_rows
 from mmrag.runs.provenance import open_eval_set
 from mmrag.runs.published import beside
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run
@@ -59,6 +60,9 @@ def html_report(run: Run, seed: int = 0) -> str:
     environment.filters["metric"] = metric_title
     environment.filters["smallest_p"] = smallest_p
     entries = stage_entries(run)
+    # The tables of ablations show these; the JSON export has every metric.
+    closely = {*filter(None, [primary]), *leading_metrics()}
+    composed = run.ablations.get("modality", {}).get("composition")
     return environment.get_template("report.html.j2").render(
         run=run,
         primary=primary,
@@ -69,8 +73,8 @@ def html_report(run: Run, seed: int = 0) -> str:
         examples=shown,
         notes=notes,
         published=[one.sentence for one in beside(run)],
-        # The tables of ablations show these; the JSON export has every metric.
-        closely={primary, *leading_metrics()},
+        closely=closely,
+        composition=composition_rows(composed, closely) if composed else [],
         facts=_facts(run.config | {"environment": run.environment}),
     )
 

@@ -81,6 +81,7 @@ def wait_for_jobs() -> None:
 def test_an_evaluation_is_estimated_run_and_linked_to(mugs: EvalSet) -> None:
     page = open_page("evaluate")
     assert "12 images, 6 queries" in captions(page)
+    assert "queries that count: 6" in captions(page)
     assert "Nothing is running" in captions(page)
     page.number_input(key="limit").set_value(4)
     click(page, "Start")

@@ -246,6 +246,10 @@ def test_queries_of_one_label_and_the_parts_beside_the_whole(mugs: EvalSet, tiny
     count = sum(one == label for one in labels.values())
     assert f"Only the {count} queries that are labelled “{label}”." in captions(page)
     assert len(page.dataframe[1].value) == count
+    page = open_page("runs", show="ablations", runs=labelled.run_id)
+    shares = next(one.value for one in page.dataframe if "share" in one.value)
+    assert shares[shares["queries that"] == label]["count"].tolist() == [count]
+    assert any("composition gap" in one.value for one in page.dataframe)
 
 
 def labelled_order(run: Run, stage: str, query_id: str) -> list[str]:

@@ -32,6 +32,7 @@ IMPORTERS = {
         "icir",
         "lasco",
         "mteb",
+        "pinpoint",
         "trec",
         "webdataset",
     )

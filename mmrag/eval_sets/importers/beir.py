@@ -81,6 +81,7 @@ def import_set(
         queries=list(queries.values()),
         qrels=qrels,
         description=f"{root.name}, {split}, from BEIR's layout.",
+        licence="see whoever published the files",
         primary_metric="nDCG@10",
         notes=left_out_note(empty),
     )

@@ -46,5 +46,6 @@ def import_set(source: Path, folder: Path) -> EvalSet:
         queries=queries,
         qrels=qrels,
         description="Same class: every image asks for the others in its folder.",
+        licence="that of the pictures in the folder",
         exclude_query_image=True,
     )

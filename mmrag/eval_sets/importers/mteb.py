@@ -6,24 +6,19 @@ Source: N. Muennighoff et al.: "MTEB: Massive Text Embedding Benchmark", EACL 20
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet, Qrels, read_head
 from mmrag.eval_sets.importers.notes import left_out_note
-from mmrag.eval_sets.records import RecordError, is_plain_id
+from mmrag.eval_sets.importers.parquet_rows import rows
+from mmrag.eval_sets.records import Record
 from mmrag.system.durable import write_file
 from mmrag.types import GalleryImage
 
-# Rows that are read at once: pictures are large.
-_ROWS = 64
 _SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif"}
+_COLUMNS = ("id", "text", "image")
 _PARTS = {
     "corpus": ("corpus",),
     "queries": ("queries", "query"),
@@ -54,26 +49,26 @@ def import_set(source: Path, folder: Path, split: str = "test") -> EvalSet:
     qrels = _qrels(_files(source, "qrels", split))
     pictures = folder.resolve() / "images"
     gallery: dict[str, GalleryImage] = {}
-    for path, number, row in _rows(_files(source, "corpus", split), ("id", "text", "image")):
-        image_id = _id(row, "id", path, number)
+    for row in rows(_files(source, "corpus", split), _COLUMNS):
+        image_id = row.id("id")
         picture = _write(row, pictures / "corpus", len(gallery))
         if picture is None:
-            raise RecordError(path, number, "has no picture, so nothing can find it", "row")
+            raise row.error("has no picture, so nothing can find it")
         if image_id in gallery:
-            raise RecordError(path, number, f"the id {image_id!r} stands twice", "row")
-        gallery[image_id] = GalleryImage(image_id, picture, str(row.get("text") or ""))
+            raise row.error(f"the id {image_id!r} stands twice")
+        gallery[image_id] = GalleryImage(image_id, picture, row.text("text") or "")
     queries: dict[str, EvalQuery] = {}
     empty: list[str] = []
-    for path, number, row in _rows(_files(source, "queries", split), ("id", "text", "image")):
-        query_id = _id(row, "id", path, number)
+    for row in rows(_files(source, "queries", split), _COLUMNS):
+        query_id = row.id("id")
         if query_id not in qrels:
             continue
-        text = str(row.get("text") or "").strip() or None
+        text = (row.text("text") or "").strip() or None
         picture = _write(row, pictures / "queries", len(queries))
         if picture is None and text is None:
             empty.append(query_id)
         elif query_id in queries:
-            raise RecordError(path, number, f"the id {query_id!r} stands twice", "row")
+            raise row.error(f"the id {query_id!r} stands twice")
         else:
             queries[query_id] = EvalQuery(query_id, picture, text)
     for query_id, pool in _pools(source, split, gallery).items():
@@ -90,6 +85,7 @@ def import_set(source: Path, folder: Path, split: str = "test") -> EvalSet:
         qrels={i: judged for i, judged in qrels.items() if i in queries},
         description=f"{source.resolve().name}, {split}, from MTEB's layout.",
         licence="see the data set's card",
+        source=f"{source.resolve().name}; pictures: from its Parquet files",
         primary_metric="nDCG@10",
         notes=left_out_note(empty),
     )
@@ -116,30 +112,13 @@ def _found(source: Path, part: str) -> list[Path]:
     ]
 
 
-def _rows(
-    files: list[Path], columns: tuple[str, ...]
-) -> Iterator[tuple[Path, int, dict[str, Any]]]:
-    """(file, number, values) of every row, few at a time."""
-    for path in files:
-        number = 0
-        try:
-            with pq.ParquetFile(path) as file:
-                there = [name for name in columns if name in file.schema_arrow.names]
-                for batch in file.iter_batches(_ROWS, columns=there):
-                    for row in batch.to_pylist():
-                        number += 1
-                        yield path, number, row
-        except (pa.ArrowException, OSError) as error:
-            raise EvalSetError(f"{path} cannot be read: {error}.") from error
-
-
 def _qrels(files: list[Path]) -> Qrels:
     qrels: Qrels = {}
-    for path, number, row in _rows(files, ("query-id", "corpus-id", "score")):
-        score = row.get("score")
+    for row in rows(files, ("query-id", "corpus-id", "score")):
+        score = row.values.get("score")
         if not isinstance(score, int | float) or score != int(score):
-            raise RecordError(path, number, "'score' must be a whole number", "row")
-        query_id, image_id = (_id(row, key, path, number) for key in ("query-id", "corpus-id"))
+            raise row.error("'score' must be a whole number")
+        query_id, image_id = row.id("query-id"), row.id("corpus-id")
         qrels.setdefault(query_id, {})[image_id] = max(0, int(score))
     return qrels
 
@@ -151,25 +130,17 @@ def _pools(
         return {}
     pools = {}
     files = _files(source, "top_ranked", split)
-    for path, number, row in _rows(files, ("query-id", "corpus-ids")):
-        query_id, ids = _id(row, "query-id", path, number), row.get("corpus-ids") or []
+    for row in rows(files, ("query-id", "corpus-ids")):
+        ids = row.strings("corpus-ids")
         if unknown := [one for one in ids if one not in gallery]:
-            raise RecordError(path, number, f"{unknown[0]!r} is not in the corpus", "row")
-        pools[query_id] = tuple(ids)
+            raise row.error(f"{unknown[0]!r} is not in the corpus")
+        pools[row.id("query-id")] = ids
     return pools
 
 
-def _id(row: dict[str, Any], key: str, path: Path, number: int) -> str:
-    value = row.get(key)
-    text = str(value) if isinstance(value, int) else value
-    if not isinstance(text, str) or not is_plain_id(text):
-        raise RecordError(path, number, f"{key!r} is missing or not a plain string", "row")
-    return text
-
-
-def _write(row: dict[str, Any], folder: Path, number: int) -> str | None:
+def _write(row: Record, folder: Path, number: int) -> str | None:
     """Write a row's picture under a name of our own; None when it has none."""
-    value = row.get("image")
+    value = row.values.get("image")
     data = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(data, bytes) or not data:
         return None

@@ -44,6 +44,7 @@ def import_set(source: Path, folder: Path, images: Path | None = None) -> EvalSe
         queries=_topics(root / "topics.tsv", str(pictures)),
         qrels=qrels,
         description=f"{root.name}, from TREC's files.",
+        licence="see whoever published the files",
         primary_metric="nDCG@10",
     )
 

@@ -74,6 +74,7 @@ def import_set(source: Path, folder: Path) -> EvalSet:
         qrels=dict(qrels),
         description=f"{name}, from WebDataset archives.",
         licence="see the set that was exported",
+        source=f"{name}; pictures: from its archives",
     )
 
 

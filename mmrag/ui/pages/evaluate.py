@@ -14,6 +14,7 @@ from mmrag.eval_sets.known_sets import known_eval_sets
 from mmrag.evaluation.ablations import Ablations
 from mmrag.evaluation.forecast import asked_again, estimate
 from mmrag.images.decode import longest_side
+from mmrag.metrics.resolution import resolution_of
 from mmrag.metrics.table import metric_title
 from mmrag.runs.run import UnderWay
 from mmrag.runs.store import RunStore
@@ -111,6 +112,9 @@ def _choose() -> list[Plan] | None:
         k = _number("Results per query", "k", 1, 1000, 50)
         rerank_k = _number("Reranked", "rerank_k", 2, 100, RERANK_K)
         limit = _number("Queries", "limit", 1, most, most)
+    before = resolution_of(eval_set, limit)
+    if before.queries:
+        st.caption(f"{before.sentence[0].upper()}{before.sentence[1:]}.")
     st.text_input(
         "Query template",
         url.text_before("query_template", "", "form"),

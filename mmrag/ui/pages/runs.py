@@ -151,6 +151,7 @@ def _compare(runs: list[Run]) -> None:
         or first[:1]
     )
     found = _table(key, entries, tuple(metrics))
+    shown = list(dict.fromkeys([*metrics, *found.metrics]))
     for run in runs:
         if run.warning:
             with st.container(border=True):
@@ -158,7 +159,7 @@ def _compare(runs: list[Run]) -> None:
                 st.text(f"{run.name}: {run.warning}")
     milliseconds = st.column_config.NumberColumn(format="%.1f")
     st.dataframe(
-        guarded(frames.table(found, metrics)),
+        guarded(frames.table(found, shown)),
         hide_index=True,
         width="stretch",
         column_config={
@@ -167,7 +168,7 @@ def _compare(runs: list[Run]) -> None:
             "USD per query": st.column_config.NumberColumn(format="%.5f"),
             **{
                 name: st.column_config.TextColumn(help=entry.help)
-                for name in metrics
+                for name in shown
                 if (entry := find_metric(name))
             },
         },
@@ -180,7 +181,8 @@ def _compare(runs: list[Run]) -> None:
             f"{smallest_p(found.tests)}"
         )
     st.caption(words)
-    notes = [f"{run.name}: {run.rewriting}." for run in runs if run.rewriting]
+    notes = [f"{run.name}: protocol {run.protocol.title}." for run in runs if run.protocol]
+    notes += [f"{run.name}: {run.rewriting}." for run in runs if run.rewriting]
     notes += [*found.notes, *(f"{run.name}: {note}" for run in runs for note in run.notes)]
     notes += [f"{run.name}: {one.sentence}." for run in runs for one in beside(run)]
     notes += [f"{run.name}: {spent(run.usage)}" for run in runs if run.usage.requests]
@@ -213,9 +215,9 @@ def _compare(runs: list[Run]) -> None:
     charts = partial(_all_charts, key, entries, found, metric, eval_set)
     export_panel(
         runs,
-        partial(_as_csv, found, metrics),
+        partial(_as_csv, found, shown),
         lambda: run_charts.as_zip(charts()),
-        lambda: comparison_report(entries, found, metrics, words, charts()),
+        lambda: comparison_report(entries, found, shown, words, charts()),
     )
 
 
