@@ -109,9 +109,9 @@ def test_the_page_offers_what_the_server_has(server: VisionServer) -> None:
     offered = resources.vision_choices()
     assert list(offered)[:3] == ["vision", "vision-images", "openai:gpt-6-luna"]
     assert "gpt-6-luna" in offered["vision"].label
-    assert "USD per 1,000 queries" in offered["openai:gpt-6-luna"].label
+    assert "USD per 1,000 queries" in offered["openai:gpt-6-luna"].offer
     assert list(offered)[3:] == ["gpt-4o", "gpt-4o-images", "openai:brand-new"], "seeing ones first"
-    assert offered["openai:brand-new"].label == "brand-new, panorama, no price known"
+    assert offered["openai:brand-new"].offer == "brand-new, panorama, no price known"
 
     def price(**shown: float) -> float:
         chosen = resources.vision_choices(resources.Shown(**shown))  # type: ignore[arg-type]

@@ -57,7 +57,7 @@ def demo(as_json: bool) -> None:
             f"in those other words {numbers.paraphrased_first:.1%}\n"
             f"  It knows {show.knows} only."
         )
-    click.echo("\nSee it: `make dashboard`. With your own pictures: `mmrag index FOLDER`.")
+    click.echo("\nSee it: `mmrag dashboard`. With your own pictures: `mmrag index FOLDER`.")
 
 
 def prepare_demo() -> list[tuple[Show, list[Run]]]:

@@ -113,8 +113,8 @@ def ensure_something_to_search() -> dict[str, CollectionInfo]:
         )
         st.stop()
     work = _begin()
-    _show_progress()
     if work.error is None:
+        _show_progress()
         st.stop()
     begun.clear()
     raise work.error

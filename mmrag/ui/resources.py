@@ -177,11 +177,20 @@ def _stamp(folder: Path) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class RerankerChoice:
-    """A reranker as a page offers it; `name` is None for the order of retrieval."""
+    """A reranker as a page offers it; `name` is None for the order of retrieval.
+
+    `price` is told where it is chosen, and in no title.
+    """
 
     label: str
     name: str | None
     presentation: str = "grid"
+    price: str = ""
+
+    @property
+    def offer(self) -> str:
+        """As a list to choose from has it."""
+        return self.label + self.price
 
     @property
     def costs_money(self) -> bool:
@@ -329,7 +338,7 @@ def vision_choices(shown: Shown = Shown()) -> dict[str, RerankerChoice]:
     }
     for name in list(dict.fromkeys(names))[:MODELS_OFFERED]:
         key = name if name == "gpt-4o" else f"openai:{name}"
-        choices[key] = RerankerChoice(f"{name}, panorama{price_of(name, shown)}", key)
+        choices[key] = RerankerChoice(f"{name}, panorama", key, price=price_of(name, shown))
         if name == "gpt-4o":
             choices["gpt-4o-images"] = RerankerChoice("gpt-4o, single images", key, "images")
     return choices

@@ -30,8 +30,10 @@ _COLOURS = [
     "#7d4e2d",
 ]
 
-# Opaque, whatever the marks are.
-_LEGEND = alt.Legend(orient="top", symbolOpacity=1, labelLimit=400, columns=2)
+# Opaque, whatever the marks are; one below the other, so that none is cut on a phone.
+_LEGEND = alt.Legend(orient="top", symbolOpacity=1, labelLimit=320, columns=1)
+# Pixels of a chart's height that a row of the legend takes.
+_ROW = 22
 
 
 def hit_rates(frame: pd.DataFrame) -> alt.LayerChart:
@@ -52,7 +54,10 @@ def hit_rates(frame: pd.DataFrame) -> alt.LayerChart:
     line = lines.mark_line().encode(
         y="hit rate:Q", tooltip=["run:N", "k:Q", alt.Tooltip("hit rate:Q", format=".3f")]
     )
-    return (band + line).properties(height=340, description="Hit rate over k, a line for each run")
+    return (band + line).properties(
+        height=300 + _ROW * frame["run"].nunique(),
+        description="Hit rate over k, a line for each run",
+    )
 
 
 def category_bars(frame: pd.DataFrame, metric: str) -> alt.LayerChart:
@@ -77,8 +82,42 @@ def category_bars(frame: pd.DataFrame, metric: str) -> alt.LayerChart:
     )
     groups = frame["category"].nunique()
     return (bars + whiskers).properties(
-        height=16 * len(frame) + 12 * groups + 110,
+        height=16 * len(frame) + 12 * groups + 70 + _ROW * frame["run"].nunique(),
         description=f"{metric_title(metric)} by category, a bar for each run",
+    )
+
+
+def ablation_bars(table: pd.DataFrame, title: str) -> alt.Chart | None:
+    """Each metric by what was asked or measured; None where there is only one way to show.
+
+    Args:
+        table: with `metric`, and a column of numbers for each way; as `ablation_tables` makes it.
+        title: of the table.
+    """
+    ways = [str(name) for name in table.select_dtypes("number")]
+    if len(ways) < 2:
+        return None
+    frame = table.melt("metric", ways, var_name="way").dropna()
+    return (
+        alt.Chart(guarded(frame))
+        .mark_bar(cornerRadiusEnd=3)
+        .encode(
+            y=alt.Y(
+                "metric:N",
+                title=None,
+                sort=None,
+                axis=alt.Axis(labelLimit=240, labelOverlap=False),
+                scale=alt.Scale(paddingInner=0.25),
+            ),
+            yOffset=alt.YOffset("way:N", sort=None),
+            x=alt.X("value:Q", title=None, stack=None),
+            color=alt.Color("way:N", title=None, sort=None, legend=_LEGEND),
+            tooltip=["metric:N", "way:N", alt.Tooltip("value:Q", format=".3f")],
+        )
+        .properties(
+            height=16 * len(frame) + 12 * len(table) + 50 + _ROW * len(ways),
+            description=f"{title}, a bar for each of: {', '.join(ways)}",
+        )
     )
 
 
@@ -103,7 +142,7 @@ def trade_off(frame: pd.DataFrame, metric: str) -> alt.LayerChart:
     )
     bars = base.mark_rule().encode(y="low:Q", y2="high:Q")
     return (bars + points).properties(
-        height=340,
+        height=300 + _ROW * frame["run"].nunique(),
         description=f"{metric_title(metric)} against time per query, a point for each run",
     )
 

@@ -10,8 +10,8 @@ import pandas as pd
 from mmrag.ui.tables import guarded
 
 NO_RESULT = "no result yet"
-# Two beside each other fit on a phone too.
-_LEGEND = alt.Legend(orient="top", symbolOpacity=1, labelLimit=400, columns=2)
+# One below the other: two names of machines beside each other are cut on a phone.
+_LEGEND = alt.Legend(orient="top", symbolOpacity=1, labelLimit=320, columns=1)
 # Pixels of a chart's height that axis, title and a row of the legend take.
 _AXIS, _ROW = 70, 22
 
@@ -25,6 +25,13 @@ def how(row: pd.Series) -> str:
     if isinstance(path := row.get("path"), str):
         batch = f"{path}, batches of {row['batch_size']:.0f}"
     return f"{row['precision']}{compiled}, {batch}"
+
+
+def readable(name: str) -> str:
+    """A benchmark's name in words: "encode[demo-cpu]" is "Encode (demo-cpu)"."""
+    what, _, parameters = name.partition("[")
+    words = what.replace("_", " ").capitalize()
+    return f"{words} ({parameters.rstrip(']')})" if parameters else words
 
 
 def percent(value: object) -> str:
@@ -65,7 +72,7 @@ def encoding(rows: pd.DataFrame, unit: str) -> alt.LayerChart:
         x="value:Q", text="said:N"
     )
     return (bars + words).properties(
-        height=len(ways) * (20 * places + 8) + _AXIS + _ROW * (places // 2 + 1),
+        height=len(ways) * (20 * places + 8) + _AXIS + _ROW * places,
         description=f"{unit} by way, machine and device, a bar for each",
     )
 
@@ -82,7 +89,7 @@ def history(rows: pd.DataFrame, unit: str) -> alt.Chart:
             tooltip=["line:N", "commit:N", "datetime:T", alt.Tooltip("value:Q", format=",.2f")],
         )
         .properties(
-            height=260 + _ROW * (rows["line"].nunique() // 2 + 1),
+            height=260 + _ROW * rows["line"].nunique(),
             description=f"{unit} by commit, a line for each way of encoding",
         )
     )
@@ -100,7 +107,7 @@ def searching(rows: pd.DataFrame, size: str) -> alt.Chart:
             tooltip=["kind:N", f"{size}:Q", alt.Tooltip("value:Q", format=".1f")],
         )
         .properties(
-            height=300 + _ROW * (rows["kind"].nunique() // 2 + 1),
+            height=300 + _ROW * rows["kind"].nunique(),
             description="Milliseconds of a search over the number of images, a line for each index",
         )
     )
@@ -131,7 +138,7 @@ def _lines(rows: pd.DataFrame, x: alt.X, y: alt.Y, order: str) -> alt.Chart:
             tooltip=tips,
         )
         .properties(
-            height=260 + _ROW * (rows["kind"].nunique() // 2 + 1),
+            height=260 + _ROW * rows["kind"].nunique(),
             description=f"{y['title']} over {x['title']}, a line for each store",
         )
     )

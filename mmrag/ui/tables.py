@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-# "-5", "+0.021 (p = 0.004)": what begins with a sign and yet is only a number.
-_NUMBER = re.compile(r"[+-]?\d[\d.]*([eE][+-]?\d+)?( \(p ([<=] [\d.]+|unknown)\))?")
+# "-5", "+0.021 (p = 0.004)", "-0.010 [-0.082, +0.062]": begins with a sign and is only a number.
+_NUMBER = re.compile(
+    r"[+-]?\d[\d.]*([eE][+-]?\d+)?( \[[+-]?[\d.]+, [+-]?[\d.]+\])?( \(p ([<=] [\d.]+|unknown)\))?"
+)
 
 
 def guarded(rows: pd.DataFrame | Sequence[Mapping[str, object]]) -> pd.DataFrame:

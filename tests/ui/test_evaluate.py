@@ -14,6 +14,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from mmrag import config
+from mmrag.demo import RERANK_K
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalSet
@@ -27,6 +28,7 @@ from mmrag.types import Hit, Query, SearchResult
 from mmrag.ui import background_models as patient
 from mmrag.ui import resources
 from mmrag.ui.evaluation_jobs import Plan, queue, submit
+from mmrag.ui.panels.search_side import CANDIDATES
 from mmrag.vision.budget import Budget
 from tests.helpers import ROOT, models, wait_until
 from tests.vision_server import VisionServer
@@ -80,6 +82,7 @@ def wait_for_jobs() -> None:
 
 def test_an_evaluation_is_estimated_run_and_linked_to(mugs: EvalSet) -> None:
     page = open_page("evaluate")
+    assert page.number_input(key="rerank_k").value == CANDIDATES == RERANK_K, "as on Search"
     assert "12 images, 6 queries" in captions(page)
     assert "queries that count: 6" in captions(page)
     assert "Nothing is running" in captions(page)
@@ -212,6 +215,21 @@ def test_a_waiting_and_a_running_one_are_cancelled(mugs: EvalSet) -> None:
     page = open_page("evaluate")
     assert "Cancel" not in labels(page)
     assert [job.state for job in queue().jobs()] == ["cancelled", "cancelled"]
+
+
+def test_what_runs_stands_first_and_old_ones_go(mugs: EvalSet) -> None:
+    for number in range(10):
+        job_id = queue().submit(f"over {number}", lambda on_progress, should_stop: "gone")
+        assert queue().wait(job_id, 60).is_over
+    go_on = threading.Event()
+    queue().submit("now", lambda on_progress, should_stop: str(go_on.wait(60)))
+    queue().submit("next", lambda on_progress, should_stop: "gone")
+    assert wait_until(lambda: queue().jobs()[1].state == "running")
+    shown = texts(open_page("evaluate")).splitlines()
+    go_on.set()
+    jobs = [line for line in shown if line.startswith(("now", "next", "over"))]
+    assert jobs == ["now", "next", *(f"over {number}" for number in range(9, 1, -1))]
+    wait_for_jobs()
 
 
 def test_the_queue_is_looked_at_often_only_while_something_runs(mugs: EvalSet) -> None:

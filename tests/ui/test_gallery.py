@@ -6,6 +6,7 @@ import json
 import socket
 from pathlib import Path
 
+import pytest
 import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -17,7 +18,7 @@ from mmrag.index.store import MilvusStore
 from mmrag.runs import schema
 from mmrag.runs.job_rows import JobRows
 from mmrag.system.jobs import Job
-from mmrag.ui import indexing_jobs, resources
+from mmrag.ui import gallery_data, indexing_jobs, resources
 from tests.helpers import made_by_script, wait_until
 
 from .pages import click, open_page, run, texts, tiles
@@ -117,6 +118,25 @@ def test_copies_are_near_duplicates(photos: Path, tiny: Encoder) -> None:
     click(page, "Leave the second out")
     assert "0 pairs among 12 images." in texts(page)
     assert (photos / "copy.png").is_file()
+
+
+def test_near_duplicates_begin_where_few_pairs_are_left(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pairs(uri: str, name: str, state: str, threshold: float) -> gallery_data.Duplicates:
+        return gallery_data.Duplicates([], 398 if threshold < 0.99 else 30, 900)
+
+    monkeypatch.setattr(gallery_data, "duplicates", pairs)
+    page = gallery(tab="duplicates")
+    assert page.slider(key="cosine").value == 0.99
+    assert "30 pairs among 900 images" in texts(page)
+
+
+def test_pictures_are_added_from_the_first_tab(photos: Path) -> None:
+    page = gallery()
+    assert "Index" not in [button.label for button in page.button]
+    click(page, "Add pictures")
+    assert "Index" in [button.label for button in page.button]
 
 
 def test_a_folder_is_indexed_and_what_is_skipped_is_listed(folder: Path) -> None:

@@ -25,6 +25,7 @@ from mmrag.runs.labels import labels_of
 from mmrag.runs.run import Run
 from mmrag.ui import resources, run_charts
 from mmrag.ui.comparison_report import comparison_report
+from mmrag.ui.tables import guarded
 
 from .pages import captions, click, open_page, run, texts, tiles
 
@@ -74,12 +75,62 @@ def test_one_run_with_two_stages_is_compared_with_itself(mugs: EvalSet, reranked
     assert {"mark": None}.items() <= tiles(page, "drill_0")[1].items(), "the others: not judged"
 
 
+def test_two_runs_of_one_name_are_two_lines_and_two_bars(mugs: EvalSet, tiny: Encoder) -> None:
+    with ImageIndex.open(collection="photos", encoder=tiny) as index:
+        searcher = Searcher(index, tiny, load_reranker("encoder:tiny", encoder=tiny))
+        made = [
+            evaluate(mugs, searcher, 12, rerank_k=depth, store=resources.runs(), resume=False)
+            for depth in (10, 5)
+        ]
+    assert made[0].name == made[1].name
+    ids = [one.run_id for one in made]
+    labels = [f"{made[0].name} · reranks {depth}" for depth in (10, 5)]
+    page = open_page("runs", runs=ids)
+    assert page.dataframe[0].value["run"].tolist() == labels
+    assert "Holm's method over the 3 differences shown" in captions(page)
+    assert "smallest corrected p here is 0.0003" in captions(page)
+    page.multiselect(key="metrics_mugs").set_value(["hit_rate@1"])
+    assert "over the one difference shown" in captions(run(page)), "what is not shown costs nothing"
+    assert "smallest corrected p here is 0.0001" in captions(page)
+    page = open_page("runs", runs=ids, show="categories")
+    bars = json.loads(page.get("vega_lite_chart")[0].proto.spec)["layer"][0]["encoding"]
+    assert (bars["x"]["stack"], bars["yOffset"]["field"]) == (None, "run")
+    assert bars["y"]["axis"]["labelOverlap"] is False, "every category has its name"
+    table = page.dataframe[1].value
+    assert set(labels) <= set(table)
+    assert len(table) == 2, "the numbers stand below, a row for each category"
+    assert page.selectbox(key="export_run").options == [f"{made[0].name} · {i}" for i in ids]
+
+
+def test_a_query_shows_what_it_lost_what_it_missed_and_what_nobody_judged(
+    mugs: EvalSet, reranked: Run
+) -> None:
+    upload(mugs, "other.trec", trec(mugs, 0))
+    (other,) = [one for one in resources.runs().runs() if one.run_id != reranked.run_id]
+    page = open_page("runs", show="queries", runs=[reranked.run_id, other.run_id], changed="lost")
+    table = page.dataframe[1].value
+    assert set(table["change"] < 0) == {True}
+    assert list(table["change"]) == sorted(table["change"]), "what lost most comes first"
+    assert table["first right after"].isna().all()
+    assert table["picture"].str.startswith("data:image/").all()
+    query_id = table["query"].iloc[0]
+    first, second, missed = tiles(page, "drill_1")
+    assert [one["mark"] for one in (first, second, missed)] == [None, None, "right"]
+    assert (missed["badge"], missed["caption"]) == ("–", "missed")
+    assert missed["id"] in mugs.relevant(query_id)
+    before = resources.runs().load(reranked.run_id).rankings[reranked.stage][query_id].image_ids
+    assert (first["moved"], first["score"]) == (before.index(first["id"]), "8.000")
+    assert "The right image is not among the 2 kept results." in captions(page)
+    assert {"Hit rate@1", "Reciprocal rank"} <= set(page.dataframe[2].value["metric"])
+
+
 def test_a_link_chooses_runs_and_tab(mugs: EvalSet, reranked: Run) -> None:
     page = open_page("runs", runs=reranked.run_id, show="categories")
     assert page.multiselect(key="runs").value == [reranked.run_id]
     assert page.get("vega_lite_chart")
     page = open_page("runs", runs="gone", show="nonsense")
     assert page.multiselect(key="runs").value == [reranked.run_id]
+    assert "the run “gone”" in page.warning[0].value.replace("\\", "")
 
 
 def test_a_run_is_uploaded_compared_and_removed(mugs: EvalSet, reranked: Run) -> None:
@@ -177,6 +228,10 @@ def test_charts_and_table_are_files(mugs: EvalSet, reranked: Run) -> None:
         assert svg.startswith("<svg")
         assert reranked.name in svg or "encoder:tiny" in svg
         assert json.loads(archive.read(f"{name}.vl.json"))["datasets"]
+    named = frames.categories(entries, "hit_rate@1").assign(category=f"{'a long name ' * 3}of it")
+    assert f">{'a long name ' * 3}of it<" in run_charts.as_svg(
+        run_charts.category_bars(named, "hit_rate@1")
+    )
     written = pd.read_csv(io.StringIO(frames.as_csv(frames.numbers(found, ["hit_rate@1"]))))
     assert written["hit_rate@1"].tolist() == pytest.approx(
         [row.metrics["hit_rate@1"].mean for row in found.rows]
@@ -202,6 +257,19 @@ def test_a_table_holds_no_formulas() -> None:
     assert frames.as_csv(table) == "run,value\n'=1+1,-0.5\nplain,1.0\n"
 
 
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [
+        ("-0.010 [-0.082, +0.062]", "-0.010 [-0.082, +0.062]"),
+        ("+0.021 (p = 0.004)", "+0.021 (p = 0.004)"),
+        ("-0.010 [-0.082, cmd()]", "'-0.010 [-0.082, cmd()]"),
+        ("-1+2 [-0.082, +0.062]", "'-1+2 [-0.082, +0.062]"),
+    ],
+)
+def test_a_number_with_its_interval_is_no_formula(cell: str, shown: str) -> None:
+    assert guarded([{"change": cell}])["change"].tolist() == [shown]
+
+
 def test_charts_hold_no_formulas() -> None:
     """Their toolbar shows what they were given, as a table with a CSV."""
     row = {"run": "=1+1", "category": "@b", "query": "-c", "k": 1, "hit rate": 0.5, "value": 0.5}
@@ -213,7 +281,9 @@ def test_charts_hold_no_formulas() -> None:
         run_charts.trade_off(frame, "mrr"),
         run_charts.query_changes(frame, "mrr"),
     ):
-        ((shown,),) = json.loads(chart.to_json())["datasets"].values()
+        spec = json.loads(chart.to_json())
+        assert "a" in spec["description"].split(), "what a screen reader says"
+        ((shown,),) = spec["datasets"].values()
         texts_of = {key: shown[key] for key in ("run", "category", "query")}
         assert texts_of == {"run": "'=1+1", "category": "'@b", "query": "'-c"}
         assert shown["change"] == -0.5
@@ -250,6 +320,31 @@ def test_queries_of_one_label_and_the_parts_beside_the_whole(mugs: EvalSet, tiny
     shares = next(one.value for one in page.dataframe if "share" in one.value)
     assert shares[shares["queries that"] == label]["count"].tolist() == [count]
     assert any("composition gap" in one.value for one in page.dataframe)
+
+
+def test_ablations_are_tables_with_bars(mugs: EvalSet, tiny: Encoder) -> None:
+    with ImageIndex.open(collection="photos", encoder=tiny) as index:
+        run_id = evaluate(
+            mugs,
+            Searcher(index, tiny),
+            12,
+            store=resources.runs(),
+            ablations=Ablations(modality=True, index=True),
+        ).run_id
+    page = open_page("runs", runs=run_id, show="ablations")
+    table = page.dataframe[1].value
+    ways = ["image alone", "text alone", "both"]
+    assert list(table)[:4] == ["metric", *ways]
+    spec = json.loads(page.get("vega_lite_chart")[0].proto.spec)
+    assert spec["description"].endswith("a bar for each of: image alone, text alone, both")
+    assert spec["encoding"]["yOffset"]["field"] == spec["encoding"]["color"]["field"] == "way"
+    chart = run_charts.ablation_bars(table, "what")
+    assert chart is not None
+    (drawn,) = json.loads(chart.to_json())["datasets"].values()
+    assert {(one["metric"], one["way"]): one["value"] for one in drawn} == {
+        (row["metric"], way): row[way] for _, row in table.iterrows() for way in ways
+    }
+    assert run_charts.ablation_bars(table[["metric", "both", "change"]], "what") is None
 
 
 def labelled_order(run: Run, stage: str, query_id: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 import threading
 from pathlib import Path
@@ -17,6 +18,7 @@ from mmrag.encoders.encoder import Encoder
 from mmrag.errors import CheckpointError, ImageError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.galleries import kept_pictures
+from mmrag.images import grid
 from mmrag.rerank.cross_encoder import DEFAULT_MODEL
 from mmrag.types import SearchResult
 from mmrag.ui import fetch_jobs, resources
@@ -50,12 +52,14 @@ def test_a_query_of_the_set_is_searched_at_once_and_judged(mugs: EvalSet) -> Non
     assert len(ids(page, LEFT)) == 9
     assert ids(page, LEFT) == ids(page, RIGHT)
     assert "First right image at rank 1" in captions(page)
+    assert "✓ right, ✗ wrong, · not judged; ▲ ▼ ranks moved" in captions(page)
 
 
 def test_a_link_opens_the_same_view(mugs: EvalSet) -> None:
     page = open_page("search", query="q3", text="another mug", left_k="3", view="timings")
     assert page.text_area(key="text").value == "another mug"
-    assert len(page.get("vega_lite_chart")) == 2
+    charts = [json.loads(one.proto.spec) for one in page.get("vega_lite_chart")]
+    assert [one["description"].partition(" ")[0] for one in charts] == ["Milliseconds"] * 2
     page.segmented_control(key="view").set_value("pictures")
     assert len(ids(run(page), LEFT)) == 3
     assert len(ids(page, RIGHT)) == 9
@@ -131,6 +135,52 @@ def test_both_panoramas_are_one_picture(mugs: EvalSet) -> None:
     assert sizes[2][1] == max(sizes[0][1], sizes[1][1])
 
 
+def test_a_panorama_has_the_tiles_numbers_and_order(
+    mugs: EvalSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[list[str], int]] = []
+    real = grid.draw_grid
+
+    def noted(query: object, paths: list[str], **how: int):  # type: ignore[no-untyped-def]
+        drawn.append((list(paths), how["first"]))
+        return real(query, paths, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(grid, "draw_grid", noted)
+    page = open_page("search", query="q1", right_rerank="encoder:tiny", right_k="20")
+    shown = ids(page, RIGHT)
+    page.segmented_control(key="view").set_value("panorama")
+    run(page)
+    paths = {image.image_id: image.path for image in mugs.images}
+    assert drawn[1] == ([paths[image_id] for image_id in shown], 1)
+
+
+def test_a_question_goes_to_the_side_with_reranking(mugs: EvalSet, server: VisionServer) -> None:
+    page = open_page("search", right_rerank="encoder:tiny")
+    assert page.segmented_control(key="ask_side").value == "right"
+    page.text_input(key="question").set_value("What is it?")
+    click(page, "Ask")
+    assert re.search(r"Right: \S*tiny\S*, re-scored by tiny", captions(page).replace("\\", ""))
+    assert server.requests == 1
+
+
+def test_a_query_is_saved_to_a_new_set_and_the_next_one_to_the_same(mugs: EvalSet) -> None:
+    page = open_page("search", query="q1")
+    page.text_input(key="save_name").set_value("mine")
+    page.text_input(key="save_judge").set_value("Ada")
+    click(run(page), "Save query")
+    assert "Saved to mine as query-0001, with 0 judgments." in texts(page)
+    [link] = [one.proto for one in page.get("page_link") if "Evaluate" in one.proto.label]
+    assert link.query_string == "eval_set=mine&rerankers=none"
+    click(page, "Next")
+    assert "Saved to" not in texts(page)
+    assert page.selectbox(key="save_set").value == "mine"
+    click(page, "Save query")
+    assert "Saved to mine as query-0002, with 0 judgments." in texts(page)
+    saved = EvalSet.load(config.home() / "eval_sets" / "mine")
+    assert [query.text for query in saved.queries] == ["mug 1", None]
+    assert len(saved.images) == 12
+
+
 def test_nothing_is_searched_twice(mugs: EvalSet) -> None:
     page = open_page("search")
     before = dict(page.session_state["results"])
@@ -147,6 +197,10 @@ def test_what_costs_money_waits_for_a_click(mugs: EvalSet, monkeypatch: pytest.M
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     page = open_page("search", right_rerank="gpt-4o")
     assert "A vision model costs money" in page.info[0].value
+    # A title of two lines would push this side's pictures down.
+    title = [one.value for one in page.header][-1].replace("\\", "")
+    assert title.startswith("Right: ")
+    assert title.endswith(", gpt-4o, panorama")
     assert (len(ids(page, LEFT)), ids(page, RIGHT)) == (9, [])
     click(page, "Search")
     assert "OPENAI_API_KEY" in texts(page)
@@ -169,6 +223,7 @@ def test_what_is_free_does_not_wait_for_a_model(
     click(page, "Search")
     assert asked == [None, "gpt-4o"]
     assert (len(ids(page, LEFT)), len(ids(page, RIGHT))) == (9, 9)
+    assert captions(page).count("The scores are those of retrieval") == 1
 
 
 def test_what_has_no_weights_here_is_fetched_by_a_click(mugs: EvalSet, hub: Hub) -> None:

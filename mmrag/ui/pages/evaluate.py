@@ -97,7 +97,7 @@ def _choose() -> list[Plan] | None:
         "Reranking",
         offered,
         default=url.before_many("rerankers", offered, ["none"]),
-        format_func=lambda key: resources.reranker_choice(choices, key).label,
+        format_func=lambda key: resources.reranker_choice(choices, key).offer,
         key="rerankers",
         persist_state="session",
         accept_new_options=may_change(),

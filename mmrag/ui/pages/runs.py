@@ -62,12 +62,6 @@ def _curves(key: tuple[str, ...], _entries: list[Entry], _eval_set: EvalSet) -> 
 def main() -> None:
     """The page."""
     runs = resources.runs().runs()
-    # Always there, so that what is below keeps its place, and stays open, when the words go.
-    place = st.empty()
-    added = st.session_state.pop("added", None)
-    if added:
-        with place.container(border=True):
-            st.text(added)
     if runs:
         chosen = _choose(runs)
         if chosen:
@@ -78,7 +72,7 @@ def main() -> None:
         note_panel(chosen)
         list_panel(runs)
     else:
-        st.info("No runs yet. Start one on the Evaluate page, or run `make demo`.")
+        st.info("No runs yet. Start one on the Evaluate page, or run `mmrag demo`.")
     import_panel(runs)
 
 
@@ -175,10 +169,10 @@ def _compare(runs: list[Run]) -> None:
     )
     words = "Mean with 95 % bootstrap interval."
     if found.tests:
+        shown = f"{found.tests} differences" if found.tests > 1 else "one difference"
         words = (
             "Mean with 95 % bootstrap interval; Δ against the first run, p by paired randomisation "
-            f"test, corrected by Holm's method over the {found.tests} differences shown. "
-            f"{smallest_p(found.tests)}"
+            f"test, corrected by Holm's method over the {shown} shown. {smallest_p(found.tests)}"
         )
     st.caption(words)
     notes = [f"{run.name}: protocol {run.protocol.title}." for run in runs if run.protocol]
@@ -307,6 +301,9 @@ def _ablations(entries: list[Entry], metrics: list[str]) -> None:
                     width="content",
                     column_config=dict.fromkeys(columns, number),
                 )
+                chart = run_charts.ablation_bars(table, title)
+                if chart is not None:
+                    st.altair_chart(chart, width="stretch")
     if not shown:
         st.caption("These runs have none; choose them under “Also measure” on the Evaluate page.")
 

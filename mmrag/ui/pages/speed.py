@@ -23,6 +23,7 @@ SOURCES = {
 UNITS = {"img/s": "images a second", "pairs/s": "pairs a second", "texts/s": "texts a second"}
 # A device that nobody measured keeps a place, with the command that fills it.
 DEVICES = {"cuda": "GPU", "cpu": "CPU"}
+WHEN = st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")
 GROUPS = {
     "query": "A query",
     "rerank": "Reranking",
@@ -142,10 +143,11 @@ def _encoding(latest: pd.DataFrame) -> None:
     columns = ["machine", "device", "how", "value", "unit", "limit_share", "times_tutorial"]
     columns += ["peak_memory_mb", "commit", "datetime"]
     st.dataframe(
-        guarded(rows[[c for c in columns if c in rows]]),
+        guarded(_dated(rows[[c for c in columns if c in rows]])),
         hide_index=True,
         width="stretch",
         column_config={
+            "datetime": WHEN,
             "value": st.column_config.NumberColumn(format="%.2f"),
             "limit_share": st.column_config.ProgressColumn(
                 "of the hardware's limit", min_value=0, max_value=1, format="percent"
@@ -270,7 +272,7 @@ def _query(latest: pd.DataFrame) -> None:
         st.header(title, anchor=False)
         technical = {"commit", "dirty", "datetime", "group", "seconds", "spread", "rounds"}
         rows = rows[[c for c in rows if c not in technical]]
-        rows = rows.assign(name=[_readable(name) for name in rows["name"]]).map(_cell)
+        rows = rows.assign(name=[speed_charts.readable(name) for name in rows["name"]]).map(_cell)
         rows.columns = [str(name).replace("_", " ") for name in rows.columns]
         st.dataframe(guarded(rows), hide_index=True, width="stretch")
     if not shown:
@@ -282,12 +284,6 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if value != value else f"{value:,.4g}"
     return "" if value is None else str(value)
-
-
-def _readable(name: str) -> str:
-    what, _, parameters = name.partition("[")
-    words = what.replace("_", " ").capitalize()
-    return f"{words} ({parameters.rstrip(']')})" if parameters else words
 
 
 def _history(frame: pd.DataFrame) -> None:
@@ -304,7 +300,16 @@ def _history(frame: pd.DataFrame) -> None:
     rows["line"] = rows[[*told, "how"]].agg(", ".join, axis=1)
     st.altair_chart(speed_charts.history(rows, "images a second"), width="stretch")
     columns = ["machine", "device", "how", "commit", "datetime", "value", "unit", "spread"]
-    st.dataframe(guarded(rows[columns]), hide_index=True, width="stretch")
+    st.dataframe(
+        guarded(_dated(rows[columns])),
+        hide_index=True,
+        width="stretch",
+        column_config={"datetime": WHEN},
+    )
+
+
+def _dated(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(datetime=pd.to_datetime(rows["datetime"], utc=True, format="ISO8601"))
 
 
 url.run_page("speed", main)

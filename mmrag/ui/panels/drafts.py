@@ -43,7 +43,7 @@ def _draft(eval_set: EvalSet, file: DraftFile, draft: Draft, judge: str) -> None
         else:
             st.text(f"{image_id} cannot be read")
 
-    left, middle, right = st.columns([2, 2, 2])
+    left, middle, right = st.container(key="draft_pair").columns(3)
     with left:
         picture(draft.image_id, "From this picture")
     with right:
@@ -63,13 +63,14 @@ def _draft(eval_set: EvalSet, file: DraftFile, draft: Draft, judge: str) -> None
             st.text(f"By the check: {draft.needs}.")
         for paraphrase in draft.paraphrases:
             st.text(f"or: {paraphrase}")
+    others = st.container(key="draft_others")
     for words, ids in (
         ("Right too, unless you edit the instruction:", draft.fitting[:_SHOWN]),
         ("Judged wrong with it, because they do not fit:", draft.negatives[:_SHOWN]),
     ):
         if ids:
-            st.text(words)
-            for column, image_id in zip(st.columns(_SHOWN), ids, strict=False):
+            others.text(words)
+            for column, image_id in zip(others.columns(_SHOWN), ids, strict=False):
                 with column:
                     picture(image_id, "")
     if accepted:

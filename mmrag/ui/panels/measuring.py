@@ -44,7 +44,7 @@ def measuring_panel() -> None:
     st.caption(f"Measured {when} UTC, as a quick check that it works.")
     rows = [
         {
-            "what": row["name"],
+            "what": speed_charts.readable(row["name"]),
             "value": round(row["value"], 1),
             "unit": row["unit"],
             "of the limit": speed_charts.percent(row["figures"].get("limit_share")),

@@ -28,7 +28,6 @@ from mmrag.runs.judgments import (
 from mmrag.runs.run import Run
 from mmrag.ui import resources
 from mmrag.ui.doors import not_read_only, only_owners
-from mmrag.ui.markdown import escaped
 from mmrag.ui.navigation import show_error
 from mmrag.ui.tables import guarded
 
@@ -202,7 +201,8 @@ def import_panel(runs: list[Run]) -> None:
             file = st.file_uploader("TREC run file, or a submission as JSON", key="import_file")
             sent = st.form_submit_button("Add", icon=":material/add:")
         if sent and file is not None:
-            _done(partial(_add_run, name, file))
+            _add("run", partial(_add_run, name, file))
+        _say_added("run")
     with st.expander("Add judgments (qrels)", icon=":material/fact_check:", key="add_judgments"):
         st.caption(
             "They become an eval set of their own, with the same pictures and queries, and the "
@@ -231,20 +231,27 @@ def import_panel(runs: list[Run]) -> None:
             )
             sent = st.form_submit_button("Add judgments", icon=":material/add:")
         if sent and file is not None:
-            _done(partial(_add_judgments, name, file, title, chosen))
+            _add("judgments", partial(_add_judgments, name, file, title, chosen))
+        _say_added("judgments")
 
 
-def _done(add: Callable[[], str]) -> None:
-    """Add, and say so where the page is drawn anew and beside the button."""
+def _add(what: str, add: Callable[[], str]) -> None:
+    """Add, and draw the page anew with it."""
     try:
         not_read_only("Adding")
         with st.spinner("Scoring …"):
-            st.session_state.added = add()
-            st.toast(escaped(st.session_state.added), icon=":material/check_circle:")
+            st.session_state.added = what, add()
     except MmragError as error:
         show_error(error)
         return
     st.rerun()
+
+
+def _say_added(what: str) -> None:
+    """Below the button, once: further up the page nobody looks."""
+    if st.session_state.get("added", ("", ""))[0] == what:
+        with st.container(border=True):
+            st.text(st.session_state.pop("added")[1])
 
 
 def _add_run(name: str, file: UploadedFile) -> str:

@@ -273,7 +273,10 @@ def _said(rank: dict[str, int], right: set[str], missed: list[str]) -> str:
     if not right:
         return "This query has no right image."
     if not found:
-        return f"None of the {len(right)} right images is among the {len(rank)} kept results."
+        words = "The right image is not"
+        if len(right) > 1:
+            words = f"None of the {len(right)} right images is"
+        return f"{words} among the {len(rank)} kept results."
     said = f"Right images at ranks {', '.join(map(str, found[:10]))}" + (
         " …" if len(found) > 10 else ""
     )

@@ -76,7 +76,7 @@ def configure(side: str, found: dict[str, CollectionInfo]) -> Configuration:
             f"{side.capitalize()}: reranking",
             offered,
             index=first,
-            format_func=lambda key: resources.reranker_choice(choices, key).label,
+            format_func=lambda key: resources.reranker_choice(choices, key).offer,
             key=f"{side}_rerank",
             persist_state="session",
             accept_new_options=may_change(),
@@ -262,7 +262,7 @@ def _timings(result: SearchResult) -> None:
             order="order:Q",
             tooltip=["stage:N", "ms:Q"],
         )
-        .properties(height=90)
+        .properties(height=90, description="Milliseconds of each stage, one after the other")
     )
     st.altair_chart(chart, width="stretch")
     words = [f"{s['stage']} {s['ms']} ms" for s in stages]
