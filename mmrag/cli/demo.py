@@ -8,6 +8,7 @@ import click
 
 from mmrag.cli.options import json_option, print_json, printable
 from mmrag.errors import MmragError
+from mmrag.system import shipped
 
 if TYPE_CHECKING:
     from mmrag.demo import Show
@@ -57,7 +58,8 @@ def demo(as_json: bool) -> None:
             f"in those other words {numbers.paraphrased_first:.1%}\n"
             f"  It knows {show.knows} only."
         )
-    click.echo("\nSee it: `mmrag dashboard`. With your own pictures: `mmrag index FOLDER`.")
+    see = "make" if shipped.IS_CLONE else "mmrag"
+    click.echo(f"\nSee it: `{see} dashboard`. With your own pictures: `mmrag index FOLDER`.")
 
 
 def prepare_demo() -> list[tuple[Show, list[Run]]]:
