@@ -12,10 +12,13 @@ import pytest
 from click.testing import CliRunner
 
 from mmrag.cli import main
+from mmrag.cli.tables import comparison_lines, run_lines
 from mmrag.eval_sets.protocols import find_protocol
 from mmrag.metrics.metrics import Scores
 from mmrag.metrics.summary import summarise
+from mmrag.runs.compare import compare_runs
 from mmrag.runs.published import beside, published, published_page
+from mmrag.runs.report import html_report
 from mmrag.runs.run import RETRIEVAL, EvalSetRef, Run
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +60,16 @@ def test_a_run_of_the_same_question_shows_the_published_figure() -> None:
         replace(same, config={**same.config, **other}, scores={"reranked": same.scores[RETRIEVAL]}),
     ):
         assert beside(different) == []
+
+
+def test_it_stands_in_evaluate_compare_and_the_report() -> None:
+    same = run(902, 4000, "cirr-val-all", "vista", "hit_rate@5")
+    other = replace(same, run_id="2", name="b")
+    said = f"{beside(same)[0].sentence}."
+    assert said in list(run_lines(same))
+    compared = list(comparison_lines(compare_runs([same, other])))
+    assert [f"{name}: {said}" in compared for name in ("a", "b")] == [True, True]
+    assert said in html_report(same)
 
 
 def test_a_mean_over_categories_is_compared_with_such_a_mean() -> None:

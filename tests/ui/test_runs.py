@@ -22,11 +22,13 @@ from mmrag.runs import frames
 from mmrag.runs.compare import Entry, run_table, stage_entries, told_apart
 from mmrag.runs.importing import import_run
 from mmrag.runs.labels import labels_of
+from mmrag.runs.published import beside
 from mmrag.runs.run import Run
 from mmrag.ui import resources, run_charts
 from mmrag.ui.comparison_report import comparison_report
 from mmrag.ui.tables import guarded
 
+from ..test_published_figures import run as of_published_figures
 from .pages import captions, click, open_page, run, texts, tiles
 
 
@@ -349,6 +351,16 @@ def test_ablations_are_tables_with_bars(mugs: EvalSet, tiny: Encoder) -> None:
 
 def labelled_order(run: Run, stage: str, query_id: str) -> list[str]:
     return resources.runs().load(run.run_id).rankings[stage][query_id].image_ids
+
+
+def test_a_published_figure_stands_beside_the_run_with_its_protocol(mugs: EvalSet) -> None:
+    measured = of_published_figures(902, 4000, "cirr-val-all", "vista", "hit_rate@5")
+    store = resources.runs()
+    store.start(measured)
+    store.save(measured)
+    page = open_page("runs", runs=measured.run_id)
+    assert f"a: {beside(measured)[0].sentence}." in texts(page)
+    assert "a: protocol cirr vista." in texts(page)
 
 
 def test_overlap_shows_the_first_hits_that_differ_also_without_labels(
