@@ -1,12 +1,13 @@
 """The way from a folder of pictures to a tested difference, step by step and timed.
 
-    python -m bench.label_walk                      # drawings and photographs that ship with mmrag
+    python -m bench.label_walk                      # drawings and photographs; needs Chromium
     python -m bench.label_walk --out walk.json
 
 Each step of docs/labels.md is done in a state folder of its own, by the functions behind the
 commands: index, draft, accept, check, run, judge, agreement, compare. The person is played: what is
 right is known from the metadata, and what a person types is counted, not timed. A second person
-judges a quarter of it again, and errs on one in ten.
+judges a quarter of it again, and errs on one in ten. At last "Evaluate this set" is clicked on the
+Judge page of a dashboard that has just started, and what is chosen there is left as it is.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from mmrag.labels.session import JudgingSession
 from mmrag.rerank import load_reranker
 from mmrag.runs.provenance import git_commit
 from mmrag.types import GalleryImage
+from tests.dashboard_server import running_dashboard
 
 # Set, encoder, a better one that reranks, and the metadata that says what a picture shows.
 WALKS = {
@@ -113,7 +115,27 @@ def walk(home: Path, which: str, queries: int) -> dict[str, Any]:
             f"{found.delta:+.3f} [{low:+.3f}, {high:+.3f}], p = {found.p:.4f}"
         )
     index.close()
+    _on_the_page(clock, home, which)
     return {"walk": which, "steps": clock.steps}
+
+
+def _on_the_page(clock: Clock, home: Path, which: str) -> None:
+    """From the click on "Evaluate this set" to the first score, in a real browser."""
+    from bench.pages import open_browser
+
+    with running_dashboard(home) as dashboard, open_browser() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(120_000)
+        page.goto(f"{dashboard.url}/judge?set={which}&judge=Ada")
+        link = page.get_by_role("link", name="Evaluate this set")
+        link.wait_for()
+        with clock.step("Evaluate this set, to the first result") as said:
+            link.click()
+            page.get_by_role("button", name="Start").click()
+            done = page.get_by_text("done · ").first
+            done.wait_for()
+            said["came"] = f"on the page: {done.inner_text().partition(' · ')[2]}"
+        page.close()
 
 
 def _runs(index: ImageIndex, folder: Path, encoder: Any, reranker_name: str) -> tuple[Any, Any]:

@@ -31,7 +31,9 @@ _COLOURS = [
 ]
 
 # Opaque, whatever the marks are; one below the other, so that none is cut on a phone.
-_LEGEND = alt.Legend(orient="top", symbolOpacity=1, labelLimit=320, columns=1)
+_LEGEND = alt.Legend(
+    orient="top", symbolOpacity=1, symbolSize=90, rowPadding=3, labelLimit=320, columns=1
+)
 # Pixels of a chart's height that a row of the legend takes.
 _ROW = 22
 
@@ -55,7 +57,7 @@ def hit_rates(frame: pd.DataFrame) -> alt.LayerChart:
         y="hit rate:Q", tooltip=["run:N", "k:Q", alt.Tooltip("hit rate:Q", format=".3f")]
     )
     return (band + line).properties(
-        height=300 + _ROW * frame["run"].nunique(),
+        height=330 + _ROW * frame["run"].nunique(),
         description="Hit rate over k, a line for each run",
     )
 
@@ -142,7 +144,7 @@ def trade_off(frame: pd.DataFrame, metric: str) -> alt.LayerChart:
     )
     bars = base.mark_rule().encode(y="low:Q", y2="high:Q")
     return (bars + points).properties(
-        height=300 + _ROW * frame["run"].nunique(),
+        height=330 + _ROW * frame["run"].nunique(),
         description=f"{metric_title(metric)} against time per query, a point for each run",
     )
 

@@ -27,7 +27,7 @@ from tests.helpers import ROOT
 FOLDER = ROOT / "docs" / "pictures"
 SOURCES = FOLDER / "sources.json"
 # Page to the height of its picture and what has to be there before it is taken.
-PAGES = {"search": (1000, ".tile"), "runs": (1120, "[data-testid=stVegaLiteChart] path")}
+PAGES = {"search": (1000, ".tile"), "runs": (1170, "[data-testid=stVegaLiteChart] path")}
 SCHEMES = ("light", "dark")
 WIDTH = 1280
 

@@ -81,3 +81,16 @@ def test_tiles_are_one_stop_and_the_arrows_walk_them(page: Page, dashboard: Dash
     page.keyboard.press("Tab")
     expect(page.locator(".st-key-left_grid .tile:focus")).to_have_count(0)
     assert tiles.nth(8).get_attribute("tabindex") == "0"
+
+
+def test_the_focus_is_seen_on_the_navigation(page: Page, dashboard: Dashboard) -> None:
+    page.goto(dashboard.url)
+    expect(page.locator("[data-testid=stTopNavLink]").first).to_be_visible()
+    settled(page)
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if page.locator("[data-testid=stTopNavLink]:focus").count():
+            break
+    outline = page.evaluate("getComputedStyle(document.activeElement).outline")
+    assert "solid 3px" in outline
+    assert page.evaluate("document.activeElement.dataset.testid") == "stTopNavLink"

@@ -149,6 +149,10 @@ def test_a_picture_opens_large_and_becomes_the_next_query(page: Page, dashboard:
     dialog = page.get_by_role("dialog")
     expect(dialog.locator("img").first).to_be_visible()
     expect(dialog.get_by_text("Rank 1")).to_be_visible()
+    # Never larger than it is, and what is known of it stands beside it, without scrolling.
+    picture = dialog.locator("img").first
+    assert picture.evaluate("image => image.clientWidth <= image.naturalWidth")
+    expect(dialog.get_by_role("button", name="More like this")).to_be_in_viewport(ratio=1)
     dialog.get_by_role("button", name="More like this").click()
     settled(page)
     expect(page.get_by_role("button", name="Remove the picture")).to_be_visible()
@@ -287,6 +291,7 @@ def test_nothing_is_wider_than_the_page(page: Page, dashboard: Dashboard, width:
     open_page(page, dashboard)
     expect(tiles(page, "left")).to_have_count(9)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    expect(tiles(page, "left").first).to_be_in_viewport(ratio=0.9)
 
 
 def test_without_milvus_and_without_a_key_there_is_a_sentence(
