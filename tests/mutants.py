@@ -7,12 +7,15 @@ changes that a machine thinks of.
 
 from __future__ import annotations
 
+import importlib
+import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # What tests need beside the package; nothing in it is changed.
@@ -48,7 +51,7 @@ NAMED = (
         "labels/queries.py",
         "eval_set.with_queries(queries).save(judgments=False)",
         "eval_set.with_queries(queries).save()",
-        "labels/test_queries.py::test_queries_and_judgments_at_once_lose_nothing",
+        "labels/test_queries.py::test_a_judgment_that_is_given_while_a_query_is_saved_stays",
     ),
     Mutant(
         "a model's second pass becomes a label",
@@ -242,20 +245,44 @@ def survives(mutant: Mutant, copy: Path) -> bool:
     original = target.read_text(encoding="utf-8")
     target.write_text(mutant.source(), encoding="utf-8")
     try:
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
-        done = subprocess.run(
-            [*command, f"tests/{mutant.test}"], cwd=copy, capture_output=True, text=True
-        )
+        status = _run(mutant.test, copy)
     finally:
         target.write_text(original, encoding="utf-8")
-    if done.returncode not in (0, 1):
-        raise RuntimeError(f"{mutant.name}: the test could not run:\n{done.stdout}{done.stderr}")
-    return done.returncode == 0
+    if status not in (0, 1):
+        raise RuntimeError(f"{mutant.name}: {mutant.test} could not run (status {status})")
+    return status == 0
+
+
+def _run(test: str, copy: Path) -> int:
+    """The status of pytest with a test in the copy, in a process forked from this one."""
+    pid = os.fork()
+    if pid == 0:
+        status = 3
+        try:
+            os.chdir(copy)
+            null = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1, 2):
+                os.dup2(null, stream)
+            sys.path[:] = [str(copy), *(one for one in sys.path if Path(one).resolve() != ROOT)]
+            status = int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", f"tests/{test}"]))
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _load_libraries() -> None:
+    """Import what the tests need, and forget our own part of it: only that is imported anew."""
+    for file in dict.fromkeys(mutant.test.partition("::")[0] for mutant in NAMED):
+        importlib.import_module("tests." + file.removesuffix(".py").replace("/", "."))
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ("mmrag", "tests", "bench"):
+            del sys.modules[name]
 
 
 def main(word: str = "") -> int:
     """Try the mutants whose name holds `word`; the number that survived."""
     alive = 0
+    _load_libraries()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         shutil.copytree(ROOT / "mmrag", copy / "mmrag")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mmrag import MmragError, Query
 from mmrag.errors import BudgetReached, ModelServerError
-from mmrag.search.answer import answer, stream_answer
-from mmrag.types import SearchResult
+from mmrag.search.answer import answer, answer_prompt, judge_answer, stream_answer
+from mmrag.types import Hit, SearchResult, Usage
 from mmrag.vision.budget import Budget
 from mmrag.vision.model import VisionModel
+from mmrag.vision.prompt import DATA_RULE, Picture
 
 from .helpers import ROOT, invoke
 from .vision_fixtures import QUERY, colours, nearest_first, paint, result_of
@@ -140,6 +143,75 @@ def test_nothing_to_ask(server: VisionServer, result: SearchResult) -> None:
     with pytest.raises(BudgetReached):
         answer("What?", VisionModel(budget=Budget(0.0)), hits=result.hits)
     assert server.requests == 0
+
+
+def test_what_is_sent(result: SearchResult) -> None:
+    with pytest.raises(MmragError, match="At least one image must be sent, not 0"):
+        answer_prompt("What?", result.hits, None, 0, False)
+    long = replace(result.hits[1], text="x" * 4001)
+    bare = replace(result.hits[2], text="")
+    prompt, sent = answer_prompt("Q" * 4001, [bare, long], result.query, 3, False)
+    assert sent == [bare, long]
+    texts, pictures = prompt.parts[::2], prompt.parts[1::2]
+    assert texts == (
+        "Match 1, its description: it has none",
+        f'Match 2, its description: <data>"{"x" * 4000}…"</data>',
+        f'Question: <data>"{"Q" * 4000}…"</data>',
+    )
+    assert all(isinstance(one, Picture) for one in pictures)
+    assert len(pictures) == 2
+    assert "picture search has found" in prompt.rules
+    assert prompt.rules.endswith(DATA_RULE)
+    assert "nothing but the value" not in prompt.rules
+    assert (prompt.max_tokens, prompt.schema) == (1000, None)
+    value, _ = answer_prompt("What?", [], Query(text="y" * 4001), 1, True)
+    assert "about the picture or the text that they give" in value.rules
+    assert "nothing but the value" in value.rules
+    told = f'The person\'s text: <data>"{"y" * 4000}…"</data>'
+    assert value.parts == (told, 'Question: <data>"What?"</data>')
+
+
+@pytest.mark.parametrize("size", [(3000, 200), (200, 3000), (300, 200)])
+def test_pictures_are_sent_with_at_most_1024_pixels(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = paint(tmp_path / "wide.png", QUERY, size)
+    match = Hit(1, "a", str(path), 1.0, 1, "", {})
+    (one,) = [
+        p for p in answer_prompt("?", [match], None, 1, False)[0].parts if isinstance(p, Picture)
+    ]
+    prompt, sent = answer_prompt("?", [], Query(str(path)), 1, False)
+    assert (sent, prompt.parts[0], prompt.parts[1]) == ([], "The person's picture:", one)
+    assert max(one.width, one.height) == min(1024, max(size))
+    with pytest.raises(MmragError, match="The query picture: "):
+        answer_prompt("?", [], Query(b"no picture"), 1, False)
+
+
+@pytest.mark.parametrize(
+    ("said", "same"), [("yes", True), (" Yes, it does.", True), ("No.", False), ("Not yes", False)]
+)
+def test_a_model_judges_an_answer_by_the_words_alone(
+    server: VisionServer, said: str, same: bool
+) -> None:
+    server.always = Scene(text=said)
+    model = VisionModel()
+
+    async def judged() -> tuple[bool, Usage]:
+        async with model.async_client() as client:
+            return await judge_answer(
+                "How much?", "48,50 $", ["48.50 dollars", "48.5"], model, client
+            )
+
+    found, usage = asyncio.run(judged())
+    assert (found, usage.requests, server.requests) == (same, 1, 1)
+    sent = json.dumps(server.bodies[-1])
+    for text in (
+        "Question: <data>",
+        "Accepted answer: <data>",
+        "Given answer: <data>",
+        "48.50 dollars",
+        "48,50 $",
+        "How much?",
+    ):
+        assert text in sent
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmrag.rerank.reorder import reorder
+from mmrag.rerank.reorder import by_score, reorder
 from mmrag.rerank.reply_order import read_ranking
 from mmrag.types import Hit, Query, RerankReport, SearchResult
 
@@ -59,6 +59,71 @@ def test_repairs_are_counted() -> None:
         "1 indices were repeated",
         "4 of 6 candidates were left out",
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "problems", "left_out"),
+    [
+        ('{"ranking": [1, 0, 2], "reason": 5}', (), 0),
+        ('{"ranking": [1, 0', ("the answer breaks off", "2 of 3 candidates were left out"), 2),
+        ("no", ("the answer holds no ranking",), 3),
+        ("", ("the answer holds no ranking",), 3),
+        (
+            '{"ranking": [8, 9]}',
+            ("2 of the indices named were not shown", "3 of 3 candidates were left out"),
+            3,
+        ),
+        # What is behind 20,000 characters is not looked at.
+        (" " * 19_980 + "[1, 0, 2]", (), 0),
+        (" " * 19_999 + "[1, 0, 2]", ("the answer holds no ranking",), 3),
+    ],
+)
+def test_what_was_wrong_is_told(text: str, problems: tuple[str, ...], left_out: int) -> None:
+    ranking = read_ranking(text, 3)
+    assert (ranking.problems, ranking.left_out) == (problems, left_out)
+
+
+@pytest.mark.parametrize(
+    ("text", "order", "reason"),
+    [
+        # A model that corrects itself: the last one counts.
+        (
+            '{"ranking": [0], "reason": "a"} or {"ranking": [2, 1, 0], "reason": " b "}',
+            [2, 1, 0],
+            "b",
+        ),
+        ('{"ranking": [2, 1, 0], "reason": " "}', [2, 1, 0], None),
+        ('{"ranking": [2, 1, 0], "reason": ["b"]}', [2, 1, 0], None),
+        ('{"ranking": [2, 1, 0], "reason": "a \\"b\\" \\u00e9"', [2, 1, 0], 'a "b" é'),
+        ('{"ranking": [2, 1, 0], "reason": "a \\x', [2, 1, 0], "a \\x"),
+        ("Reasons first. Ranked list: [2, 1, 0]", [2, 1, 0], None),
+        ("Ranked list: [2, 1, 0] Reason: none. Reasons: x", [2, 1, 0], "none. Reasons: x"),
+        ("RANKED  LIST [2] [1] [0]", [2, 1, 0], None),
+        ("Ranked list: 2 then 1, 0 and [maybe]", [2, 1, 0], None),
+        ("It has [a] and [2, 1, 0] and [0, 1, 2]", [2, 1, 0], None),
+        ("[2, 1, 0] Reasons: it is [0]", [2, 1, 0], "it is [0]"),
+        ('{"ranking": [" 2 ", "[1]", 0]}', [2, 1, 0], None),
+        ('{"ranking": ["0000000002", 1, 2]}', [1, 2, 0], None),
+    ],
+)
+def test_the_ranking_that_is_meant(text: str, order: list[int], reason: str | None) -> None:
+    ranking = read_ranking(text, 3)
+    assert (ranking.order, ranking.reason) == (order, reason)
+
+
+def test_by_score() -> None:
+    """Scored ones first, equal ones and those without a score in the order of retrieval."""
+    done = by_score(result_of(6), {3: 0.5, 1: 0.7, 0: 0.5}, 5, "x", ["one failed"], 8.0, {"a": 1})
+    assert [hit.image_id for hit in done.hits] == ["id1", "id0", "id3", "id2", "id4", "id5"]
+    assert [hit.score for hit in done.hits] == [0.7, 0.5, 0.5, 0.98, 0.96, 0.95]
+    assert [hit.rank for hit in done.hits] == [1, 2, 3, 4, 5, 6]
+    assert done.rerank == RerankReport("x", "repaired", ("one failed",), details={"a": 1})
+    assert done.timings_ms == {"rerank": 8.0}
+    assert done.explanation is None
+    assert by_score(result_of(2), {0: 0.1, 1: 0.2}, 2, "x", [], 1.0).rerank == RerankReport(
+        "x", "complete"
+    )
+    assert by_score(result_of(2), {}, 2, "x", [], 1.0).rerank == RerankReport("x", "failed")
 
 
 numbers = st.lists(st.integers(-3, 30) | st.integers(), max_size=40)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,7 +15,8 @@ from mmrag.cli import main
 from mmrag.errors import MmragError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.eval_sets.importers import import_eval_set
-from mmrag.runs.gate import parse_condition
+from mmrag.runs.compare import compare_runs
+from mmrag.runs.gate import Term, judge, junit, markdown, parse_condition
 from mmrag.runs.importing import import_run
 from mmrag.runs.store import RunStore
 from mmrag.runs.transfer import export_baseline, import_baseline
@@ -68,6 +70,9 @@ def compare(*arguments: str) -> Result:
         ("hit_rate@1 < -0.01", True),
         ("hit_rate@1 < -0.25", False),
         ("hit_rate@1 <= -0.25", True),
+        ("hit_rate@1 >= -0.25", True),
+        ("hit_rate@1 > -0.25", False),
+        ("hit_rate@1 new <= 0.5 and hit_rate@1 new >= .5", True),
         ("hit_rate@1 high < 0", True),
         ("hit_rate@1 low > -0.1", False),
         ("hit_rate@1 p < 0.05", True),
@@ -89,6 +94,46 @@ def test_what_did_not_change_passes_and_nonsense_is_refused(stored: EvalSet) -> 
     for text in ("", "hit_rate@1", "hit_rate@1 < x", "hit_rate@1 < 1 or p", "< 3 and"):
         with pytest.raises(MmragError, match="no condition"):
             parse_condition(text)
+
+
+def test_what_a_condition_says() -> None:
+    found = parse_condition("  hit_rate@1<-0.01  and P(rel=2)@1  low >= +1e-3 ")
+    assert found.text == "hit_rate@1<-0.01  and P(rel=2)@1  low >= +1e-3"
+    assert found.terms == (
+        Term("hit_rate@1", "delta", "<", -0.01),
+        Term("P(rel=2)@1", "low", ">=", 0.001),
+    )
+
+
+def test_a_gate_through_the_library(stored: EvalSet) -> None:
+    with RunStore() as store:
+        runs = [store.load(name) for name in ("base", "worse|<b>", "same")]
+    comparison = compare_runs(runs, metrics=["hit_rate@1", "RR"])
+    verdicts = judge(comparison, [parse_condition("hit_rate@1 < -0.01 and RR new < 0.8")])
+    assert [verdict.failed for verdict in verdicts] == [True, False]
+    assert verdicts[0].sentence == (
+        "FAILED: hit_rate@1 < -0.01 and RR new < 0.8 (hit_rate@1 -0.2500, RR new +0.7500) "
+        "for worse|<b> against base"
+    )
+    assert verdicts[1].sentence.startswith("passed: ")
+    assert verdicts[1].sentence.endswith(" for same against base")
+    page = markdown(replace(comparison, notes=["one  *note*", "another"]), verdicts).split("\n")
+    assert "worse\\|&lt;b> against base, 40 queries:" in page
+    assert page[-4:] == ["", "> one \\*note\\*", "> another", ""]
+    assert markdown(comparison, []).startswith("worse")
+    pair = comparison.pairs[0].metrics["RR"]
+    low, high = pair.ci95
+    row = f"| Reciprocal rank | 0.875 | 0.750 | -0.125 | {low:+.3f} to {high:+.3f} |"
+    assert f"{row} {pair.p:.3f} | {pair.p_holm:.3f} |" in page
+    suite = ElementTree.fromstring(junit(comparison, []))
+    cases = [(case.get("classname"), case.get("name"), len(case)) for case in suite]
+    assert cases == [
+        (label, metric, 0) for label in ("worse|<b>", "same") for metric in ("hit_rate@1", "RR")
+    ]
+    counts = [suite.get(name) for name in ("name", "tests", "failures", "errors")]
+    assert counts == ["mmrag compare", "4", "0", "0"]
+    odd = ElementTree.fromstring(junit(comparison, [replace(verdicts[0], condition="a\x00b")]))
+    assert [case.get("name") for case in odd] == ["a\N{REPLACEMENT CHARACTER}b"]
 
 
 def test_markdown_and_junit_say_what_failed(stored: EvalSet, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,26 @@ from mmrag import MmragError
 from mmrag.cli import main
 from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.metrics.metrics import (
+    Scores,
     canonical,
+    cutoff,
     default_metrics,
     score_rankings,
     trec_order,
 )
 from mmrag.metrics.paired import compare_scores
 from mmrag.metrics.summary import Summary, summarise
-from mmrag.metrics.table import METRICS, Floats, Metric, Scored, higher_is_better, metric_title
+from mmrag.metrics.table import (
+    METRICS,
+    Floats,
+    Metric,
+    Scored,
+    higher_is_better,
+    is_diagnostic,
+    leading_metrics,
+    metric_title,
+    needs_subset,
+)
 from mmrag.types import GalleryImage
 
 TREC_NAMES = {
@@ -114,10 +126,16 @@ def test_the_order_given_is_the_order_scored() -> None:
         (["x", "n", "y", "a"], {"a": 1, "n": 0}, "hard_negative_rate@4", 1 / 4),
         (["x", "a"], {"a": 2, "x": 1}, "nDCG@2", (1 + 2 / np.log2(3)) / (2 + 1 / np.log2(3))),
         (["x", "a"], {"a": 2, "x": 1}, "P(rel=2)@1", 0),
+        # i-CIR: hits at 1 and 3 of 3: ((1 + 1) / 2 + (1/2 + 2/3) / 2) / 3.
+        (["a", "x", "b"], {"a": 1, "b": 1, "c": 1}, "AP_trapezoid@10", (1 + 7 / 12) / 3),
+        (["a", "x", "b"], {"a": 1, "b": 1, "c": 0}, "AP_trapezoid@2", 1 / 2),
+        (["x", "a"], {"a": 1, "n": 0}, "Judged@10", 1 / 2),
+        ([], {"a": 1, "n": 0}, "Judged@10", np.nan),
+        (["n"], {"a": 1}, "hard_negative_rate@1", np.nan),
     ],
 )
 def test_by_hand(ranking: list[str], judged: dict[str, int], metric: str, expected: float) -> None:
-    assert value(ranking, judged, metric) == pytest.approx(expected)
+    assert value(ranking, judged, metric) == pytest.approx(expected, nan_ok=True)
 
 
 def circo_official(predictions: list[str], ground_truth: list[str], k: int) -> float:
@@ -175,6 +193,57 @@ def test_default_metrics_suit_the_set() -> None:
 def test_unknown_metrics_are_refused(name: str) -> None:
     with pytest.raises(MmragError, match="Unknown metric"):
         canonical(name)
+
+
+@pytest.mark.parametrize("name", ["nDCG@1000000", "R" + 100 * " " + "@5"])
+def test_names_that_would_take_memory_or_time_are_refused(name: str) -> None:
+    with pytest.raises(MmragError, match="cut-offs have up to six digits") as refused:
+        canonical(name)
+    assert repr(name[:100]) in str(refused.value)
+    assert canonical("nDCG@999999") == "nDCG@999999"
+
+
+def test_what_the_table_says_of_a_name() -> None:
+    assert leading_metrics() == [
+        "hit_rate@1",
+        "hit_rate@10",
+        "nDCG@10",
+        "mAP@10",
+        "RR",
+        "hard_negative_rate@1",
+    ]
+    assert [metric_title(one) for one in ("RR", "nDCG@5", "P(rel=2)@1")] == [
+        "Reciprocal rank",
+        "nDCG@5",
+        "P(rel=2)@1",
+    ]
+    assert [is_diagnostic(one) for one in ("Judged@10", "RR", "Bpref")] == [True, False, False]
+    assert [needs_subset(one) for one in ("R_subset@2", "R_target@5", "Bpref")] == [
+        True,
+        False,
+        False,
+    ]
+    assert [higher_is_better(one) for one in ("redundancy@2", "RR", "Bpref")] == [False, True, True]
+    assert [cutoff(one) for one in ("RR", "nDCG@10", "nDCG@x", "P(rel=2)@3")] == [None, 10, None, 3]
+
+
+def test_the_protocol_and_the_primary_metric_come_first() -> None:
+    first = replace(a_set({"q": {"a": 1}}), primary_metric="RR")
+    assert default_metrics(first)[0] == "RR"
+    assert default_metrics(first).count("RR") == 1
+    few = default_metrics(first, k=10)
+    assert {"hit_rate@10", "RR"} <= set(few)
+    assert not {"hit_rate@50", "R@50"} & set(few)
+
+
+def test_only_some_queries_are_scored() -> None:
+    eval_set = a_set({"a": {"x": 1}, "b": {"x": 1}, "c": {"x": 0}})
+    found = score_rankings({"a": ["x"]}, eval_set, ["RR", "hit_rate@1"], query_ids=["b", "c"])
+    assert (found.query_ids, found.without_relevant) == (["b"], 1)
+    assert {name: one.tolist() for name, one in found.values.items()} == {
+        "RR": [0],
+        "hit_rate@1": [0],
+    }
 
 
 def first_place(scored: Scored, k: int) -> Floats:
@@ -244,9 +313,40 @@ def test_summary_by_group() -> None:
     assert set(summary.aspects) == {"colour", "count"}
     assert summary.aspects["count"]["mAP@10"].mean == 1
     assert summary.aspects["colour"]["mAP@10"].mean == pytest.approx((2 + 4 * 0.5) / 6)
-    again = summarise(score_rankings(rankings, eval_set, metrics))
-    assert again == summary
-    assert isinstance(summary, Summary)
+    scores = score_rankings(rankings, eval_set, metrics)
+    assert summarise(scores) == summary == Summary.from_json(asdict(summary))
+    # Of two categories with one of four and one of two right, each resampled within itself.
+    mean = summary.category_mean["hit_rate@1"]
+    assert (mean.queries, mean.ci95) == (6, (0.0, pytest.approx(0.875, abs=0.125)))
+    assert "hard_negative_rate@1" not in summary.category_mean, "the right ones have none"
+    assert list(summary.categories) == ["left", "right"]
+    assert list(summary.overall) == metrics
+    left = replace(scores, categories=["left"] * 6)
+    assert summarise(left).category_mean == {}
+    assert summarise(left).categories["left"]["mAP@10"].mean == summary.overall["mAP@10"].mean
+
+
+def test_every_group_is_resampled_by_itself_and_by_the_seed() -> None:
+    values = {"RR": np.random.default_rng(0).random(40)}
+    names = [str(i) for i in range(40)]
+    scores = Scores(names, ["a"] * 20 + ["b"] * 20, [("x", "y")] * 40, values)
+    found = [summarise(scores, seed) for seed in (0, 0, 1)]
+    assert found[0] == found[1]
+    assert found[0].overall["RR"].mean == found[2].overall["RR"].mean
+    assert found[0].overall["RR"].ci95 != found[2].overall["RR"].ci95
+    same = [found[0].overall["RR"], *(one["RR"] for one in found[0].aspects.values())]
+    assert len({one.mean for one in same}) == 1
+    assert len({one.ci95 for one in same}) == 3, "the same queries, drawn anew for each group"
+    # Each half is resampled within itself: the mean over both is known better than either.
+    halves = [one["RR"].ci95 for one in found[0].categories.values()]
+    low, high = found[0].category_mean["RR"].ci95
+    assert high - low < min(b - a for a, b in halves)
+    assert (
+        summarise(replace(scores, categories=["", *scores.categories[1:]]))
+        .categories["a"]["RR"]
+        .queries
+        == 19
+    )
 
 
 def test_nothing_to_score() -> None:

@@ -30,7 +30,9 @@ from mmrag.metrics.metrics import score_rankings
 from mmrag.runs.importing import read_run
 from mmrag.runs.provenance import labels_sha256, open_eval_set
 from mmrag.runs.store import RunStore
+from mmrag.search.pools import PoolVectors
 from mmrag.search.searcher import Searcher
+from mmrag.types import Query
 
 from .evaluation_fixtures import colours, index, searcher  # noqa: F401
 from .published_forms import picture, write
@@ -51,6 +53,132 @@ def pooled(colours: EvalSet, tmp_path: Path) -> EvalSet:  # noqa: F811
     )
     made.save()
     return EvalSet.load(made.folder)
+
+
+class Rows:
+    """What `PoolVectors` asks of an index; counts what it is asked for."""
+
+    collection = "made up"
+
+    def __init__(self, vectors: dict[str, list[float]]) -> None:
+        self.vectors = vectors
+        self.asked: list[tuple[str, ...]] = []
+
+    def get(self, ids: tuple[str, ...], fields: list[str]) -> dict[str, dict[str, Any]]:
+        assert {"vector", "path", "content_hash"} <= set(fields)
+        self.asked.append(ids)
+        rows = {i: {"image_id": i, "path": f"/{i}", "content_hash": i * 2} for i in ids}
+        return {i: rows[i] | {"vector": self.vectors[i]} for i in ids if i in self.vectors}
+
+
+def test_the_nearest_of_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: Any = Rows({"a": [1, 0], "b": [0.6, 0.8], "c": [0, 1], "d": [0, 1], "é": [0, 1]})
+    pools = PoolVectors(rows)
+    everything, vector = ("c", "gone", "b", "d", "a", "é"), np.array([0, 1.0])
+    found = pools.nearest(everything, vector, 9)
+    assert list(found) == ["é", "d", "c", "b", "a"], "of equal ones the larger id"
+    assert list(found.values()) == pytest.approx([1, 1, 1, 0.8, 0])
+    assert list(pools.nearest(everything, vector, 2)) == ["é", "d"]
+    without = pools.nearest(everything, vector, 2, lambda row: row["path"] in ("/é", "/c"))
+    assert list(without) == ["d", "b"]
+    assert pools.nearest((), vector, 2) == {}
+    assert rows.asked == [everything, ()], "what was read is kept"
+    # No room for more than one pool of two vectors and another of one: the oldest goes.
+    monkeypatch.setattr("mmrag.search.pools._KEPT", 3 * 8)
+    pools, rows.asked = PoolVectors(rows), []
+    for pool in (
+        ("a", "b"),
+        ("c",),
+        ("a", "b"),
+        ("d",),
+        ("a", "b"),
+        ("c",),
+        everything,
+        everything,
+    ):
+        pools.nearest(pool, vector, 1)
+    assert rows.asked == [("a", "b"), ("c",), ("d",), ("c",), everything]
+
+
+def test_a_collection_without_vectors_has_no_pools() -> None:
+    rows: Any = Rows({"a": [1, 0]})
+    rows.get = lambda ids, fields: {"a": {"image_id": "a"}}
+    with pytest.raises(MmragError, match=r"'made up' gives no vectors.*without --collection"):
+        PoolVectors(rows).nearest(("a",), np.array([1.0, 0]), 1)
+
+
+class Nearest:
+    """What `Searcher` asks of an index: image i is the i-th, whatever the vector."""
+
+    collection, encoder, store = "made up", None, None
+
+    def __init__(self, paths: list[str]) -> None:
+        self.rows = [
+            {
+                "image_id": p,
+                "path": p,
+                "content_hash": p,
+                "score": 1.0,
+                "text": "",
+                "metadata": None,
+            }
+            for p in paths
+        ]
+        self.asked: list[tuple[int, int, str | None]] = []
+
+    def exists(self) -> bool:
+        return True
+
+    def check_encoder(self) -> None:
+        pass
+
+    def search(self, vectors: Any, k: int, filter: str | None = None) -> list[Any]:
+        self.asked.append((len(vectors), k, filter))
+        return [self.rows[:k] for _ in vectors]
+
+
+def test_what_is_asked_of_the_index(tmp_path: Path, tiny: Encoder) -> None:
+    own = tmp_path / "own.png"
+    Image.new("RGB", (8, 8)).save(own)
+    rows: Any = Nearest([str(own)] * 30 + [f"/{i}" for i in range(5)])
+    asks = Searcher(rows, tiny)
+    vectors = np.zeros((5, 2), np.float32)
+    words, picture = Query(text="x"), Query(str(own))
+    hits = asks.search_vectors([words] * 5, vectors, 2, filter="a < 1", batch_size=2)
+    assert rows.asked == [(2, 2, "a < 1"), (2, 2, "a < 1"), (1, 2, "a < 1")]
+    assert [[hit.image_id for hit in some] for some in hits] == [[str(own)] * 2] * 5
+    assert [(hit.rank, hit.retrieval_rank) for hit in hits[0]] == [(1, 1), (2, 2)]
+    assert (hits[0][0].metadata, hits[0][0].score) == ({}, 1.0)
+    # One more than is wanted, then four times as many as long as the query's copies fill them.
+    rows.asked.clear()
+    hits = asks.search_vectors(
+        [words, picture], vectors[:2], 3, filter="a < 1", exclude_query_image=True
+    )
+    assert rows.asked == [(2, 4, "a < 1"), (1, 16, "a < 1"), (1, 64, "a < 1")]
+    assert [hit.image_id for hit in hits[0]] == [str(own)] * 3
+    assert [hit.image_id for hit in hits[1]] == ["/0", "/1", "/2"]
+    assert [hit.rank for hit in hits[1]] == [1, 2, 3]
+    rows.asked.clear()
+    hits = asks.search_vectors([picture], vectors[:1], 9, exclude_query_image=True)
+    assert [one[1] for one in rows.asked] == [10, 40], "there are no more"
+    assert len(hits[0]) == 5
+    rows.asked.clear()
+    rows.rows = [rows.rows[0]] * 20_000
+    assert asks.search_vectors([picture], vectors[:1], 9, exclude_query_image=True) == [[]]
+    assert [one[1] for one in rows.asked] == [10, 40, 160, 640, 2560, 10_240, 16_384]
+    for k in (0, 10_001):
+        with pytest.raises(MmragError, match=f"between 1 and 10,000, not {k}"):
+            asks.search(words, k)
+    assert asks.search_many([]) == []
+    assert len(asks.search(words, 10_000).hits) == 10_000
+    assert len(asks.search(words).hits) == 9
+    times = asks.search(words).timings_ms
+    assert times["total"] == pytest.approx(times["encode"] + times["search"])
+    assert 0 < times["total"] < 60_000
+    rows.exists = lambda: False
+    rows.store = type("Store", (), {"uri": "here"})
+    with pytest.raises(MmragError, match="no collection 'made up' in here"):
+        Searcher(rows, tiny)
 
 
 def test_only_candidates_are_found_and_exactly(

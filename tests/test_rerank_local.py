@@ -19,7 +19,7 @@ from mmrag.errors import CheckpointError
 from mmrag.rerank.embeddings import EmbeddingCache
 from mmrag.rerank.reranker import Reranker
 from mmrag.rerank.shuffles import kendall_tau, shuffle_agreement
-from mmrag.types import Hit, SearchResult
+from mmrag.types import Hit, SearchResult, Usage
 
 from .vision_fixtures import ids
 from .vision_server import Scene, VisionServer
@@ -250,7 +250,38 @@ class Stubborn:
         return result
 
     def rerank_many(self, results, on_done=None):  # type: ignore[no-untyped-def]
+        for place, one in enumerate(results):
+            if on_done is not None:
+                on_done(place, one)
         return list(results)
+
+
+def test_what_is_counted_of_the_shuffles(result: SearchResult) -> None:
+    told: list[SearchResult] = []
+    seven, one = (replace(result, hits=result.hits[:n]) for n in (7, 1))
+    report = shuffle_agreement(
+        Stubborn(),  # type: ignore[arg-type]
+        [seven, one, replace(result, hits=[])],
+        4,
+        seed=3,
+        on_done=lambda place, found: told.append(found),
+    )
+    assert report.shuffles == 4
+    assert [[hit.rank for hit in one.hits] for one in told] == [[1, 2, 3, 4, 5, 6, 7], [1], []] * 4
+    orders = [ids(shown) for shown in told[::3]]
+    assert all(sorted(order) == sorted(ids(seven)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+    pairs = [(a, b) for i, a in enumerate(orders) for b in orders[i + 1 :]]
+    tau = np.mean([kendall_tau(a, b) for a, b in pairs])
+    assert report.taus == (pytest.approx(tau), None, None)
+    assert report.tau == pytest.approx(tau)
+    assert report.same_best == pytest.approx(np.mean([a[0] == b[0] for a, b in pairs]))
+    firsts = [order[0] for order in orders]
+    assert report.best == (max(firsts, key=firsts.count), ids(one)[0], None)
+    assert (report.statuses, report.usage) == ({}, Usage())
+    other = shuffle_agreement(Stubborn(), [seven], 4, seed=4)  # type: ignore[arg-type]
+    assert other.taus != report.taus[:1]
+    assert shuffle_agreement(Stubborn(), [], 2).tau is None  # type: ignore[arg-type]
 
 
 def test_agreement_between_shuffles(result: SearchResult, tiny: Encoder) -> None:

@@ -5,22 +5,26 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from mmrag import ImageIndex, MmragError, evaluate, load_reranker
 from mmrag.cli import run as run_command
 from mmrag.cli.tables import run_lines
 from mmrag.encoders.encoder import Encoder
 from mmrag.eval_sets.eval_set import EvalSet
+from mmrag.rerank.reranker import GaveUp
 from mmrag.runs.exports import export_run
 from mmrag.runs.report import html_report
 from mmrag.runs.run import RETRIEVAL, STOPPED_BY_BUDGET
 from mmrag.runs.store import RunStore
 from mmrag.search.rewrite import FOLDER, load_rewriter
 from mmrag.search.searcher import Searcher
-from mmrag.types import Query
+from mmrag.types import Query, Usage
+from mmrag.vision.prompt import DATA_RULE, Picture
 
 from .evaluation_fixtures import colours, index, searcher  # noqa: F401
 from .vision_server import Scene, VisionServer
@@ -128,6 +132,10 @@ def test_the_picture_stays_where_the_prompt_says_so(
     [
         ('```json\n{"query": "a red mug"}\n```', "a red mug"),
         ('"a red mug"\n\nbecause it is red', "a red mug"),
+        ("\n  “a red mug”  \nor", "a red mug"),
+        ('{"query": "a mug"} no, {"query": "a red mug"}', "a red mug"),
+        ('{"query": 5}', None),
+        ("```\na red mug\n```", None),
         ("", None),
         ('{"ranking": [1]}', None),
     ],
@@ -136,8 +144,73 @@ def test_what_models_write_is_read(
     said: str, words: str | None, server: VisionServer, tmp_path: Path
 ) -> None:
     server.script.append(Scene(text=said))
-    (one,) = load_rewriter("openai:gpt-4o").rewrite_many([Query(text="red")])
-    assert (one.text, one.problem is None) == (words, words is not None)
+    asked = Query(text="red", without="blue", without_weight=0.25)
+    (one,) = load_rewriter("openai:gpt-4o").rewrite_many([asked])
+    assert one.text == words
+    assert one.problem == (None if words else "the answer is empty." if not said else one.problem)
+    if words is None:
+        assert one.query == asked
+        assert one.problem.endswith(".")
+        load_rewriter("openai:gpt-4o").rewrite_many([asked])
+        assert server.requests == 2, "what cannot be used is not kept"
+    else:
+        assert one.query == replace(asked, text=words)
+    assert 0 < one.ms < 60_000
+    assert one.usage.requests == 1
+
+
+def test_what_a_rewriter_is_asked(tmp_path: Path, server: VisionServer) -> None:
+    picture = tmp_path / "wide.png"
+    Image.new("RGB", (1300, 650)).save(picture)
+    rewriter = load_rewriter("openai:gpt-4o", concurrency=7)
+    words = rewriter.request(Query(text="r" * 2001))
+    assert words.parts == (f'Instruction: <data>"{"r" * 2000}…"</data>',)
+    assert words.rules == "\n\n".join([rewriter.prompt.task, DATA_RULE, rewriter.prompt.form])
+    assert words.max_tokens == 300
+    assert words.schema is not None
+    assert words.schema["required"] == ["query"]
+    one, two = (rewriter.request(Query(images=(str(picture),) * n)).parts for n in (1, 2))
+    assert one[:2] == ("There is no instruction.", "Query picture:")
+    assert two[:2] == ("There is no instruction.", "Query pictures:")
+    assert (one[2:], len(two)) == (two[2:3], 4)
+    assert isinstance(one[2], Picture)
+    assert (one[2].width, one[2].height) == (512, 256)
+    assert (rewriter.name, rewriter.concurrency) == ("openai:gpt-4o", 7)
+    assert rewriter.configuration == {
+        "name": "openai:gpt-4o",
+        "prompt": "describe-1",
+        "encode": "text",
+    }
+    own = tmp_path / "own.toml"
+    own.write_text((FOLDER / "instruct-1.toml").read_text())
+    other = load_rewriter("openai:gpt-4o", prompt=str(own)).configuration
+    assert (other["encode"], len(other["fingerprint"])) == ("both", 64)
+    (unreadable,) = rewriter.rewrite_many([Query(image=str(own), text="red")])
+    assert (unreadable.text, unreadable.usage) == (None, Usage())
+    assert str(unreadable.problem).startswith("the query picture: ")
+    assert server.requests == 0
+
+
+def test_queries_without_words_wait_for_one_that_has_some(server: VisionServer) -> None:
+    """They are handed out once the server is seen to be there; after five in a row it is not."""
+    rewriter = load_rewriter("openai:gpt-4o", concurrency=1, retries=0)
+    refused = Scene(refusal="No")
+    server.script.extend([refused] * 4 + [RED_MUG] + [refused] * 4)
+    done: list[int] = []
+    queries = [Query(text=f"shade {i}") for i in range(9)]
+    found = rewriter.rewrite_many(queries, lambda place, one: done.append(place))
+    assert sorted(done) == list(range(9))
+    assert [one.text for one in found] == [None] * 4 + ["a red mug"] + [None] * 4
+    server.always = refused
+    done.clear()
+    with pytest.raises(
+        GaveUp, match=r"5 queries in a row could not .*: the model refused: No\."
+    ) as up:
+        rewriter.rewrite_many(
+            [Query(text=f"colour {i}") for i in range(9)], lambda place, one: done.append(place)
+        )
+    assert done == []
+    assert up.value.usage.requests == 5
 
 
 def test_the_commands(

@@ -29,7 +29,7 @@ from mmrag.eval_sets.eval_set import EvalQuery
 from mmrag.metrics.metrics import Scores
 from mmrag.metrics.summary import summarise
 from mmrag.runs import frames
-from mmrag.runs.compare import comparison_table, open_entry, stage_entries
+from mmrag.runs.compare import Entry, comparison_table, open_entry, stage_entries
 from mmrag.runs.exports import export_run, write_export
 from mmrag.runs.gate import markdown
 from mmrag.runs.run import RERANKED, RETRIEVAL, EvalSetRef, Ranked, Run, percentiles
@@ -367,6 +367,56 @@ def test_the_largest_changes_come_first(store: RunStore) -> None:
     ordered = sorted((y - x for x, y in zip(before, after, strict=True)), reverse=True)
     assert [change.delta for change in pair.gains] == pytest.approx(ordered[:10])
     assert [change.delta for change in pair.losses] == pytest.approx(ordered[::-1][:10])
+
+
+def test_which_pairs_and_metrics_are_compared() -> None:
+    rises = [0.0, 0, 1, 1], [0.0, 1, 1, 1], [1.0, 1, 1, 1]
+    with RunStore("sqlite://") as own:
+        a, b, c = (
+            scored(a_run(name), own, {"hit_rate@10": one, "RR": one[::-1], "Judged@10": [1] * 4})
+            for name, one in zip("abc", rises, strict=True)
+        )
+        fewer = scored(a_run("fewer"), own, {"hit_rate@10": [1.0, 0], "RR": [1.0, 0]})
+    found = compare_runs([a, b, c])
+    assert [(pair.a, pair.b) for pair in found.pairs] == [(0, 1), (0, 2)]
+    assert list(found.pairs[0].metrics) == ["hit_rate@10", "RR"], "no diagnostic unasked"
+    assert (found.primary_metric, found.tests, found.notes) == ("hit_rate@10", 4, [])
+    every = compare_runs([a, b, c], all_pairs=True)
+    assert [(pair.a, pair.b) for pair in every.pairs] == [(0, 1), (0, 2), (1, 2)]
+    second = every.pairs[1]
+    assert [change.query_id for change in second.gains] == ["q0", "q1"], "equal ones by their id"
+    assert (second.losses, second.queries) == ([], 4)
+    assert second.resolution is not None
+    assert second.resolution.queries == 4
+    assert second.resolution.deviation == pytest.approx(np.std([1, 1, 0, 0], ddof=1))
+    assert second.queries_needed == second.resolution.queries_needed(0.5)
+    one = compare_runs([a, b], metrics=["RR"])
+    assert (one.primary_metric, list(one.pairs[0].metrics)) == ("RR", ["RR"])
+    assert list(compare_runs([a, b], metrics=["Judged@10"]).pairs[0].metrics) == ["Judged@10"]
+    ref = replace(a.eval_set, primary_metric="hard_negative_rate@1")
+    negatives = [
+        replace(run, eval_set=ref, scores={RETRIEVAL: replace(run.scores[RETRIEVAL], values=v)})
+        for run, v in (
+            (a, {"hard_negative_rate@1": np.array([0.0, 1, 1, np.nan])}),
+            (b, {"hard_negative_rate@1": np.array([1.0, 1, 0, 1])}),
+        )
+    ]
+    pair = compare_runs(negatives).pairs[0]
+    assert [change.query_id for change in pair.gains] == ["q2"], "less of it is better"
+    assert [change.query_id for change in pair.losses] == ["q0"]
+    assert pair.resolution is not None
+    assert pair.resolution.queries == 3, "where both have a value"
+    half = compare_runs([a, fewer])
+    assert half.pairs[0].queries == 2
+    assert "a and fewer are compared on the 2 queries that both have." in half.notes
+    for runs, options, message in (
+        ([a], {}, "two runs or more"),
+        ([a, b], {"metrics": ["RR", "x"]}, "Not every run has the metric 'x'"),
+        ([a, b], {"label": "needs both"}, "None of the runs has labels"),
+        ([Entry(a, RETRIEVAL, frozenset({f"q{i}"})) for i in (0, 1)], {}, "no scored query in"),
+    ):
+        with pytest.raises(MmragError, match=message):
+            compare_runs(runs, **options)
 
 
 def test_percentiles_of_the_timings() -> None:

@@ -10,14 +10,22 @@ from click.testing import CliRunner
 from scipy import stats
 
 from mmrag.cli import main
+from mmrag.metrics import statistics
 from mmrag.metrics.answer_metrics import contains, exact_match, same_numbers, token_f1
 from mmrag.metrics.metrics import Scores
-from mmrag.metrics.paired import compare_scores, paired_difference
-from mmrag.metrics.resolution import power, resolution, smallest_p
+from mmrag.metrics.paired import compare_scores, paired_difference, select
+from mmrag.metrics.resolution import (
+    deviation_of,
+    power,
+    queries_needed,
+    resolution,
+    smallest_p,
+)
 from mmrag.metrics.statistics import (
     bootstrap_interval,
     generator,
     holm,
+    percentile_interval,
     randomisation_test,
 )
 
@@ -134,6 +142,53 @@ def test_the_seed_draws_resamples_and_permutations() -> None:
     intervals = [one.ci95 for one in found if one is not None]
     assert p[0] != p[2], "other permutations"
     assert intervals[0] != intervals[2], "other resamples"
+    scores = [Scores([*map(str, range(40))], [""] * 40, [()] * 40, {"RR": one}) for one in (a, b)]
+    assert [compare_scores(*scores, seed=seed)["RR"] for seed in (0, 1)] == found[1:]
+
+
+def test_random_sign_flips_do_not_depend_on_the_size_of_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    differences = np.random.default_rng(4).normal(0.2, 1, 64)
+    whole = randomisation_test(differences, generator(0), 800)
+    # 64 signs are whole bytes: blocks draw the same bits one after the other.
+    monkeypatch.setattr("mmrag.metrics.statistics._BLOCK", 64 * 96)
+    assert randomisation_test(differences, generator(0), 800) == whole
+    assert 0 < whole < 1
+    # A mean of 0 is as extreme as any: all patterns count, and so does the observed one.
+    assert randomisation_test(np.tile([1.0, -1.0], 40), generator(0), 800) == 1
+
+
+def test_the_level_of_an_interval_and_what_draws_it() -> None:
+    means = np.arange(101.0)[:, None] * [1, 2]
+    low, high = percentile_interval(means, 0.8)
+    assert np.allclose([low, high], [[10, 20], [90, 180]])
+    low, high = percentile_interval(means)
+    assert np.allclose([low[0], high[0]], [2.5, 97.5])
+    values = np.random.default_rng(0).random((60, 1))
+    (narrow, wide) = (bootstrap_interval(values, generator(0), 500, one) for one in (0.5, 0.95))
+    assert wide[0] < narrow[0] < values.mean() < narrow[1] < wide[1]
+    first, other, again = (generator(1, what).random() for what in ("a", "b", "a"))
+    assert first == again != other
+
+
+def test_the_smallest_p_of_random_flips_as_a_sentence() -> None:
+    said = "With {} permutations the smallest corrected p here is {}."
+    assert statistics.smallest_p(3) == said.format("10,000", "0.0003")
+    assert statistics.smallest_p(200, 99) == said.format("99", "1")
+
+
+def test_some_of_the_queries() -> None:
+    values = {"RR": np.array([1.0, 0.5, 0.25])}
+    some = select(
+        Scores(["1", "2", "3"], ["a", "b", "c"], [("x",), (), ("y",)], values), {"3": 0, "1": 0}
+    )
+    assert (some.query_ids, some.categories, some.aspects) == (
+        ["1", "3"],
+        ["a", "c"],
+        [("x",), ("y",)],
+    )
+    assert some.values["RR"].tolist() == [1, 0.25]
 
 
 def test_scores_are_compared_on_common_queries() -> None:
@@ -142,6 +197,11 @@ def test_scores_are_compared_on_common_queries() -> None:
     found = compare_scores(a, b)
     assert list(found) == ["RR"]
     assert (found["RR"].a, found["RR"].b, found["RR"].queries) == (0.5, 1.0, 2)
+    assert list(compare_scores(b, b)) == ["RR", "x"]
+    assert list(compare_scores(b, b, ["x", "nDCG@10"])) == ["x"]
+    assert compare_scores(a, select(b, {})) == {}
+    undefined = Scores(["1"], [""], [()], {"RR": np.array([np.nan])})
+    assert compare_scores(undefined, a) == {}
 
 
 @pytest.mark.parametrize(
@@ -151,6 +211,8 @@ def test_scores_are_compared_on_common_queries() -> None:
         ("It is 250 cm long", ["250 cm", "250cm"], 0, 2 * (2 / 5) * 1 / (2 / 5 + 1)),
         ("a red, RED mug", ["red mug"], 0, 2 * (2 / 3) * 1 / (2 / 3 + 1)),
         ("$14.00", ["14.00"], 1, 1),
+        ("mug", ["a red mug", "the mug", "cup"], 1, 1),
+        ("red red mug", ["red red cup"], 0, 2 / 3),
         ("", ["x"], 0, 0),
         ("porcelain", [], 0, 0),
     ],
@@ -170,10 +232,20 @@ def test_what_a_number_of_queries_can_tell() -> None:
     assert found.power(0) == pytest.approx(0.05)
     assert found.queries_needed(found.detectable) in (400, 401)
     assert found.queries_needed(0) is None
-    assert [smallest_p(n) for n in (1, 2, 5)] == [1, 0.5, 1 / 16]
+    assert [smallest_p(n) for n in (0, 1, 2, 5)] == [1, 1, 0.5, 1 / 16]
     assert smallest_p(5) == randomisation_test(np.ones(5), generator(0))
     assert smallest_p(4000) == pytest.approx(randomisation_test(np.ones(4000), generator(0)))
     assert resolution(0).detectable == 1
+    assert resolution(1, 5.0).detectable == 1
+    # Where nothing was measured, systems disagree on one query in five.
+    assert resolution(100).deviation == pytest.approx(0.2**0.5)
+    assert (power(0.1, 0, 50), power(0, 0, 50)) == (1, 0)
+    assert power(-0.07, 0.5, 400) == pytest.approx(0.8, abs=1e-3)
+    # ((1.96 + 0.8416) * 0.5 / 0.1) ** 2 = 196.2, and no test without a second query.
+    assert [queries_needed(d, 0.5) for d in (0.1, -0.1, 50)] == [197, 197, 2]
+    a, b = np.array([0.0, 1, 0, np.nan]), np.array([1.0, 1, 0, 1])
+    assert deviation_of(a, b) == pytest.approx(3**-0.5)
+    assert deviation_of(a[:1], b[:1]) == 0
 
 
 def test_what_a_set_can_tell_is_said_before_an_evaluation() -> None:
@@ -208,6 +280,11 @@ def test_the_power_is_what_simulated_comparisons_reach() -> None:
         ("48.5", ["$48.50", "48.50"], 0, 1),
         ("40 by 45 cm", ["40 x 40 cm"], 0, 0),
         ("300 ml, and $14.00", ["300 ml"], 1, 0),
+        ("0,5 l", ["0.5 l"], 1, 1),
+        ("1,000,000 of 2,50", ["1000000 of 2.5"], 0, 1),
+        ("252.6 cm", ["250 cm"], 0, 0),
+        ("two", ["12", "the"], 0, 0),
+        ("the", ["the", "?"], 0, np.nan),
         ("fine bone china", ["bone china", "china"], 1, np.nan),
         ("", ["12"], 0, 0),
     ],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import io
 import json
 import logging
 import multiprocessing
@@ -10,8 +13,10 @@ import sqlite3
 import traceback
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from mmrag import MmragError, Query, load_reranker
 from mmrag.errors import BudgetReached, ModelServerError
@@ -21,7 +26,9 @@ from mmrag.vision.cache import ResponseCache
 from mmrag.vision.endpoint import find_endpoint
 from mmrag.vision.model import VisionModel
 from mmrag.vision.models import TABLE, find_price
-from mmrag.vision.prompt import Picture, Prompt
+from mmrag.vision.prices import ImageRule, Price, read_price
+from mmrag.vision.prompt import Picture, Prompt, data
+from mmrag.vision.reply import Reply, read_reply, read_response
 
 from .vision_fixtures import colours, ids, nearest_first, paint, result_of, variations
 from .vision_server import KEY, Scene, VisionServer
@@ -328,6 +335,254 @@ def test_estimates_are_upper_bounds(tmp_path: Path) -> None:
     picture = Picture.read(paint(tmp_path / "x.png", (1, 2, 3), (300, 200)), 512)
     prompt = Prompt("Réponds en français. 質問", ("text", picture), 10)
     assert prompt.most_tokens(price.image) >= len("Réponds en français. 質問text".encode()) + 255
+
+
+@pytest.mark.parametrize(
+    ("rule", "detail", "size", "seen", "tokens"),
+    [
+        # Tiles of 512: into 2,048 x 2,048, then the shorter side into 768.
+        (ImageRule(), "high", (300, 200), (300, 200), 85 + 170),
+        (ImageRule(), "high", (2048, 4096), (768, 1536), 85 + 170 * 6),
+        (ImageRule(), "high", (4096, 512), (2048, 256), 85 + 170 * 4),
+        (ImageRule(), "high", (513, 512), (513, 512), 85 + 170 * 2),
+        (ImageRule(base=10.2, tile=1), "low", (1024, 512), (512, 256), 11),
+        (ImageRule(), "low", (100, 50), (100, 50), 85),
+        # Patches, at most so many: 20 x 20 become 10 x 10.
+        (ImageRule(patch=2, most=100), "high", (320, 320), (320, 320), 200),
+        (ImageRule(patch=2, most=100), "high", (640, 640), (320, 320), 200),
+        # 22 x 11 are 14.6 x 6.9 where 100 are the most: 6 rows, and so 192 of 330 pixels.
+        (ImageRule(patch=1, most=100), "high", (700, 330), (408, 192), 100),
+        (ImageRule(patch=1, most=100, most_auto=50), "auto", (320, 320), (224, 224), 50),
+        (ImageRule(patch=1, most=100, most_auto=50), "high", (320, 320), (320, 320), 100),
+        (ImageRule(patch=1, most=100), "auto", (640, 640), (320, 320), 100),
+        (ImageRule(patch=1.3), "high", (33, 32), (33, 32), 3),
+        (ImageRule(patch=1), "low", (1024, 1024), (512, 512), 256),
+        (ImageRule(patch=1, side=28), "high", (56, 57), (56, 57), 6),
+        # A strip of one row: 77 columns of patches are what 0.13 rows leave of its width.
+        (ImageRule(patch=1, most=10), "high", (9600, 16), (2464, 5), 10),
+        (ImageRule(flat=99.5), "high", (4000, 4000), (4000, 4000), 100),
+    ],
+)
+def test_what_a_model_sees_of_a_picture(
+    rule: ImageRule, detail: str, size: tuple[int, int], seen: tuple[int, int], tokens: int
+) -> None:
+    assert rule.seen(*size, detail) == seen
+    assert rule.tokens(*size, detail) == tokens
+
+
+def test_which_models_scale_pictures_down() -> None:
+    unlimited = ImageRule(patch=1)
+    assert [unlimited.scales(), unlimited.scales("low")] == [False, True]
+    assert [ImageRule().scales(), ImageRule(flat=1).scales()] == [True, False]
+    assert ImageRule(patch=1, most=9).scales()
+
+
+def test_what_a_line_of_the_price_table_says() -> None:
+    price = read_price({"input": 1, "output": 2})
+    assert price == Price(1, 2, cached_input=1)
+    assert price is not None
+    assert price.cost(10**9, 0) == 1000
+    assert (price.batch_share, Price(1, 2, 1, batch=0.5).batch_share) == (1, 0.5)
+    long = {"over": 100, "input": 2, "output": 3}
+    full = read_price(
+        {"input": 4, "output": 2, "cached_input": 1, "batch": 0.5, "long": long}
+        | {"image": {"patch": 1.5, "side": 28, "most": 7}}
+    )
+    assert full == Price(4, 2, 1, ImageRule(patch=1.5, side=28, most=7), 100, 2, 3, 0.5)
+    assert full.cost(100, 10, 40) == pytest.approx((60 * 4 + 40 * 1 + 10 * 2) / 1e6)
+    assert full.cost(101, 10) == pytest.approx((101 * 8 + 10 * 6) / 1e6)
+    assert full.image_tokens(28, 29) == 3
+    assert read_price({"image": {"flat": 3}}) is None
+    for wrong in (
+        {"input": -1},
+        {"output": 2e9},
+        {"cached_input": -1},
+        {"batch": -0.5},
+        {"long": {"input": -1}},
+        {"long": {"output": -1}},
+        {"long": {"over": -1}},
+        {"image": {"side": 0}},
+        {"image": {"base": -1}},
+        {"image": {"tile": -1}},
+        {"image": {"patch": -1}},
+        {"image": {"flat": -1}},
+        {"image": {"most": -1}},
+        {"image": {"most_auto": -1}},
+    ):
+        with pytest.raises(ValueError, match=r"must be 0 to 1,000,000,000|at least one|number of"):
+            read_price({"input": 1, "output": 2, **wrong})
+    with pytest.raises(LookupError):
+        read_price({"input": 1})
+
+
+def test_what_a_budget_has_left() -> None:
+    budget = Budget(1.0)
+    budget.reserve(0.6)
+    said = r"limit of \$1 is reached: \$0\.0000 are spent, .* can cost up to \$0\.5000\."
+    with pytest.raises(BudgetReached, match=said):
+        budget.reserve(0.5)
+    budget.reserve(0.4)
+    assert budget.reserved == pytest.approx(1)
+    budget.settle(0.6, 0.1)
+    assert (budget.reserved, budget.spent) == (pytest.approx(0.4), 0.1)
+    budget.settle(9, 0)
+    assert budget.reserved == 0
+    for work, spent in (("a", 0.5), ("a", 0.5), ("b", 0.25)):
+        budget.carry_over(work, spent)
+    assert budget.spent == pytest.approx(0.85)
+    Budget().reserve(1e9)
+    Budget(0.0).reserve(0)
+
+
+def test_requests_wait_for_each_other_within_a_budget() -> None:
+    budget = Budget(1.0)
+    budget.reserve(0.8)
+
+    async def wait() -> None:
+        next_one = asyncio.create_task(budget.reserve_in_turn(0.5))
+        await asyncio.sleep(0.05)
+        assert not next_one.done()
+        budget.settle(0.8, 0.1)
+        await asyncio.wait_for(next_one, 60)
+        assert budget.reserved == pytest.approx(0.5)
+        with pytest.raises(BudgetReached):
+            await asyncio.wait_for(budget.reserve_in_turn(0.95), 60)
+
+    asyncio.run(wait())
+
+
+def test_what_a_prompt_is_sent_and_counted_as(tmp_path: Path) -> None:
+    path = paint(tmp_path / "x.png", (1, 2, 3), (300, 150))
+    picture = Picture.read(path, 100)
+    assert (picture.width, picture.height) == (100, 50)
+    shorter = Picture.read(path, 9, 100)
+    assert (shorter.width, shorter.height) == (200, 100)
+    assert Image.open(io.BytesIO(shorter.jpeg)).size == (200, 100)
+    prompt = Prompt("rüles", ("text", picture), 10, {"a": 1})
+    url = {"url": picture.url, "detail": "low"}
+    assert picture.url == "data:image/jpeg;base64," + base64.b64encode(picture.jpeg).decode()
+    assert prompt.messages("low") == [
+        {"role": "system", "content": "rüles"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "text"},
+                {"type": "image_url", "image_url": url},
+            ],
+        },
+    ]
+    assert prompt.messages()[1]["content"][1]["image_url"]["detail"] == "high"
+    assert prompt.response_parts("low") == [
+        {"type": "input_text", "text": "text"},
+        {"type": "input_image", "image_url": picture.url, "detail": "low"},
+    ]
+    assert prompt.response_parts()[1]["detail"] == "high"
+    rule = ImageRule(base=1, tile=5)
+    # 6 bytes, 4, and 8 of the schema; ten more for each, a hundred for all, and a picture's 6.
+    assert prompt.most_tokens(rule) == 6 + 4 + 8 + 30 + 100 + 6
+    assert prompt.most_tokens(rule, "low") == 6 + 4 + 8 + 30 + 100 + 1
+    assert prompt.likely_tokens(rule) == (5 + 4 + 8) // 4 + 6
+    assert prompt.likely_tokens(rule, "low") == (5 + 4 + 8) // 4 + 1
+    assert Prompt("rules", (), 10).most_tokens(rule) == 5 + 10 + 100
+    assert data("x" * 500) == f'<data>"{"x" * 500}"</data>'
+    assert data("x" * 501) == f'<data>"{"x" * 500}…"</data>'
+
+
+COUNTS = {"prompt_tokens": 9, "completion_tokens": 5}
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        (COUNTS, (9, 5, 0, 0)),
+        (COUNTS | {"prompt_tokens_details": {"cached_tokens": 4}}, (9, 5, 4, 0)),
+        (COUNTS | {"completion_tokens_details": {"reasoning_tokens": 3}}, (9, 5, 0, 3)),
+        (COUNTS | {"prompt_tokens_details": {"cached_tokens": 10}}, (9, 5, 9, 0)),
+        (COUNTS | {"completion_tokens_details": {"reasoning_tokens": 6}}, (9, 5, 0, 5)),
+        ({"prompt_tokens": 0, "completion_tokens": -1}, (0, None, 0, 0)),
+        ({"prompt_tokens": True, "completion_tokens": "5"}, (None, None, 0, 0)),
+        ({"prompt_tokens_details": {"cached_tokens": 4}}, (None, None, 0, 0)),
+        ([], (None, None, 0, 0)),
+    ],
+)
+def test_tokens_as_servers_count_them(usage: Any, tokens: tuple[Any, ...]) -> None:
+    message = {"content": "x", "refusal": None}
+    body = {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
+    assert read_reply(json.dumps(body)) == Reply("x", None, "stop", *tokens)
+
+
+@pytest.mark.parametrize(
+    ("reply", "problem", "whole"),
+    [
+        (Reply("x"), None, True),
+        (Reply("x", finish="length"), None, False),
+        (Reply("x", refusal="n" * 301), f"the model refused: {'n' * 300}", False),
+        (Reply("x", finish="content_filter"), "the server's content filter withheld", False),
+        (Reply(" "), "the answer is empty", False),
+        (Reply("", finish="length"), "the answer was cut off, still empty", False),
+        (
+            Reply("", finish="length", completion_tokens=7),
+            "the answer was cut off after 7 tokens, still empty",
+            False,
+        ),
+        (
+            Reply("", finish="length", completion_tokens=7, reasoning_tokens=1),
+            "the answer was cut off after 1 token of thought",
+            False,
+        ),
+    ],
+)
+def test_why_there_is_nothing_to_read(reply: Reply, problem: str | None, whole: bool) -> None:
+    assert (reply.problem or "").startswith(problem or "")
+    assert (reply.problem is None, reply.whole) == (problem is None, whole)
+    if problem and not problem.startswith("the server"):
+        assert reply.problem == problem
+
+
+def response(*output: Any, **more: Any) -> str:
+    return json.dumps({"output": output, **more})
+
+
+SAID = {"type": "message", "content": [{"text": "A "}, {"text": "mug"}, 3]}
+
+
+@pytest.mark.parametrize(
+    ("body", "reply"),
+    [
+        (response(SAID, 3, status="completed"), Reply("A mug", finish="completed")),
+        (response({"type": "reasoning", "content": [{"text": "hm"}]}), Reply("")),
+        (response({"type": "message", "content": [{"refusal": "no"}]}), Reply("", "no")),
+        (response({"type": "function_call", "arguments": "{}"}), Reply("{}")),
+        (response(SAID, {"type": "function_call", "arguments": "{}"}), Reply("A mug")),
+        (
+            response(incomplete_details={"reason": "max_output_tokens"}, status="incomplete"),
+            Reply("", finish="length"),
+        ),
+        (
+            response(incomplete_details={"reason": "content_filter"}, status="incomplete"),
+            Reply("", finish="content_filter"),
+        ),
+        (
+            response(
+                usage={
+                    "input_tokens": 9,
+                    "output_tokens": 5,
+                    "input_tokens_details": {"cached_tokens": 4},
+                    "output_tokens_details": {"reasoning_tokens": 3},
+                }
+            ),
+            Reply("", None, "", 9, 5, 4, 3),
+        ),
+    ],
+)
+def test_answers_of_the_responses_api(body: str, reply: Reply) -> None:
+    assert read_response(body) == reply
+
+
+@pytest.mark.parametrize("body", ["{", "[]", "{}", '{"output": 3}'])
+def test_what_is_no_response(body: str) -> None:
+    with pytest.raises(ValueError, match="no response"):
+        read_response(body)
 
 
 def test_budgets_are_numbers() -> None:

@@ -49,6 +49,8 @@ class PoolVectors:
             MmragError: the index gives no vectors.
         """
         held = self._pool(pool)
+        if not held.rows:
+            return {}
         scores = held.vectors @ np.asarray(vector, np.float32)
         found: dict[str, float] = {}
         for place in np.argsort(-scores, kind="stable"):
@@ -71,8 +73,7 @@ class PoolVectors:
             )
         # Of equal scores the larger id goes first, as in trec_eval.
         rows.sort(key=lambda row: str(row["image_id"]).encode(), reverse=True)
-        dim = len(rows[0]["vector"]) if rows else 0
-        vectors = np.array([row.pop("vector") for row in rows], np.float32).reshape(-1, dim)
+        vectors = np.array([row.pop("vector") for row in rows], np.float32)
         held = self._kept[pool] = _Pool(rows, vectors)
         while len(self._kept) > 1 and sum(o.vectors.nbytes for o in self._kept.values()) > _KEPT:
             self._kept.popitem(last=False)

@@ -98,6 +98,21 @@ def test_queries_and_judgments_at_once_lose_nothing(own_set: EvalSet) -> None:
     assert stored.qrels["q3"]["i5"] == 2
 
 
+def test_a_judgment_that_is_given_while_a_query_is_saved_stays(
+    own_set: EvalSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, with_queries = JudgmentLog(own_set.folder), EvalSet.with_queries
+
+    def meanwhile(read: EvalSet, queries: list[EvalQuery]) -> EvalSet:
+        log.add([Judgment("q3", "i5", 2, "Ben")])
+        return with_queries(read, queries)
+
+    monkeypatch.setattr(EvalSet, "with_queries", meanwhile)
+    put_query(own_set.folder, EvalQuery("new", None, "words"))
+    assert EvalSet.load(own_set.folder).qrels["q3"]["i5"] == 2
+    assert not [row for row in log.rows() if row.kind == "settled"], "nobody edited the table"
+
+
 def test_a_note_on_a_query_is_written_and_taken_away(own_set: EvalSet) -> None:
     note_query(own_set.folder, "q1", "  <b>ask</b> Ben\nagain ")
     assert EvalSet.load(own_set.folder).queries[1].metadata == {"note": "<b>ask</b> Ben\nagain"}
