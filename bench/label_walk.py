@@ -125,7 +125,7 @@ def _on_the_page(clock: Clock, home: Path, which: str) -> None:
 
     with running_dashboard(home) as dashboard, open_browser() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(600_000)
         page.goto(f"{dashboard.url}/judge?set={which}&judge=Ada")
         link = page.get_by_role("link", name="Evaluate this set")
         link.wait_for()
