@@ -15,7 +15,7 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 
 from mmrag import load_encoder
 from mmrag.errors import ImageError
-from mmrag.images.decode import load_image
+from mmrag.images.decode import load_image, longest_side, read_bytes
 from mmrag.images.looks import looks
 from mmrag.images.resize import fit, resize_and_crop
 
@@ -118,6 +118,85 @@ def test_twelve_bits_in_sixteen_by_what_the_file_says() -> None:
     image = load_image(whole[:33] + chunk(b"sBIT", b"\x0c") + whole[33:])
     assert image.getpixel((0, 0)) == (200, 200, 200), "values beyond 12 bits are of 16"
     assert looks(image) == ("flat", "tiny")
+
+
+@pytest.mark.parametrize(
+    ("tags", "seen"),
+    [
+        ({280: 0, 281: 4095}, (0, 128, 255)),
+        ({281: 4095}, (0, 128, 255)),
+        ({280: 1000, 281: 3000}, (0, 134, 255)),
+        ({340: 1000.0, 341: 3000.0, 280: 0, 281: 4095}, (0, 134, 255)),
+        ({340: 5.0, 341: 5.0}, (0, 8, 15)),
+        ({340: 0.0, 341: float("nan")}, (0, 8, 15)),
+    ],
+)
+def test_the_range_that_a_tiff_names(tags: dict[int, float], seen: tuple[int, ...]) -> None:
+    said = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in tags.items():
+        said[tag] = value
+    values = np.array([[0, 2050, 4095]], np.uint16)
+    image = load_image(encoded(Image.fromarray(values), "TIFF", tiffinfo=said))
+    assert [image.getpixel((x, 0))[0] for x in range(3)] == list(seen)
+
+
+def test_the_sizes_of_files_and_of_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, pipe, empty = (tmp_path / name for name in ("a.png", "pipe", "empty"))
+    path.write_bytes(encoded(halves(), "PNG"))
+    os.mkfifo(pipe)
+    empty.touch()
+    assert longest_side(path) == longest_side(path.read_bytes()) == longest_side(halves()) == 40
+    assert longest_side(tmp_path / "gone.png") == longest_side(b"no picture") == 0
+    assert read_bytes(path) == path.read_bytes()
+    for wrong, reason in (
+        (tmp_path, "is a folder, not a file"),
+        (tmp_path / "gone.png", "file not found"),
+        (pipe, "is not a file"),
+        (empty, "file is empty"),
+    ):
+        for read in (read_bytes, load_image):
+            with pytest.raises(ImageError, match=reason):
+                read(wrong)
+    assert load_image(halves(), max_pixels=800).size == (40, 20)
+    with pytest.raises(ImageError, match="40 x 20 is more than 799 pixels"):
+        load_image(halves(), max_pixels=799)
+    with pytest.raises(ImageError, match="has no pixels"):
+        load_image(Image.new("RGB", (0, 5)))
+    # Four bytes for each pixel that is allowed.
+    monkeypatch.setenv("MMRAG_MAX_PIXELS", "1000000")
+    path.write_bytes(b"x" * 4_000_000)
+    assert len(read_bytes(path)) == 4_000_000
+    path.write_bytes(b"x" * 4_000_001)
+    with pytest.raises(ImageError, match=r"larger than 4 MB \(4 bytes a pixel; MMRAG_MAX_PIXELS"):
+        read_bytes(path)
+
+
+def test_large_jpegs_are_decoded_at_a_reduced_size() -> None:
+    """By 2, 4 or 8, and never below twice the side that is asked for."""
+    data, png = encoded(noise((1600, 1200)), "JPEG"), encoded(noise((1600, 1200)), "PNG")
+    sizes = {side: load_image(data, min_side=side).size for side in (301, 300, 151, 150, 75, 10)}
+    assert sizes == {
+        301: (1600, 1200),
+        300: (800, 600),
+        151: (800, 600),
+        150: (400, 300),
+        75: (200, 150),
+        10: (200, 150),
+    }
+    assert load_image(data).size == load_image(png, min_side=10).size == (1600, 1200)
+
+
+def test_large_pictures_are_converted_as_small_ones_are() -> None:
+    """In strips, whose number nobody sees."""
+    alpha = Image.fromarray(
+        np.random.default_rng(0).integers(0, 256, (1100, 1000, 4), np.uint8), "RGBA"
+    )
+    whole = load_image(alpha)
+    for top in range(0, 1100, 100):
+        part = load_image(alpha.crop((0, top, 1000, top + 100)))
+        assert np.array_equal(np.asarray(whole)[top : top + 100], np.asarray(part))
 
 
 def test_transparency_is_flattened_onto_white() -> None:
