@@ -169,10 +169,10 @@ def _compare(runs: list[Run]) -> None:
     )
     words = "Mean with 95 % bootstrap interval."
     if found.tests:
-        shown = f"{found.tests} differences" if found.tests > 1 else "one difference"
+        over = f"{found.tests} differences" if found.tests > 1 else "one difference"
         words = (
             "Mean with 95 % bootstrap interval; Δ against the first run, p by paired randomisation "
-            f"test, corrected by Holm's method over the {shown} shown. {smallest_p(found.tests)}"
+            f"test, corrected by Holm's method over the {over} shown. {smallest_p(found.tests)}"
         )
     st.caption(words)
     notes = [f"{run.name}: protocol {run.protocol.title}." for run in runs if run.protocol]
