@@ -122,7 +122,7 @@ def test_a_run_from_elsewhere_is_scored(page: Page, evaluated: Dashboard) -> Non
     expect(page.get_by_text("bad.trec")).to_be_visible()
     settled(page)
     page.get_by_role("button", name="Add", exact=True).click()
-    expect(page.get_by_text("That did not work")).to_be_visible()
+    expect(page.get_by_text("Something went wrong")).to_be_visible()
 
 
 def test_judgments_are_added_and_charts_are_taken_away(page: Page, evaluated: Dashboard) -> None:

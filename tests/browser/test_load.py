@@ -62,5 +62,5 @@ def test_the_measurement_sees_what_goes_wrong(dashboard: Dashboard) -> None:
         return bad.errors, good.pictures
 
     errors, pictures = run(visit())
-    assert errors == ["That did not work"]
+    assert errors == ["Something went wrong"]
     assert pictures == 18

@@ -54,7 +54,7 @@ def test_browsing_finds_and_narrows(photos: Path) -> None:
     page.multiselect(key="narrow").set_value(["colour: blue"])
     assert [tile["id"] for tile in tiles(run(page))] == ["a/03.png"]
     page.text_input(key="find").set_value("red")
-    assert "No image matches" in run(page).info[0].value
+    assert "No matching images" in run(page).info[0].value
 
 
 def test_odd_pictures_are_counted(folder: Path, tiny: Encoder) -> None:

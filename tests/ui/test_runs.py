@@ -167,7 +167,7 @@ def test_all_runs_are_narrowed_to_what_is_looked_for(mugs: EvalSet, reranked: Ru
     assert "1 of 2" in captions(page)
     page.text_input(key="list_find").set_value("Elsewhere")
     assert listed(page) == []
-    assert "No run fits" in page.info[0].value
+    assert "No matching runs" in page.info[0].value
     page.selectbox(key="list_encoder").set_value(None)
     assert listed(page) == ["elsewhere"]
     page.text_input(key="list_find").set_value("")
