@@ -99,7 +99,7 @@ pictures: setup-dev
 notebooks: setup-dev
 	$(BIN)/python -m tests.notebooks
 
-# Slow: hours for all rooms; ARGS="metrics" takes one, ARGS="--sample 200" some mutants of all.
+# Hours for all rooms; ARGS="metrics" takes one, ARGS="--sample 200 --minutes 10" some of all.
 mutants: setup-dev
 	$(BIN)/python -m tests.mutants
 	$(BIN)/python -m tests.mutation $(ARGS)

@@ -129,8 +129,8 @@ def _note(message: ForwardMsg, seen: Visit) -> bool:
         what = element.WhichOneof("type")
         if what == "exception":
             seen.errors.append(f"{element.exception.type}: {element.exception.message}")
-        elif what == "markdown" and "That did not work" in element.markdown.body:
-            seen.errors.append("That did not work")
+        elif what == "markdown" and "Something went wrong" in element.markdown.body:
+            seen.errors.append("Something went wrong")
         elif what == "alert" and (found := _WAITING.search(element.alert.body)):
             seen.waited = seen.waited or int(found[1])
         elif what == "bidi_component":

@@ -15,6 +15,7 @@ import pytest
 from bench import capacity, judging, label_walk, schedule
 from bench.dashboard import tables
 
+from . import mutation
 from .helpers import ROOT
 
 FILES = [json.loads(path.read_text()) for path in ROOT.glob("bench/results/*.json")]
@@ -27,6 +28,7 @@ LOAD = json.loads((ROOT / "docs" / "load.json").read_text())
 JUDGING = json.loads((ROOT / "docs" / "judging.json").read_text())
 WALKS = json.loads((ROOT / "docs" / "label-walk.json").read_text())["walks"]
 CIRCO = json.loads((ROOT / "docs" / "circo.json").read_text())
+MUTANTS = json.loads(mutation.RESULTS.read_text())
 KEPT = json.loads((ROOT / "docs" / "figures.json").read_text())["figures"]
 PAGES = ["README.md", *(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md"))]
 MEASURED = re.compile(
@@ -159,6 +161,7 @@ def computed() -> dict[str, list[str]]:
             f"put together | {photos['all']} | {photos['variety']} | {reworded[2].strip('*')} |"
         ],
         "docs/load.md": tables(LOAD).splitlines(),
+        "docs/trust.md": mutation.table(MUTANTS).splitlines(),
         "docs/labels.md": [
             *judging.table(JUDGING).splitlines(),
             *label_walk.table(WALKS).splitlines(),
