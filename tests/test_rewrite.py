@@ -187,7 +187,7 @@ def test_what_a_rewriter_is_asked(tmp_path: Path, server: VisionServer) -> None:
     assert (other["encode"], len(other["fingerprint"])) == ("both", 64)
     (unreadable,) = rewriter.rewrite_many([Query(image=str(own), text="red")])
     assert (unreadable.text, unreadable.usage) == (None, Usage())
-    assert str(unreadable.problem).startswith("the query picture: ")
+    assert str(unreadable.problem).startswith("the query picture cannot be read: ")
     assert server.requests == 0
 
 
