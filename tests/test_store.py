@@ -23,7 +23,7 @@ from mmrag.errors import IndexStoreError
 from mmrag.index.lite_server import LiteServerLease
 
 from .helpers import ROOT, servers, wait_until
-from .vectors import assert_exact_and_quick
+from .vectors import assert_exact_and_indexed
 
 WORKER = """
 import sys
@@ -157,6 +157,6 @@ def test_a_place_that_cannot_be_written() -> None:
         LiteServerLease("/proc/gallery.db")
 
 
-def test_search_is_exact_and_quick(tmp_path: Path) -> None:
+def test_search_is_exact_and_all_is_indexed(tmp_path: Path) -> None:
     """5,000 vectors of dimension 768: the true neighbours, from the index."""
-    assert_exact_and_quick(str(tmp_path / "gallery.db"))
+    assert_exact_and_indexed(str(tmp_path / "gallery.db"))
