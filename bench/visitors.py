@@ -204,4 +204,4 @@ def resident_mb(pid: int) -> float:
 def run(work: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run` on another thread; on this one a browser's event loop may be running."""
     with ThreadPoolExecutor(1) as apart:
-        return apart.submit(asyncio.run, work).result()
+        return apart.submit(asyncio.run, work).result()  # noqa: TID251

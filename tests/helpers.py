@@ -39,7 +39,7 @@ T = TypeVar("T")
 def awaited(work: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run` on a thread of its own: browser tests leave a running loop on this one."""
     with ThreadPoolExecutor(1) as apart:
-        return apart.submit(asyncio.run, work).result()
+        return apart.submit(asyncio.run, work).result()  # noqa: TID251
 
 
 def mmrag(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

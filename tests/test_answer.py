@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
@@ -20,7 +19,7 @@ from mmrag.vision.budget import Budget
 from mmrag.vision.model import VisionModel
 from mmrag.vision.prompt import DATA_RULE, Picture
 
-from .helpers import ROOT, invoke
+from .helpers import ROOT, awaited, invoke
 from .vision_fixtures import QUERY, colours, nearest_first, paint, result_of
 from .vision_server import KEY, Scene, VisionServer
 
@@ -200,7 +199,7 @@ def test_a_model_judges_an_answer_by_the_words_alone(
                 "How much?", "48,50 $", ["48.50 dollars", "48.5"], model, client
             )
 
-    found, usage = asyncio.run(judged())
+    found, usage = awaited(judged())
     assert (found, usage.requests, server.requests) == (same, 1, 1)
     sent = json.dumps(server.bodies[-1])
     for text in (

@@ -30,6 +30,7 @@ from mmrag.vision.prices import ImageRule, Price, read_price
 from mmrag.vision.prompt import Picture, Prompt, data
 from mmrag.vision.reply import Reply, read_reply, read_response
 
+from .helpers import awaited
 from .vision_fixtures import colours, ids, nearest_first, paint, result_of, variations
 from .vision_server import KEY, Scene, VisionServer
 
@@ -448,7 +449,7 @@ def test_requests_wait_for_each_other_within_a_budget() -> None:
         with pytest.raises(BudgetReached):
             await asyncio.wait_for(budget.reserve_in_turn(0.95), 60)
 
-    asyncio.run(wait())
+    awaited(wait())
 
 
 def test_what_a_prompt_is_sent_and_counted_as(tmp_path: Path) -> None:
