@@ -20,6 +20,7 @@ from mmrag.runs.compare import Entry, RunTable, run_table, told_apart
 from mmrag.runs.provenance import open_eval_set
 from mmrag.runs.published import beside
 from mmrag.runs.run import Run
+from mmrag.system.words import counted
 from mmrag.ui import resources, run_charts, url
 from mmrag.ui.comparison_report import comparison_report
 from mmrag.ui.markdown import escaped
@@ -33,6 +34,8 @@ from mmrag.ui.spent import spent
 from mmrag.ui.tables import guarded
 
 SHOWN_METRICS = 3
+# So many are read at once; those that warn come first.
+NOTES = 3
 TABS = {
     "curves": "Hit rate over k",
     "categories": "Categories",
@@ -181,7 +184,10 @@ def _compare(runs: list[Run]) -> None:
     notes += [f"{run.name}: {one.sentence}." for run in runs for one in beside(run)]
     notes += [f"{run.name}: {spent(run.usage)}" for run in runs if run.usage.requests]
     if notes:
-        st.text("\n".join(notes))
+        st.text("\n".join(notes[:NOTES]))
+    if notes[NOTES:]:
+        with st.expander(counted(len(notes) - NOTES, "more note"), icon=":material/notes:"):
+            st.text("\n".join(notes[NOTES:]))
     metric = metrics[0]
     eval_set = _eval_set(runs[0])
     curves, categories, cost, queries, ablations, overlap = url.tabs("show", TABS)
