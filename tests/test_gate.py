@@ -119,7 +119,9 @@ def test_a_gate_through_the_library(stored: EvalSet) -> None:
     assert verdicts[1].sentence.endswith(" for same against base")
     page = markdown(replace(comparison, notes=["one  *note*", "another"]), verdicts).split("\n")
     assert "worse\\|&lt;b> against base, 40 queries:" in page
-    assert page[-4:] == ["", "> one \\*note\\*", "> another", ""]
+    assert page[-5:-2] == ["", "> one \\*note\\*", "> another"]
+    assert "40 queries find a difference of" in page[-2], "where the runs differ"
+    assert page[-1] == ""
     assert markdown(comparison, []).startswith("worse")
     pair = comparison.pairs[0].metrics["RR"]
     low, high = pair.ci95
