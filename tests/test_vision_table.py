@@ -115,7 +115,7 @@ def test_the_page_offers_what_the_server_has(server: VisionServer) -> None:
 
     def price(**shown: float) -> float:
         chosen = resources.vision_choices(resources.Shown(**shown))  # type: ignore[arg-type]
-        return float(chosen["gpt-4o"].label.split(" about ")[1].split()[0])
+        return float(chosen["gpt-4o"].offer.split(" about ")[1].split()[0])
 
     assert price(candidates=5) < price(candidates=10) < price(candidates=40)
     assert price(candidates=10) < price(candidates=10, description=400)
