@@ -27,14 +27,15 @@ def main() -> int:
     name, device, precision = sys.argv[1:]
     pictures = [make_picture(640, 480, i) for i in range(8)]
     with tempfile.TemporaryDirectory() as folder:
-        result = made_result(Path(folder), DEPTH)
-        started = time.perf_counter()
         if precision == "pairs":
+            result = made_result(Path(folder), DEPTH)
+            started = time.perf_counter()
             reranker = open_bench_reranker(name, device, DEPTH)
             loaded = time.perf_counter()
             reranker.rerank(result)
             first = time.perf_counter()
         else:
+            started = time.perf_counter()
             encoder = open_bench_encoder(name, device, precision)
             loaded = time.perf_counter()
             encoder.encode(pictures)

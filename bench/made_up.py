@@ -92,13 +92,13 @@ def qwen3_vl(folder: Path, sizes: QwenVL = TINY, *, generates: bool = False) -> 
         Qwen3VLVideoProcessor,
     )
 
-    words, ids = _qwen_words()
+    words, tokens = _qwen_words()
     config = Qwen3VLConfig(
         text_config={
             **sizes.text,
             "vocab_size": max(len(words), sizes.vocabulary),
             "rope_scaling": {"rope_type": "default", "mrope_interleaved": True, **sizes.rope},
-            "pad_token_id": ids["endoftext"],
+            "pad_token_id": words.pad_token_id,
         },
         vision_config={
             **sizes.vision,
@@ -106,10 +106,7 @@ def qwen3_vl(folder: Path, sizes: QwenVL = TINY, *, generates: bool = False) -> 
             "spatial_merge_size": 2,
             "temporal_patch_size": 2,
         },
-        image_token_id=ids["image"],
-        video_token_id=ids["video"],
-        vision_start_token_id=ids["vision_start"],
-        vision_end_token_id=ids["vision_end"],
+        **tokens,
     )
     torch.manual_seed(0)
     kind = Qwen3VLForConditionalGeneration if generates else Qwen3VLModel
@@ -136,14 +133,14 @@ def qwen2_vl(folder: Path) -> Path:
         Qwen2VLVideoProcessor,
     )
 
-    words, ids = _qwen_words()
+    words, tokens = _qwen_words()
     text = {name: value for name, value in TINY.text.items() if name != "head_dim"}
     config = Qwen2VLConfig(
         text_config={
             **text,
             "vocab_size": len(words),
             "rope_scaling": {"rope_type": "default", **TINY.rope},
-            "pad_token_id": ids["endoftext"],
+            "pad_token_id": words.pad_token_id,
         },
         vision_config={
             "depth": 2,
@@ -153,10 +150,7 @@ def qwen2_vl(folder: Path) -> Path:
             "num_heads": 2,
             "patch_size": 14,
         },
-        image_token_id=ids["image"],
-        video_token_id=ids["video"],
-        vision_start_token_id=ids["vision_start"],
-        vision_end_token_id=ids["vision_end"],
+        **tokens,
     )
     torch.manual_seed(0)
     Qwen2VLModel(config).save_pretrained(folder)
@@ -167,31 +161,35 @@ def qwen2_vl(folder: Path) -> Path:
 
 
 def _qwen_words() -> tuple[Any, dict[str, int]]:
-    """A tokenizer of single bytes and Qwen's special tokens, and the numbers of these."""
+    """A tokenizer of single bytes and Qwen's special tokens, and their numbers for a config."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    special = {
-        name: f"<|{name}|>"
-        for name in ("endoftext", "im_start", "im_end", "vision_start", "vision_end")
-    }
-    special |= {"image": "<|image_pad|>", "video": "<|video_pad|>"}
     letters = {letter: n for n, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     bytes_ = Tokenizer(models.BPE(letters, []))
     bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    special = {
+        "image_token": "<|image_pad|>",
+        "video_token": "<|video_pad|>",
+        "vision_bos_token": "<|vision_start|>",
+        "vision_eos_token": "<|vision_end|>",
+        "turn_token": "<|im_start|>",
+    }
     words = PreTrainedTokenizerFast(
         tokenizer_object=bytes_,
-        eos_token=special["im_end"],
-        pad_token=special["endoftext"],
-        extra_special_tokens={
-            "image_token": special["image"],
-            "video_token": special["video"],
-            "vision_bos_token": special["vision_start"],
-            "vision_eos_token": special["vision_end"],
-            "turn_token": special["im_start"],
-        },
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        extra_special_tokens=special,
     )
-    return words, {name: words.convert_tokens_to_ids(token) for name, token in special.items()}
+    named = {
+        "image_token_id": "image_token",
+        "video_token_id": "video_token",
+        "vision_start_token_id": "vision_bos_token",
+        "vision_end_token_id": "vision_eos_token",
+    }
+    return words, {
+        name: words.convert_tokens_to_ids(special[token]) for name, token in named.items()
+    }
 
 
 def vl_reranker(folder: Path, sizes: QwenVL = TINY) -> Path:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlencode
 
 import psutil
@@ -17,7 +16,8 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-T = TypeVar("T")
+from bench.awaiting import awaited
+
 _PATIENCE = 120.0
 _WAITING = re.compile(r"Waiting: (\d+) before you")
 
@@ -186,7 +186,7 @@ def search_at_once(
     async def all_of_them() -> None:
         await asyncio.gather(*(one(place) for place in range(visitors)))
 
-    run(all_of_them())
+    awaited(all_of_them())
     return Load(visitors, time.perf_counter() - began, visits)
 
 
@@ -199,9 +199,3 @@ def _from(queries: Sequence[str], start: int) -> Iterator[str]:
 def resident_mb(pid: int) -> float:
     """Memory of a process in MB: its resident set."""
     return float(psutil.Process(pid).memory_info().rss) / 1e6
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run` on another thread; on this one a browser's event loop may be running."""
-    with ThreadPoolExecutor(1) as apart:
-        return apart.submit(asyncio.run, work).result()  # noqa: TID251

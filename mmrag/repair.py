@@ -68,9 +68,17 @@ def _broken_files() -> Iterator[tuple[Path, str, str]]:
         for path in sorted(home.glob(pattern)):
             if ".broken-" in path.name or _is_store(path):
                 continue
-            problem = "is a folder" if path.is_dir() else problem_of(path)
+            if not path.is_dir():
+                problem = problem_of(path)
+            else:
+                problem = "is a folder" if _is_named_here(path) else ""
             if problem:
                 yield path, problem, lost
+
+
+def _is_named_here(path: Path) -> bool:
+    """Whether mmrag itself has a file of this name; other folders are called as people like."""
+    return path.name in ("runs.db", "adopted.json") or path.suffix == ".sqlite"
 
 
 def _is_store(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import json
@@ -13,8 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,12 +32,6 @@ from .vision_server import VisionServer
 ROOT = Path(__file__).resolve().parents[1]
 PARITY = Path(__file__).parent / "parity"
 T = TypeVar("T")
-
-
-def awaited(work: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run` on a thread of its own: browser tests leave a running loop on this one."""
-    with ThreadPoolExecutor(1) as apart:
-        return apart.submit(asyncio.run, work).result()  # noqa: TID251
 
 
 def mmrag(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

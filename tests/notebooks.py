@@ -19,7 +19,9 @@ import nbformat
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
-from .helpers import ROOT, awaited
+from bench.awaiting import awaited
+
+from .helpers import ROOT
 from .vision_server import VisionServer
 
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.awaiting import awaited
 from mmrag import MmragError, Query
 from mmrag.errors import BudgetReached, ModelServerError
 from mmrag.search.answer import answer, answer_prompt, judge_answer, stream_answer
@@ -19,7 +20,7 @@ from mmrag.vision.budget import Budget
 from mmrag.vision.model import VisionModel
 from mmrag.vision.prompt import DATA_RULE, Picture
 
-from .helpers import ROOT, awaited, invoke
+from .helpers import ROOT, invoke
 from .vision_fixtures import QUERY, colours, nearest_first, paint, result_of
 from .vision_server import KEY, Scene, VisionServer
 

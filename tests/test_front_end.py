@@ -10,9 +10,8 @@ import pytest
 from streamlit.file_util import get_static_dir
 from streamlit.web.server.starlette.starlette_static_routes import create_streamlit_static_handler
 
+from bench.awaiting import awaited
 from mmrag.cli.front_end import FrontEnd, modules
-
-from .helpers import awaited
 
 STATIC = Path(get_static_dir())
 SCRIPTS = STATIC / "static" / "js"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.awaiting import awaited
 from mmrag import MmragError, Query, load_reranker
 from mmrag.errors import ModelServerError
 from mmrag.rerank.vision import windows
 from mmrag.types import SearchResult
 
-from .helpers import awaited
 from .vision_fixtures import (
     QUERY,
     brightest_first,

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from bench.awaiting import awaited
 from mmrag import MmragError, Query, load_reranker
 from mmrag.errors import BudgetReached, ModelServerError
 from mmrag.types import SearchResult
@@ -30,7 +31,6 @@ from mmrag.vision.prices import ImageRule, Price, read_price
 from mmrag.vision.prompt import Picture, Prompt, data
 from mmrag.vision.reply import Reply, read_reply, read_response
 
-from .helpers import awaited
 from .vision_fixtures import colours, ids, nearest_first, paint, result_of, variations
 from .vision_server import KEY, Scene, VisionServer
 

@@ -33,7 +33,8 @@ def assert_exact_and_indexed(uri: str) -> None:
         index.finish()
         said = index.store.client.describe_index(index.collection, "vector")
         assert (said["indexed_rows"], said["pending_index_rows"]) == (5000, 0), said
-        for query, found in zip(queries, index.search(queries, 9), strict=True):
+        for query in queries:
+            [found] = index.search(query[None], 9)
             exact = np.argsort(-(vectors @ query))[:9]
             assert [int(row["image_id"]) for row in found] == exact.tolist()
         index.drop()

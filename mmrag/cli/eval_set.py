@@ -18,7 +18,7 @@ from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.eval_sets.exporters import EXPORTERS, export_eval_set
 from mmrag.eval_sets.importers import IMPORTERS, import_eval_set, import_options
 from mmrag.eval_sets.protocols import benchmarks, find_protocol, protocols, with_protocol
-from mmrag.metrics.resolution import resolution, resolution_of
+from mmrag.metrics.resolution import Resolution, resolution, resolution_of
 from mmrag.system.words import counted
 from mmrag.types import Skipped
 
@@ -229,7 +229,7 @@ def info(folder: str, difference: float | None, as_json: bool) -> None:
     """
     loaded = EvalSet.load(folder)
     description = _description(loaded)
-    found = resolution_of(loaded)
+    found = Resolution(**description["resolution"])
     if difference is not None:
         description["resolution"] |= {
             "difference": difference,

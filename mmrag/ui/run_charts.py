@@ -62,16 +62,21 @@ def hit_rates(frame: pd.DataFrame) -> alt.LayerChart:
     )
 
 
+def _names(column: str) -> alt.Y:
+    """An axis that shows every name, in the order of the table."""
+    return alt.Y(
+        f"{column}:N",
+        title=None,
+        sort=None,
+        axis=alt.Axis(labelLimit=240, labelOverlap=False),
+        scale=alt.Scale(paddingInner=0.25),
+    )
+
+
 def category_bars(frame: pd.DataFrame, metric: str) -> alt.LayerChart:
     """A metric by category with whiskers; takes `frames.categories`."""
     base = alt.Chart(guarded(frame)).encode(
-        y=alt.Y(
-            "category:N",
-            title=None,
-            sort=None,
-            axis=alt.Axis(labelLimit=240, labelOverlap=False),
-            scale=alt.Scale(paddingInner=0.25),
-        ),
+        y=_names("category"),
         yOffset=alt.YOffset("run:N", sort=None),
         color=_by_run(),
     )
@@ -104,13 +109,7 @@ def ablation_bars(table: pd.DataFrame, title: str) -> alt.Chart | None:
         alt.Chart(guarded(frame))
         .mark_bar(cornerRadiusEnd=3)
         .encode(
-            y=alt.Y(
-                "metric:N",
-                title=None,
-                sort=None,
-                axis=alt.Axis(labelLimit=240, labelOverlap=False),
-                scale=alt.Scale(paddingInner=0.25),
-            ),
+            y=_names("metric"),
             yOffset=alt.YOffset("way:N", sort=None),
             x=alt.X("value:Q", title=None, stack=None),
             color=alt.Color("way:N", title=None, sort=None, legend=_LEGEND),

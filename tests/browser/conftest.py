@@ -13,7 +13,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from bench.visitors import Visitor, run
+from bench.awaiting import awaited
+from bench.visitors import Visitor
 from mmrag import config, demo
 from mmrag.index.milvus_collection import list_collections
 from mmrag.ui import shows
@@ -69,7 +70,7 @@ def _pictures(url: str) -> int:
         async with Visitor(url) as visitor:
             return (await visitor.visit()).pictures
 
-    return run(visit())
+    return awaited(visit())
 
 
 @pytest.fixture(scope="package")

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from bench.visitors import Visitor, resident_mb, run, search_at_once
+from bench.awaiting import awaited
+from bench.visitors import Visitor, resident_mb, search_at_once
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.eval_sets.known_sets import CATALOGUE
 from tests.dashboard_server import Dashboard
@@ -61,6 +62,6 @@ def test_the_measurement_sees_what_goes_wrong(dashboard: Dashboard) -> None:
             bad = await visitor.visit(like="nowhere:nothing")
         return bad.errors, good.pictures
 
-    errors, pictures = run(visit())
+    errors, pictures = awaited(visit())
     assert errors == ["Something went wrong"]
     assert pictures == 18

@@ -197,6 +197,15 @@ def test_a_folder_in_the_place_of_a_file_is_moved_aside(name: str) -> None:
         assert runs.runs() == []
 
 
+def test_folders_of_weights_may_be_called_as_files() -> None:
+    folder = Path(os.environ["MMRAG_HOME"]) / "weights" / "model.pt-br.json"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    assert said("--check") == (0, "Nothing is broken.\n")
+    said("--repair")
+    assert (folder / "config.json").exists()
+
+
 def test_what_is_known_of_adopted_collections_is_lost_and_the_others_go_on(
     store: Path, photos: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

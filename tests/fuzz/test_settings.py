@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.awaiting import awaited
 from mmrag import config
 from mmrag.errors import MmragError
 from mmrag.eval_sets.known_sets import known_eval_sets
@@ -25,7 +26,6 @@ from mmrag.vision.endpoint import find_endpoint
 from mmrag.vision.models import TABLE, find_price
 from mmrag.vision.prompt import Prompt
 
-from ..helpers import awaited
 from .cases import ODD_TEXTS, case, fuzz, spoil_bytes, spoil_value
 
 # What an environment variable can hold.

@@ -1,0 +1,16 @@
+"""Coroutines from where an event loop may be running already."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def awaited(work: Coroutine[Any, Any, T]) -> T:
+    """`asyncio.run` on a thread of its own; on this one a browser's or notebook's loop may run."""
+    with ThreadPoolExecutor(1) as apart:
+        return apart.submit(asyncio.run, work).result()  # noqa: TID251
