@@ -1,4 +1,5 @@
-"""What CIRCO's size asks for: its import, and its 800 test queries from vectors that are ready.
+"""What CIRCO's size asks for: its import, and its 800 test queries from vectors that are ready;
+and what candidates of their own cost, with as many for each query as i-CIR has on average.
 
     python -m bench.circo CIRCO          # the folder with annotations/test.json
 
@@ -23,7 +24,11 @@ from typing import Any
 
 import numpy as np
 
+from mmrag import EvalSet
+
 IMAGES, DIM, K = 123_403, 512, 50
+# i-CIR: 202 objects with 3,700 candidates on average, 1,883 queries; all candidates are ranked.
+POOLS, CANDIDATES, ALL = 86, 3_700, 10_000
 OUT = Path(__file__).parents[1] / "docs" / "circo.json"
 _CHUNK = 10_000
 
@@ -59,8 +64,8 @@ def measure_import(source: Path, folder: Path) -> dict[str, Any]:
 
 
 def measure_evaluation(folder: Path, uri: Path) -> dict[str, Any]:
-    """Seconds and CPU seconds of an evaluation whose vectors are ready."""
-    from mmrag import EvalSet, ImageIndex, RunStore, Searcher, evaluate
+    """Seconds and CPU seconds of evaluations whose vectors are ready, without and with pools."""
+    from mmrag import ImageIndex, RunStore, Searcher, evaluate
     from mmrag.encoders.encoder import Encoder, EncoderInfo, Vectors
 
     def unit(seed: int, n: int) -> Vectors:
@@ -96,11 +101,34 @@ def measure_evaluation(folder: Path, uri: Path) -> dict[str, Any]:
         index.finish()
         searcher = Searcher(index, encoder)
         searcher.search_vectors([], unit(1, 1)[:0])
-        started, cpu = time.perf_counter(), time.process_time()
-        run = evaluate(eval_set, searcher, K, store=store)
-        seconds = time.perf_counter() - started
-    assert run.finished_queries == 800
-    return {"seconds": round(seconds, 2), "cpu_seconds": round(time.process_time() - cpu, 2)}
+        measured = {}
+        for name, of, k in (
+            ("all", eval_set, K),
+            ("pools", with_pools(eval_set), K),
+            ("pools_whole", with_pools(eval_set), ALL),
+        ):
+            started, cpu = time.perf_counter(), time.process_time()
+            run = evaluate(of, searcher, k, store=store)
+            seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
+            assert run.finished_queries == 800
+            measured[name] = {"seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2)}
+    return measured
+
+
+def with_pools(eval_set: EvalSet) -> EvalSet:
+    """The same queries, one after the other with candidates that some share, as in i-CIR."""
+    rng = np.random.default_rng(1)
+    ids = np.array([image.image_id for image in eval_set.images])
+    pools = [tuple(rng.choice(ids, CANDIDATES, replace=False).tolist()) for _ in range(POOLS)]
+    queries = [
+        replace(query, pool=pools[i * POOLS // len(eval_set.queries)])
+        for i, query in enumerate(eval_set.queries)
+    ]
+    return replace(
+        eval_set,
+        queries=queries,
+        qrels={query.query_id: dict.fromkeys((query.pool or ())[:5], 1) for query in queries},
+    )
 
 
 def main() -> None:
@@ -119,6 +147,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         make_source(given.circo / "annotations", Path(work) / "source")
         results: dict[str, Any] = {"images": IMAGES, "queries": 800, "dim": DIM, "k": K}
+        results |= {"pools": POOLS, "candidates": CANDIDATES}
         environment = {**os.environ, "MMRAG_HOME": str(Path(work) / "home")}
         for part in ("import", "evaluation"):
             command = [sys.executable, "-m", "bench.circo", str(given.circo)]

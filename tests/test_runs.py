@@ -356,6 +356,8 @@ def test_the_share_of_judged_hits_stands_beside_and_is_not_tested(tmp_path: Path
     (note,) = compare_runs([a, b]).notes
     assert note.startswith("Fewer hits of b were judged (Judged@10 0.40, against 0.90)")
     assert compare_runs([a, a]).notes == []
+    # Said once, though two others have more.
+    assert compare_runs([a, b, replace(a, run_id="c", name="c")]).notes == [note]
 
 
 def test_the_largest_changes_come_first(store: RunStore) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -472,19 +472,22 @@ def _protocol(entry: Entry) -> str:
     return entry.run.protocol.title if entry.run.protocol else "that of the eval set"
 
 
-def _judged_notes(a: Entry, b: Entry) -> list[str]:
-    """Warns where more of one side's hits were judged than of the other's."""
-    notes = []
-    names = [name for name in a.scores.values if find_metric(name) is METRICS["Judged"]]
-    for name, one in compare_scores(a.scores, b.scores, names).items() if names else ():
-        if one.p < _CHANCE and one.delta:
-            fewer, low, high = (a, one.a, one.b) if one.delta > 0 else (b, one.b, one.a)
-            notes.append(
-                f"Fewer hits of {fewer.label} were judged ({name} {low:.2f}, against {high:.2f}), "
-                "and what was not judged counts as wrong. Bpref and nDCG(judged_only=True)@10 "
-                "leave it out; `eval-set judge` judges it."
-            )
-    return notes
+def _judged_notes(pairs: Iterable[tuple[Entry, Entry]]) -> list[str]:
+    """Warns where more of one side's hits were judged than of the other's; once for each side."""
+    worst: dict[tuple[str, str], tuple[float, float]] = {}
+    for a, b in pairs:
+        names = [name for name in a.scores.values if find_metric(name) is METRICS["Judged"]]
+        for name, one in compare_scores(a.scores, b.scores, names).items() if names else ():
+            if one.p < _CHANCE and one.delta:
+                fewer, low, high = (a, one.a, one.b) if one.delta > 0 else (b, one.b, one.a)
+                seen = worst.get((fewer.label, name), (low, high))
+                worst[fewer.label, name] = (low, max(high, seen[1]))
+    return [
+        f"Fewer hits of {label} were judged ({name} {low:.2f}, against {high:.2f}), "
+        "and what was not judged counts as wrong. Bpref and nDCG(judged_only=True)@10 "
+        "leave it out; `eval-set judge` judges it."
+        for (label, name), (low, high) in worst.items()
+    ]
 
 
 def _picture_notes(entries: Sequence[Entry]) -> list[str]:
@@ -539,8 +542,8 @@ def _notes(entries: Sequence[Entry], pairs: Sequence[PairComparison]) -> list[st
             notes.insert(0, f"{entry.label}: {entry.run.warning}")
     encoders = {(entry.run.config.get("encoder") or {}).get("name") for entry in entries}
     notes += [note for weak, note in WEAK_ON_PURPOSE.items() if weak <= encoders]
+    notes += _judged_notes([(entries[pair.a], entries[pair.b]) for pair in pairs])
     for pair in pairs:
-        notes += _judged_notes(entries[pair.a], entries[pair.b])
         most = max(len(entries[i].scores.query_ids) for i in (pair.a, pair.b))
         if pair.queries < most:
             notes.append(

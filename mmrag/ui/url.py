@@ -159,18 +159,29 @@ def before_many(key: str, options: Sequence[str], default: Sequence[str]) -> lis
     return list(st.session_state[key])
 
 
-def after_many(key: str, default: Sequence[str] = ()) -> list[str]:
-    """As `after`, for a widget with several choices."""
+def after_many(key: str, default: Sequence[str], *, changing: bool = False) -> list[str]:
+    """As `after`, for a widget with several choices.
+
+    With `changing`, the default may be another one tomorrow: then it is named too, as soon as the
+    link says anything else. A page that did so at once could not be left by Back.
+    """
     values: list[str] = list(st.session_state[key])
-    _write(key, [] if values == list(default) else values)
+    if values == list(default) and changing:
+        st.session_state.setdefault("url_along", {})[key] = values
+    else:
+        _write(key, [] if values == list(default) else values)
     return values
 
 
 def commit() -> None:
     """Write what was chosen into the URL, in one step of the browser's history."""
     pending: dict[str, list[str]] = st.session_state.pop("url_pending", {})
-    _seen().update(pending)
+    along: dict[str, list[str]] = st.session_state.pop("url_along", {})
     now = {key: st.query_params.get_all(key) for key in st.query_params}
+    changes = any(values != now.get(key, []) for key, values in pending.items())
+    for key, values in along.items():
+        pending[key] = values if changes or key in now else []
+    _seen().update(pending)
     changed = {key: values for key, values in pending.items() if values != now.get(key, [])}
     gone = [key for key, values in changed.items() if not values]
     if not changed:

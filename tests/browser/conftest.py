@@ -102,7 +102,8 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     def note(message: ConsoleMessage) -> None:
         # Opened below a page's own path, Streamlit first looks for its server there.
         own = "/_stcore/" in message.location.get("url", "")
-        if message.type == "error" and not own:
+        drawn = "fit-y" in message.text
+        if drawn or (message.type == "error" and not own):
             errors.append(f"{message.text} {message.location}")
 
     opened.on("console", note)

@@ -54,6 +54,29 @@ def test_an_evaluation_runs_to_its_end_and_its_run_is_shown(
     expect(page.locator("[data-testid=stDataFrame]").first).to_be_visible()
 
 
+def test_back_leaves_every_page(page: Page, evaluated: Dashboard) -> None:
+    open_page(page, evaluated, "health")
+    for name in ("Search", "Evaluate", "Runs", "Judge", "Speed", "Gallery"):
+        before = page.url
+        page.get_by_test_id("stTopNavLink").filter(has_text=name).click()
+        expect(page).to_have_title(f"{name} · mmrag")
+        settled(page)
+        page.go_back()
+        expect(page).to_have_title("Health · mmrag")
+        settled(page)
+        assert page.url == before
+
+
+def test_a_link_names_the_runs_that_it_was_made_with(page: Page, evaluated: Dashboard) -> None:
+    open_page(page, evaluated, "runs")
+    page.get_by_role("tab", name="Categories").click()
+    settled(page)
+    assert page.url.count("runs=") == 3
+    page.go_back()
+    settled(page)
+    assert page.url == f"{evaluated.url}/runs"
+
+
 def test_runs_are_compared_down_to_a_single_query(page: Page, evaluated: Dashboard) -> None:
     open_page(page, evaluated, "runs")
     expect(page.locator("[data-testid=stVegaLiteChart]").first).to_be_visible()

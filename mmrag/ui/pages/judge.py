@@ -86,12 +86,13 @@ def _pool(eval_set: EvalSet, judge: str) -> None:
         st.page_link(resources.page("evaluate"), label="Evaluate", icon=":material/play_circle:")
         return
     labels = {run.run_id: f"{run.name}, {run.created[:16].replace('T', ' ')}" for run in runs}
-    first = url.before_many("judged", list(labels), list(labels)[:2])
+    latest = list(labels)[:2]
+    first = url.before_many("judged", list(labels), latest)
     with st.expander("Whose hits are judged"):
         st.multiselect(
             "Runs", list(labels), default=first, format_func=labels.__getitem__, key="judged"
         )
-        wanted = url.after_many("judged")
+        wanted = url.after_many("judged", latest, changing=True)
         with st.container(horizontal=True, vertical_alignment="bottom"):
             depth = st.number_input("Hits of each", 1, 100, DEPTH, key="judge_depth")
             again = st.toggle(

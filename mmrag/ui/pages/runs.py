@@ -106,7 +106,7 @@ def _choose(runs: list[Run]) -> list[Run]:
             wrap=True,
             help="The first one is what the others are compared with.",
         )
-        ids = url.after_many("runs")
+        ids = url.after_many("runs", suggested, changing=True)
     return [_load(i, of_set[i].finished, tuple(of_set[i].notes)) for i in ids]
 
 
