@@ -86,6 +86,20 @@ def make_pictures(sources: Sequence[str], folder: Path, count: int) -> None:
         picture.save(folder / f"{i:05}.jpg", quality=90)
 
 
+def a_fresh_home(home: Path) -> list[Figure]:
+    """What the very first visitor waits for: nothing is indexed, no model is loaded."""
+    from bench import pages
+
+    with running_dashboard(home) as dashboard, pages.open_browser() as browser:
+        drawn, results = pages.first_page(browser, dashboard.url)
+    more = "indexes the photographs, loads models"
+    return [
+        Figure("fresh home, from the command to an answer", dashboard.started_s, "s", 2),
+        Figure("fresh home, first page drawn", drawn, "s"),
+        Figure("fresh home, first page with results", results, "s", None, more),
+    ]
+
+
 def in_the_browser(home: Path, short: bool, pictures: int) -> list[Figure]:
     """The waits of one visitor."""
     from bench import pages
@@ -180,7 +194,8 @@ def measure(home: Path, options: argparse.Namespace) -> dict[str, Any]:
     os.environ["MMRAG_HOME"] = str(home)
     pictures = 0 if options.short else options.images
     queries = prepare(home, pictures)
-    figures = in_the_browser(home, options.short, pictures)
+    figures = a_fresh_home(home / "fresh")
+    figures += in_the_browser(home, options.short, pictures)
     with running_dashboard(home) as dashboard:
         # The first search loads the models.
         search_at_once(dashboard.url, queries, 1, searches=1)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,13 @@ from .helpers import ROOT, free_port, wait_until
 
 @dataclass
 class Dashboard:
-    """A running dashboard."""
+    """A running dashboard; it took `started_s` seconds until it answered."""
 
     url: str
     home: Path
     log: Path
     pid: int = 0
+    started_s: float = 0.0
 
 
 def start_dashboard(home: Path, **env: str) -> tuple[subprocess.Popen[bytes], Dashboard]:
@@ -31,6 +33,7 @@ def start_dashboard(home: Path, **env: str) -> tuple[subprocess.Popen[bytes], Da
     log = home / "dashboard.log"
     home.mkdir(parents=True, exist_ok=True)
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MMRAG_", "OPENAI_"))}
+    started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "mmrag", "dashboard", "--no-prepare", "--port", str(port)],
         cwd=ROOT,
@@ -49,7 +52,7 @@ def start_dashboard(home: Path, **env: str) -> tuple[subprocess.Popen[bytes], Da
     if not wait_until(up, 60):
         process.kill()
         raise AssertionError(log.read_text())
-    return process, Dashboard(url, home, log, process.pid)
+    return process, Dashboard(url, home, log, process.pid, time.perf_counter() - started)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
