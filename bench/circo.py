@@ -101,7 +101,7 @@ def measure_evaluation(folder: Path, uri: Path) -> dict[str, Any]:
         index.finish()
         searcher = Searcher(index, encoder)
         searcher.search_vectors([], unit(1, 1)[:0])
-        measured = {}
+        measured: dict[str, Any] = {}
         for name, of, k in (
             ("all", eval_set, K),
             ("pools", with_pools(eval_set), K),
@@ -112,7 +112,7 @@ def measure_evaluation(folder: Path, uri: Path) -> dict[str, Any]:
             seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
             assert run.finished_queries == 800
             measured[name] = {"seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2)}
-    return measured
+    return measured.pop("all") | measured
 
 
 def with_pools(eval_set: EvalSet) -> EvalSet:

@@ -21,6 +21,7 @@ from mmrag.types import GalleryImage
 
 from .helpers import PARITY, ROOT, free_port
 from .hub import Hub
+from .slow import slow_tests
 from .vision_server import KEY, VisionServer
 
 GROCERY = Path(
@@ -38,7 +39,7 @@ WITH_MILVUS = {"test_browse.py", "test_index.py", "test_server_options.py", "tes
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `-n 2`, what one process runs: a file, all with Milvus, tests/fuzz, which counts, or
+    """With `-n 3`, what one process runs: a file, all with Milvus, tests/fuzz, which counts, or
     tests/browser, which shares one dashboard.
 
     xdist's own groups (`--dist loadgroup`) do nothing with pytest 9.2.
@@ -57,27 +58,26 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Groups(config, log)
 
 
-# Files of which most tests take seconds: full-size models, fresh processes, measurements.
-SLOW = {
+# Files that take minutes.
+LONG = WITH_MILVUS | {
     "test_bench.py",
     "test_cli.py",
     "test_distributed.py",
     "test_encoders.py",
-    "test_plugins.py",
+    "test_killed.py",
+    "test_search.py",
     "test_shipped.py",
     "test_training.py",
     "test_wheel.py",
 }
 
-# Files that take minutes.
-LONG = {"test_distributed.py", "test_killed.py", "test_training.py", "test_wheel.py"} | WITH_MILVUS
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Markers by where a test is and what it needs, for `make test-quick` and `-m`.
 
-    The long ones come first: two processes then end at about the same time.
+    The long ones come first: all processes then end at about the same time.
     """
+    slow = slow_tests()
     items.sort(key=lambda item: item.path.name not in LONG and item.path.parent.name != "browser")
     for item in items:
         room = item.path.parent.name
@@ -85,7 +85,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(room)
         if item.path.name in WITH_MILVUS or item.path.name == "test_parquet.py":
             item.add_marker("server")
-        if room in ("fuzz", "security") or item.path.name in SLOW:
+        if room in ("fuzz", "security") or item.nodeid.partition("[")[0] in slow:
             item.add_marker("slow")
 
 

@@ -42,7 +42,7 @@ CATALOGUE = ROOT / "eval_sets" / "catalogue"
 KEYS = ("image_id", "content_hash", "row_hash", "path", "text", "metadata")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
     """A server that speaks S3, known to this process and to Ray's by the environment."""
     server = None
@@ -63,7 +63,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
         server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(s3: str | None) -> Iterator[Cluster]:
     with connected(None, 2) as found:
         yield found

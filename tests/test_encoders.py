@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 import open_clip
 import pytest
+
+# The compiler wants it before anything else has imported Python's own distutils.
+import setuptools  # noqa: F401
 import torch
 from PIL import Image
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize

@@ -20,7 +20,6 @@ import pytest
 from PIL import Image
 
 from ..evaluation_fixtures import colours as colours
-from ..helpers import wait_until
 
 QUICK = ("--steps", "4", "--batch-size", "4", "--device", "cpu", "--precision", "fp32")
 ROUNDS = int(os.environ.get("MMRAG_TEST_ROUNDS", "30"))
@@ -91,7 +90,8 @@ class Killer:
     def kill_when(self, seen: Callable[[], bool], job: Callable[..., Any], *arguments: Any) -> bool:
         """SIGKILL as soon as something is seen of its work; whether it was still running."""
         process = self.start(job, *arguments)
-        wait_until(lambda: seen() or not process.is_alive())
+        while process.is_alive() and not seen():
+            time.sleep(0.002)
         return self._end(process)
 
     def _end(self, process: Any) -> bool:

@@ -93,6 +93,7 @@ def assert_same_as_a_whole(index: ImageIndex, *folders: Path) -> None:
 
 
 def test_evaluating(killer: Killer, colours: EvalSet, tmp_path: Path) -> None:
+    """Every sixth is killed as soon as some of its queries are kept."""
     uri = str(tmp_path / "gallery.db")
     with ImageIndex.open(uri, "keeps_the_server", jobs.encoder()):
         runs = str(tmp_path / "whole.db")
@@ -104,7 +105,11 @@ def test_evaluating(killer: Killer, colours: EvalSet, tmp_path: Path) -> None:
         resumed = 0
         for number in range(ROUNDS):
             runs = str(tmp_path / f"{number}.db")
-            killer.kill(jobs.evaluate_set, colours.folder, uri, runs, 0.01)
+            arguments = colours.folder, uri, runs, 0.01
+            if number % 6 == 0:
+                killer.kill_when(partial(_has_rankings, runs), jobs.evaluate_set, *arguments)
+            else:
+                killer.kill(jobs.evaluate_set, *arguments)
             with RunStore(runs) as store:
                 begun = [run for run in store.runs() if run.state != "complete"]
             assert {run.state for run in begun} <= {"interrupted"}
@@ -117,6 +122,13 @@ def test_evaluating(killer: Killer, colours: EvalSet, tmp_path: Path) -> None:
                 assert outcome(store.load(run.run_id)) == outcome(stored)
     assert killer.killed > ROUNDS / 10
     assert resumed, "some went on from where they were killed"
+
+
+def _has_rankings(runs: str) -> bool:
+    if not Path(runs).exists():
+        return False
+    with RunStore(runs) as store:
+        return any(len(store.load(run.run_id).rankings) > 0 for run in store.runs())
 
 
 @pytest.fixture
@@ -158,7 +170,10 @@ def one_thread() -> Iterator[None]:
 def test_training(
     killer: Killer, colours: EvalSet, little_model: Path, tmp_path: Path, one_thread: None
 ) -> None:
-    """One training is killed again and again until it is finished, then the next one begins."""
+    """One training is killed again and again until it is finished, then the next one begins.
+
+    Every third is killed as soon as it has saved a step.
+    """
     whole = tmp_path / "whole"
     jobs.train_encoder(colours.folder, little_model, whole)
     expected = written(whole)
@@ -168,7 +183,11 @@ def test_training(
     while killer.killed < ROUNDS:
         out = tmp_path / str(number)
         resumed += (out / STATE_FILE).is_file()
-        killed = killer.kill(jobs.train_encoder, *arguments, out)
+        if number % 3 == 0 and not out.exists():
+            saved = (out / STATE_FILE).is_file
+            killed = killer.kill_when(saved, jobs.train_encoder, *arguments, out)
+        else:
+            killed = killer.kill(jobs.train_encoder, *arguments, out)
         # A kill may also come when all is written and only the process is left to end.
         if killed and ((out / STATE_FILE).exists() or not (out / "config.json").exists()):
             continue
