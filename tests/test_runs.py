@@ -158,6 +158,11 @@ def test_a_note_on_a_run_is_kept_replaced_and_found(store: RunStore) -> None:
         store.annotate("first", "x" * 2001)
 
 
+def test_labels_from_metadata_are_no_models_labels() -> None:
+    run = a_run(labels={"models": {"metadata": 3}, "others": 9})
+    assert run.label_note == "25% of the 12 labels are not a person's (3 by metadata)."
+
+
 def test_deleting_a_run_leaves_nothing(store: RunStore) -> None:
     run = scored(a_run(), store, {"RR": [1.0, 0.5]})
     store.delete(run.run_id)

@@ -193,13 +193,14 @@ class Run:
 
     @property
     def label_note(self) -> str:
-        """Who gave the labels, where models gave some of them; else empty."""
+        """Who gave the labels, where models or metadata gave some of them; else empty."""
         models: dict[str, int] = self.labels.get("models", {})
         if not models:
             return ""
         total = sum(models.values()) + int(self.labels["others"])
         each = ", ".join(f"{count:,} by {name}" for name, count in models.items())
-        return f"{sum(models.values()) / total:.0%} of the {total:,} labels are a model's ({each})."
+        whose = "not a person's" if "metadata" in models else "a model's"
+        return f"{sum(models.values()) / total:.0%} of the {total:,} labels are {whose} ({each})."
 
     @property
     def total_queries(self) -> int:
