@@ -39,7 +39,7 @@ WITH_MILVUS = {"test_browse.py", "test_index.py", "test_server_options.py", "tes
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `-n 3`, what one process runs: a file, all with Milvus, tests/fuzz, which counts, or
+    """With `-n 2`, what one process runs: a file, all with Milvus, tests/fuzz, which counts, or
     tests/browser, which shares one dashboard.
 
     xdist's own groups (`--dist loadgroup`) do nothing with pytest 9.2.
