@@ -342,7 +342,7 @@ def _score(run_id: str) -> str:
     if found is None:
         return run.state
     score = f"{metric_title(metric)} {found.mean:.3f}"
-    return f"{score}* ({run.label_note})" if run.label_note else score
+    return f"{score}* ({run.label_note.removesuffix('.')})" if run.label_note else score
 
 
 def _bar(progress: Progress, remaining: float | None = None) -> None:
