@@ -95,7 +95,7 @@ def a_fresh_home(home: Path) -> list[Figure]:
     more = "indexes the photographs, loads models"
     return [
         Figure("fresh home, from the command to an answer", dashboard.started_s, "s", 2),
-        Figure("fresh home, first page drawn", drawn, "s"),
+        Figure("fresh home, first page with its example", drawn, "s"),
         Figure("fresh home, first page with results", results, "s", None, more),
     ]
 
