@@ -102,11 +102,9 @@ def measure_evaluation(folder: Path, uri: Path) -> dict[str, Any]:
         searcher = Searcher(index, encoder)
         searcher.search_vectors([], unit(1, 1)[:0])
         measured: dict[str, Any] = {}
-        for name, of, k in (
-            ("all", eval_set, K),
-            ("pools", with_pools(eval_set), K),
-            ("pools_whole", with_pools(eval_set), ALL),
-        ):
+        pooled = with_pools(eval_set)
+        ways = {"all": (eval_set, K), "pools": (pooled, K), "pools_whole": (pooled, ALL)}
+        for name, (of, k) in ways.items():
             started, cpu = time.perf_counter(), time.process_time()
             run = evaluate(of, searcher, k, store=store)
             seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu

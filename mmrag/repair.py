@@ -66,7 +66,7 @@ def _broken_files() -> Iterator[tuple[Path, str, str]]:
     home = config.home()
     for pattern, problem_of, lost in _KINDS:
         for path in sorted(home.glob(pattern)):
-            if ".broken-" in path.name or _is_store(path):
+            if ".broken-" in path.name:
                 continue
             if not path.is_dir():
                 problem = problem_of(path)
@@ -77,13 +77,9 @@ def _broken_files() -> Iterator[tuple[Path, str, str]]:
 
 
 def _is_named_here(path: Path) -> bool:
-    """Whether mmrag itself has a file of this name; other folders are called as people like."""
+    """Whether mmrag itself has a file of this name. Other folders, such as a store of Milvus Lite
+    or one of weights, are called as people like."""
     return path.name in ("runs.db", "adopted.json") or path.suffix == ".sqlite"
-
-
-def _is_store(path: Path) -> bool:
-    """A store of Milvus Lite is a folder that may be called as a database."""
-    return path.is_dir() and path.suffix == ".db" and path.name != "runs.db"
 
 
 def _database(path: Path) -> str:
