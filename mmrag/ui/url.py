@@ -7,6 +7,7 @@ a page chooses is written at its end, as one step of the browser's history; Back
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
@@ -29,6 +30,15 @@ _WORDS = {
 
 # What another tab may take away while this one shows it.
 _TAKEN_AWAY = {"left_collection", "right_collection"}
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What a run of a page has under a key, and whether a link need not name it."""
+
+    values: list[str]
+    is_default: bool
+    changing: bool
 
 
 def run_page(name: str, main: Callable[[], None]) -> None:
@@ -74,7 +84,7 @@ def before(key: str, options: Sequence[str], default: str) -> int:
 def after(key: str, default: str) -> str:
     """Call after the widget: its choice will be in the URL; returns it."""
     value: str = st.session_state[key]
-    _write(key, [] if value == default else [value])
+    _write(key, [value], [default])
     return value
 
 
@@ -92,7 +102,7 @@ def number_before(key: str, low: int, high: int, default: int) -> int:
 def number_after(key: str, default: int) -> int:
     """As `after`, for a whole number."""
     value = int(st.session_state[key])
-    _write(key, [] if value == default else [str(value)])
+    _write(key, [str(value)], [str(default)])
     return value
 
 
@@ -114,7 +124,7 @@ def text_before(key: str, default: str, of: object) -> str:
 def text_after(key: str, default: str) -> str:
     """As `after`, for a text."""
     value = str(st.session_state[key] or "")
-    _write(key, [] if value == default else [value])
+    _write(key, [value], [default])
     return value
 
 
@@ -137,7 +147,7 @@ def tabs(key: str, labels: Mapping[str, str]) -> Sequence[Any]:
         st.session_state[key] = labels.get(linked[0] if linked else first, labels[first])
     drawn = st.tabs(list(labels.values()), key=key, on_change="rerun")
     name = short[st.session_state[key]]
-    _write(key, [] if name == first else [name])
+    _write(key, [name], [first])
     return drawn
 
 
@@ -166,23 +176,23 @@ def after_many(key: str, default: Sequence[str], *, changing: bool = False) -> l
     link says anything else. A page that did so at once could not be left by Back.
     """
     values: list[str] = list(st.session_state[key])
-    if values == list(default) and changing:
-        st.session_state.setdefault("url_along", {})[key] = values
-    else:
-        _write(key, [] if values == list(default) else values)
+    _write(key, values, list(default), changing=changing)
     return values
 
 
 def commit() -> None:
     """Write what was chosen into the URL, in one step of the browser's history."""
-    pending: dict[str, list[str]] = st.session_state.pop("url_pending", {})
-    along: dict[str, list[str]] = st.session_state.pop("url_along", {})
+    chosen: dict[str, _Chosen] = st.session_state.pop("url_chosen", {})
     now = {key: st.query_params.get_all(key) for key in st.query_params}
-    changes = any(values != now.get(key, []) for key, values in pending.items())
-    for key, values in along.items():
-        pending[key] = values if changes or key in now else []
-    _seen().update(pending)
-    changed = {key: values for key, values in pending.items() if values != now.get(key, [])}
+    # A default that the link names stays there: to take it out would be a step that Back undoes.
+    written = {
+        key: [] if one.is_default and one.values != now.get(key) else one.values
+        for key, one in chosen.items()
+    }
+    if any(values != now.get(key, []) for key, values in written.items()):
+        written |= {key: one.values for key, one in chosen.items() if one.changing}
+    _seen().update(written)
+    changed = {key: values for key, values in written.items() if values != now.get(key, [])}
     gone = [key for key, values in changed.items() if not values]
     if not changed:
         return
@@ -204,8 +214,11 @@ def _moved_to(key: str) -> list[str] | None:
     return now or None
 
 
-def _write(key: str, values: list[str]) -> None:
-    st.session_state.setdefault("url_pending", {})[key] = values
+def _write(
+    key: str, values: list[str], default: list[str] | None = None, *, changing: bool = False
+) -> None:
+    chosen = st.session_state.setdefault("url_chosen", {})
+    chosen[key] = _Chosen(values, values == default, changing)
 
 
 def gone(key: str, value: str) -> None:

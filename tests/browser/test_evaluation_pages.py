@@ -94,6 +94,8 @@ def test_runs_are_compared_down_to_a_single_query(page: Page, evaluated: Dashboa
     settled(page)
     expect(page.get_by_label("Instruction")).to_be_visible()
     expect(page).to_have_url(re.compile("query="))
+    page.go_back()
+    expect(page).to_have_title("Runs · mmrag")
 
 
 @pytest.mark.parametrize("show", ["categories", "queries"])

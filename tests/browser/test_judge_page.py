@@ -21,7 +21,7 @@ from mmrag.types import GalleryImage
 from tests.dashboard_server import Dashboard
 from tests.helpers import ROOT, wait_until
 
-from .conftest import axe
+from .conftest import axe, settled
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\">"
 
@@ -95,6 +95,14 @@ def test_keys_judge_and_the_next_picture_is_there_at_once(
     expect(page.get_by_role("button", name="Right")).to_be_visible()
     assert _left(page) == left - 4
     assert EvalSet.load(own.folder).qrels, "the labels stand where evaluations read them"
+
+
+def test_back_leaves_the_board(page: Page, dashboard: Dashboard, own: EvalSet) -> None:
+    page.goto(f"{dashboard.url}/health")
+    _open(page, dashboard, "Eve")
+    settled(page)
+    page.go_back()
+    expect(page).to_have_title("Health · mmrag")
 
 
 def test_axe_finds_nothing_on_the_board(page: Page, dashboard: Dashboard, own: EvalSet) -> None:
