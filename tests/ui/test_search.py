@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import json
 import re
@@ -138,6 +139,8 @@ def test_both_panoramas_are_one_picture(mugs: EvalSet) -> None:
 def test_a_panorama_has_the_tiles_numbers_and_order(
     mugs: EvalSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Imported later, while `noted` stands there, it would keep it.
+    importlib.import_module("mmrag.rerank.ranking_prompt")
     drawn: list[tuple[list[str], int]] = []
     real = grid.draw_grid
 
