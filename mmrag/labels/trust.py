@@ -74,14 +74,14 @@ def _notes(run: Run) -> list[str]:
     sample = run.labels["sample"]
     if found is None:
         notes.append(
-            "Too few queries are judged by people too to correct the metrics: let them judge all "
-            "that the model judged of some queries that were drawn at random."
+            "Too few queries are judged by people too to correct the metrics: draw some at random "
+            "and let people judge every picture of them that has a label."
         )
     else:
         low, high = found["ci95"]
         notes.append(
             f"{metric} corrected by the {sample} queries that people judged too: "
-            f"{found['mean']:.3f} [{low:.3f}, {high:.3f}]; by the model's labels alone "
+            f"{found['mean']:.3f} [{low:.3f}, {high:.3f}]; without people's labels "
             f"{found['by_model']:.3f} (prediction-powered inference; queries without a right "
             "picture count as 0)."
         )
