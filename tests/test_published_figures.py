@@ -110,6 +110,10 @@ def test_the_list_and_its_page() -> None:
     assert "22.51" not in done.output
     rows = json.loads(CliRunner().invoke(main, ["published", "cirr-val", "--json"]).output)
     assert {row["split"] for row in rows} == {"val"}
+    parts = json.loads(
+        CliRunner().invoke(main, ["published", "genecis-focus-object", "--json"]).output
+    )
+    assert {row["split"] for row in parts} == {"focus_object"}
     first = rows[0]["commands"]
     assert first[0].endswith("--split val --protocol vista")
     assert (

@@ -97,7 +97,8 @@ def published() -> list[Published]:
 def find_published(eval_set: str = "") -> list[Published]:
     """Those of a benchmark ("cirr"), or of an eval set by its name ("cirr-val-all")."""
     benchmark, _, rest = eval_set.partition("-")
-    split = next((part for part in rest.split("-") if part in _splits()), "")
+    named = (split for split in _splits() if f"-{split.replace('_', '-')}-" in f"-{rest}-")
+    split = next(named, "")
     return [one for one in published() if benchmark in ("", one.set) and split in ("", one.split)]
 
 
