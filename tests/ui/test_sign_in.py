@@ -19,6 +19,7 @@ def test_nothing_is_shown_before_the_right_password(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("MMRAG_DASHBOARD_PASSWORD", "open sesame")
     page = open_dashboard()
     assert [field.label for field in page.text_input] == ["Password"]
+    assert page.text_input[0].proto.autocomplete == "current-password"
     assert list(page.info) == []
     for wrong in ("", "open", "OPEN SESAME", "pässwört"):
         page.text_input[0].set_value(wrong)
