@@ -52,6 +52,8 @@ def connected(
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if address == "local":
+        # Ray waits 30 s for its first process, whose 100 MB a busy or cold disk reads for longer.
+        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")
         _private_token()
     ray = import_ray()
     started = not ray.is_initialized()

@@ -22,7 +22,7 @@ from PIL import Image
 from ..evaluation_fixtures import colours as colours
 
 QUICK = ("--steps", "4", "--batch-size", "4", "--device", "cpu", "--precision", "fp32")
-ROUNDS = int(os.environ.get("MMRAG_TEST_ROUNDS", "30"))
+ROUNDS = int(os.environ.get("MMRAG_TEST_ROUNDS", "20"))
 
 
 @pytest.fixture

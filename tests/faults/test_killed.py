@@ -1,6 +1,6 @@
 """SIGKILL at random moments: run again, and the result is that of an uninterrupted run.
 
-`MMRAG_TEST_ROUNDS=500 pytest tests/faults/test_killed.py` for more rounds than CI's 30.
+`MMRAG_TEST_ROUNDS=500 pytest tests/faults/test_killed.py` for more rounds than CI's 20.
 """
 
 from __future__ import annotations
