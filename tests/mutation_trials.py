@@ -27,11 +27,14 @@ from typing import Any
 import pytest
 from mutmut.mutation import trampoline
 
+from tests.slow import slow_tests
+
 # A mutant may take so many times as long as its tests did, and so many seconds more; what it waits
 # for a core does not count, so that a busy machine kills none.
 TIMES, SECONDS = 5.0, 20.0
-# Tests of one mutant, quickest first, while they take no longer than this together.
-ENOUGH = 60.0
+# Tests that take longer than the first are not tried; those of one mutant, quickest first, while
+# they take no longer than the second together.
+LONGEST, ENOUGH = 5.0, 20.0
 
 
 @dataclass
@@ -232,6 +235,12 @@ class Trials:
 
 def _say(text: str) -> None:
     print(text, file=sys.__stdout__, flush=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without tests that are known to take long."""
+    slow = slow_tests()
+    items[:] = [one for one in items if slow.get(one.nodeid.partition("[")[0], 0) <= LONGEST]
 
 
 @pytest.hookimpl(tryfirst=True)

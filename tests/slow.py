@@ -1,4 +1,4 @@
-"""Which tests take longer than 0.7 s, for `make test-quick`: those that `tests/slow.txt` names.
+"""Which tests take longer than 0.7 s, and how long: `tests/slow.txt`, for `make test-quick`.
 
     make test ARGS="-n 2 --junitxml=times.xml" && python -m tests.slow times.xml
 
@@ -17,19 +17,22 @@ SECONDS = 0.7
 ROOMS = ("browser", "faults", "fuzz", "security")
 
 
-def slow_tests() -> frozenset[str]:
-    """As `tests/test_cli.py::test_help`."""
-    return frozenset(NAMES.read_text().split())
+def slow_tests() -> dict[str, float]:
+    """Seconds of each, as `tests/test_cli.py::test_help`; of its slowest parameters."""
+    rows = map(str.split, NAMES.read_text().splitlines())
+    return {name: float(seconds) for name, seconds in rows}
 
 
 def main(times: str) -> None:
     """Write the names from a JUnit file of pytest's."""
-    found = set()
+    found: dict[str, float] = {}
     for case in ElementTree.parse(times).iter("testcase"):
         module, name = case.attrib["classname"], case.attrib["name"].partition("[")[0]
-        if float(case.get("time", 0)) > SECONDS and module.split(".")[1] not in ROOMS:
-            found.add(f"{module.replace('.', '/')}.py::{name}")
-    NAMES.write_text("".join(f"{name}\n" for name in sorted(found)))
+        seconds = float(case.get("time", 0))
+        if seconds > SECONDS and module.split(".")[1] not in ROOMS:
+            test = f"{module.replace('.', '/')}.py::{name}"
+            found[test] = max(seconds, found.get(test, 0))
+    NAMES.write_text("".join(f"{name} {found[name]:.1f}\n" for name in sorted(found)))
 
 
 if __name__ == "__main__":
