@@ -13,6 +13,7 @@ import ctypes
 import itertools
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -32,6 +33,8 @@ from tests.slow import slow_tests
 # A mutant may take so many times as long as its tests did, and so many seconds more; what it waits
 # for a core does not count, so that a busy machine kills none.
 TIMES, SECONDS = 5.0, 20.0
+# A loop that a mutant makes endless may fill so many bytes.
+MEMORY = 16 << 30
 # Tests that take longer than the first are not tried; those of one mutant, quickest first, while
 # they take no longer than the second together.
 LONGEST, ENOUGH = 5.0, 20.0
@@ -114,6 +117,7 @@ def _work(work: Callable[[Path], int], folder: Path) -> None:
     status = 3
     try:
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         # With its parent it ends, too.
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
         null = os.open(os.devnull, os.O_RDWR)
