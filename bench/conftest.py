@@ -81,7 +81,7 @@ def quick(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the collections of whoever runs a benchmark from it; weights it may see."""
+    """Hide the user's collections from benchmarks; weights stay visible."""
     from mmrag import config
 
     weights = config.weights_dir()

@@ -27,7 +27,7 @@ VARIANTS = 8
 Picture = npt.NDArray[np.uint8]
 Pixels = npt.NDArray[np.float32]
 
-# Near-neutral, so that the colour of a picture is never that of its background.
+# Near-neutral, so that a picture never has the colour of its background.
 _BACKDROPS: tuple[RGB, ...] = (
     (243, 241, 237),
     (232, 228, 221),

@@ -18,7 +18,8 @@ def known_eval_sets() -> dict[str, Path]:
     """Folder name to folder of the eval sets at hand: photographs, drawings, then others.
 
     They are searched for in the project's `eval_sets`, in `MMRAG_HOME/eval_sets`, and in the
-    folders that `MMRAG_EVAL_SETS` names (separated as in PATH), each an eval set or a folder of eval sets.
+    folders that `MMRAG_EVAL_SETS` names (separated as in PATH), each an eval set or a folder of
+    eval sets.
     """
     named = os.environ.get("MMRAG_EVAL_SETS", "").split(os.pathsep)
     places = [

@@ -48,8 +48,7 @@ def rerank_run(
         reranker: reorders the first `rerank_k` results of each query.
         store: where the new run is kept; an interrupted run of the same arguments resumes.
         rerank_k: default: the reranker's own depth, else 10.
-        query_template: what the reranker is asked instead of each query's text; default: what the
-            first run asked.
+        query_template: replaces each query's text for the reranker; default: the first run's.
         name: of the new run. Default: the first run's name and the reranker's.
         resume: False starts afresh even if an interrupted run could resume.
         on_progress: called with a `Progress`, in this thread.

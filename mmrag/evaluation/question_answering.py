@@ -36,7 +36,7 @@ class Answering:
     Attributes:
         model: answers the questions.
         judge: decides whether an answer means the same as an accepted one; None for no judge.
-        concurrency: questions under way at once.
+        concurrency: questions in progress at once.
     """
 
     model: VisionModel

@@ -70,7 +70,7 @@ def search_url(
         seed: of the sample and the intervals.
         limit: ask a random sample of this many queries.
         timeout: seconds that an answer may take.
-        concurrency: queries under way at once.
+        concurrency: queries in progress at once.
         query_template: replaces each query's text.
         on_progress: called with a `Progress`, in this thread.
 
@@ -156,7 +156,7 @@ def search_url(
 def _side_by_side(
     ask: Callable[[EvalQuery], tuple[list[str], float]], queries: list[EvalQuery], most: int
 ) -> Iterator[tuple[EvalQuery, Future[tuple[list[str], float]]]]:
-    """Outcomes in order, with at most `most` queries under way."""
+    """Outcomes in order, with at most `most` queries in progress."""
     waiting: deque[tuple[EvalQuery, Future[tuple[list[str], float]]]] = deque()
     with ThreadPoolExecutor(most) as pool:
         try:

@@ -45,8 +45,8 @@ class Asker:
     """Asks a vision model many questions.
 
     Args:
-        model: who is asked; its cache and budget are used.
-        concurrency: questions under way at once.
+        model: the model asked; its cache and budget are used.
+        concurrency: questions in progress at once.
         batch: whether to use the Batch API, at half the price.
         on_wait: called while a batch is pending, with the number of answers so far and in all.
     """

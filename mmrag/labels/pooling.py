@@ -96,7 +96,7 @@ def shuffled(image_ids: Sequence[str], query_id: str, judge: str) -> list[str]:
 
 
 def bounds(first: Rankings, second: Rankings, qrels: Qrels, depth: int, best: int = 2) -> Bounds:
-    """How far the difference between two systems is known.
+    """Bound the difference between two systems.
 
     Args:
         first: query id to image ids, best first.

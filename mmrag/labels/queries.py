@@ -94,7 +94,7 @@ def save_query(folder: str | os.PathLike[str], asked: AskedQuery, judge: str) ->
     Args:
         folder: of the eval set.
         asked: query and judgments.
-        judge: who judged.
+        judge: name of the judge.
 
     Returns:
         The query's id.

@@ -56,7 +56,7 @@ class VisionJudge:
 
     Args:
         eval_set: whose queries and pictures are judged.
-        asker: who is asked, and how.
+        asker: the model to ask, and how.
         rubric: the meaning of the grades.
         picture_size: pixels of the longer side of a picture sent.
         seed: of the order of the pairs and of the pictures.

@@ -86,7 +86,7 @@ def common_rows(a: Scores, b: Scores) -> tuple[list[str], list[int], list[int]]:
 
 
 def select(scores: Scores, query_ids: Mapping[str, object]) -> Scores:
-    """The same metrics for some of the queries."""
+    """Select the metrics of some of the queries."""
     rows = [row for row, query_id in enumerate(scores.query_ids) if query_id in query_ids]
     return Scores(
         [scores.query_ids[row] for row in rows],

@@ -345,7 +345,7 @@ def comparison_table(comparison: Comparison) -> RunTable:
 
 
 def stage_entries(run: Run) -> list[Entry]:
-    """A run as its stages: retrieval and, where there is one, the reranked ranking."""
+    """Split a run into its stages: retrieval and, if there is one, the reranked ranking."""
     return [Entry(run, stage) for stage in (RETRIEVAL, RERANKED) if stage in run.scores]
 
 

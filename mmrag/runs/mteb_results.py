@@ -1,7 +1,7 @@
 """Runs as MTEB's result files, to be sent to its results repository.
 
 The repository keeps `results/MODEL/REVISION/TASK.json` with a `model_meta.json` beside it
-(https://github.com/embeddings-benchmark/results); the layout is that of mteb 2.26.
+(https://github.com/embeddings-benchmark/results); the layout is as in mteb 2.26.
 """
 
 from __future__ import annotations

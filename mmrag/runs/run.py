@@ -49,9 +49,9 @@ class EvalSetRef:
 class Ranked:
     """One query's ranking at one stage, best first.
 
-    `details` holds, where there is such a thing, the `reason` a query was skipped for, the
-    reranker's `explanation`, `status`, `problems`, `stages` and `memory_mb`, the order of a
-    query's `subset`, and the SHA-256 of its `picture`.
+    `details` may hold the `reason` a query was skipped for, the reranker's `explanation`,
+    `status`, `problems`, `stages` and `memory_mb`, the order of a query's `subset`, and the
+    SHA-256 of its `picture`.
     """
 
     query_id: str
@@ -146,7 +146,7 @@ class Run:
 
     @property
     def query_template(self) -> str | None:
-        """The template of the text asked; None where it was each query's own."""
+        """The template of the text asked; None if each query's own was used."""
         template = self.config.get("query_template")
         return None if template is None else str(template)
 

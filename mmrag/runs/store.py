@@ -139,7 +139,7 @@ class RunStore:
             connection.execute(schema.runs.insert(), row)
 
     def resume(self, resume_key: str) -> Run | None:
-        """Take over the newest unfinished run with this key that nobody is working on."""
+        """Take over the newest unfinished run with this key that no process is making."""
         c = schema.runs.c
         query = sa.select(schema.runs).where(c.resume_key == resume_key, c.state != "complete")
         with self.database.begin("cannot be read") as connection:

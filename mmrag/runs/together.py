@@ -62,7 +62,7 @@ def together(runs: Sequence[Run]) -> Run:
 
     Each query's metrics are means over its runs; runs on one set share its queries, folds have
     their own. `config["together"]` has the ids of the runs and the `spread` of every metric, by
-    stage. Rankings and times are those of the first run on each set.
+    stage. Rankings and times come from the first run on each set.
 
     Raises:
         MmragError: no run, different stages or metrics, or folds with queries in common.

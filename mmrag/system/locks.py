@@ -34,7 +34,7 @@ def take(handle: int, waiting: Callable[[], None] | None = None) -> None:
 
 
 def try_to_take(handle: int) -> bool:
-    """Lock an open file unless somebody else holds it; closing it unlocks."""
+    """Lock an open file if it is free, and return whether it was; closing it unlocks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -23,7 +23,7 @@ _COCO = "COCO2017_unlabeled"
 def import_set(
     source: Path, folder: Path, split: str = "val", images: Path | None = None
 ) -> EvalSet:
-    """Queries of one split over COCO's unlabeled photos; image ids are COCO's numbers.
+    """Import the queries of one split over COCO's unlabeled photos; image ids are COCO's numbers.
 
     The gallery comes from `COCO2017_unlabeled/annotations/image_info_unlabeled2017.json`, else
     from the folder of pictures. The reference image stays in the ranking; the text is the relative
