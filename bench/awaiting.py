@@ -1,4 +1,4 @@
-"""Coroutines from where an event loop may be running already."""
+"""Running coroutines where an event loop may be running already."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ T = TypeVar("T")
 
 
 def awaited(work: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run` on a thread of its own; on this one a browser's or notebook's loop may run."""
+    """Call `asyncio.run` on a new thread, as a browser's or notebook's loop may run on this one."""
     with ThreadPoolExecutor(1) as apart:
         return apart.submit(asyncio.run, work).result()  # noqa: TID251

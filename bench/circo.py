@@ -1,5 +1,5 @@
-"""What CIRCO's size asks for: its import, and its 800 test queries from vectors that are ready;
-and what candidates of their own cost, with as many for each query as i-CIR has on average.
+"""The cost of CIRCO's size: its import, and its 800 test queries from ready vectors; and of queries
+with candidates of their own, as many for each as i-CIR has on average.
 
     python -m bench.circo CIRCO          # the folder with annotations/test.json
 
@@ -34,7 +34,7 @@ _CHUNK = 10_000
 
 
 def make_source(annotations: Path, folder: Path) -> None:
-    """The annotations, with a list of as many photos as COCO's, the named ones among them."""
+    """Write the annotations, and a list of as many photos as COCO has, the named ones included."""
     shutil.copytree(annotations, folder / "annotations")
     named: set[int] = set()
     for split in ("val", "test"):
@@ -50,7 +50,7 @@ def make_source(annotations: Path, folder: Path) -> None:
 
 
 def measure_import(source: Path, folder: Path) -> dict[str, Any]:
-    """Seconds, CPU seconds and the peak of memory in MB of an import, this process's own."""
+    """Seconds, CPU seconds and peak memory in MB of an import, in this process."""
     from mmrag.eval_sets.importers import import_eval_set
 
     started, cpu = time.perf_counter(), time.process_time()
@@ -64,7 +64,7 @@ def measure_import(source: Path, folder: Path) -> dict[str, Any]:
 
 
 def measure_evaluation(folder: Path, uri: Path) -> dict[str, Any]:
-    """Seconds and CPU seconds of evaluations whose vectors are ready, without and with pools."""
+    """Seconds and CPU seconds of evaluations with ready vectors, without and with pools."""
     from mmrag import ImageIndex, RunStore, Searcher, evaluate
     from mmrag.encoders.encoder import Encoder, EncoderInfo, Vectors
 
@@ -114,7 +114,7 @@ def measure_evaluation(folder: Path, uri: Path) -> dict[str, Any]:
 
 
 def with_pools(eval_set: EvalSet) -> EvalSet:
-    """The same queries, one after the other with candidates that some share, as in i-CIR."""
+    """The same queries with pools of candidates, each shared by some of them, as in i-CIR."""
     rng = np.random.default_rng(1)
     ids = np.array([image.image_id for image in eval_set.images])
     pools = [tuple(rng.choice(ids, CANDIDATES, replace=False).tolist()) for _ in range(POOLS)]
@@ -130,7 +130,7 @@ def with_pools(eval_set: EvalSet) -> EvalSet:
 
 
 def main() -> None:
-    """Measure, and write the figures."""
+    """Measure and write the figures."""
     parser = argparse.ArgumentParser(description="The import and an evaluation of CIRCO.")
     parser.add_argument("circo", type=Path, help="The folder with annotations/test.json.")
     parser.add_argument("--part", choices=["import", "evaluation"], help=argparse.SUPPRESS)

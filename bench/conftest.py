@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One benchmark for each encoder, device and precision."""
+    """Make one benchmark for each encoder, device and precision."""
     names = metafunc.fixturenames
     config = metafunc.config
     if "setup" in names:
@@ -49,7 +49,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def devices() -> list[str]:
-    """Every kind of device that is here."""
+    """Every kind of device available."""
     import torch
 
     found = ["cuda"] if torch.cuda.is_available() else []
@@ -81,7 +81,7 @@ def quick(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No benchmark sees or changes the collections of whoever runs it; weights it may see."""
+    """Hide the user's collections from benchmarks; weights stay visible."""
     from mmrag import config
 
     weights = config.weights_dir()
@@ -93,9 +93,9 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def server_uri(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A Milvus server: --uri, MMRAG_URI, or one of its own, from the package that tests use.
+    """Give a Milvus server: --uri, MMRAG_URI, or a new one, from the package that tests use.
 
-    A fresh one for each benchmark, so that its memory is that of one collection.
+    A new one is started for each benchmark, so that its memory is that of one collection.
     """
     folder = request.getfixturevalue("tmp_path_factory").mktemp("milvus")
     with milvus_server(request.config, folder, True) as uri:
@@ -104,7 +104,7 @@ def server_uri(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @contextlib.contextmanager
 def milvus_server(config: pytest.Config, folder: Path, server: bool) -> Iterator[str]:
-    """The address of a server as `server_uri` says, or a local store in `folder`."""
+    """Give the address of a server as in `server_uri`, or of a local store in `folder`."""
     uri = config.getoption("uri") or os.environ.get("MMRAG_URI")
     if not server:
         yield str(folder / "store.db")
@@ -122,12 +122,12 @@ def milvus_server(config: pytest.Config, folder: Path, server: bool) -> Iterator
 def pytest_benchmark_update_machine_info(
     config: pytest.Config, machine_info: dict[str, Any]
 ) -> None:
-    """The facts that matter for speed, instead of host name, build paths and CPU flags."""
+    """Record the facts that matter for speed, instead of host name, build paths and CPU flags."""
     machine_info.clear()
     machine_info.update(describe_machine(), quick=bool(config.getoption("quick")))
 
 
 def pytest_benchmark_update_commit_info(config: pytest.Config, commit_info: dict[str, Any]) -> None:
-    """Only which commit it was."""
+    """Record only which commit it was."""
     for key in ("project", "branch", "author_time"):
         commit_info.pop(key, None)

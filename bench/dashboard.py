@@ -38,7 +38,7 @@ PER_SESSION = 20
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured thing; `bound` is the most that it should be, None where there is no promise."""
+    """One measurement; `bound` is the most that it should be, None if nothing is promised."""
 
     what: str
     value: float
@@ -48,12 +48,12 @@ class Figure:
 
     @property
     def holds(self) -> bool:
-        """Whether the bound, if any, is kept."""
+        """Whether the bound, if any, holds."""
         return self.bound is None or self.value <= self.bound
 
 
 def prepare(home: Path, pictures: int) -> list[str]:
-    """Index the catalogue, and as many further pictures; returns the ids of its queries."""
+    """Index the catalogue and `pictures` more; return the ids of its queries."""
     from mmrag import ImageIndex, demo, load_encoder, open_gallery
     from mmrag.eval_sets.eval_set import EvalSet
 
@@ -72,7 +72,7 @@ def prepare(home: Path, pictures: int) -> list[str]:
 
 
 def make_pictures(sources: Sequence[str], folder: Path, count: int) -> None:
-    """Pictures from the catalogue's, mirrored, turned and brightened, as JPEG files."""
+    """Make JPEG pictures from the catalogue's, mirrored, turned and brightened."""
     from PIL import Image, ImageEnhance, ImageOps
 
     folder.mkdir()
@@ -87,7 +87,7 @@ def make_pictures(sources: Sequence[str], folder: Path, count: int) -> None:
 
 
 def a_fresh_home(home: Path) -> list[Figure]:
-    """What the very first visitor waits for: nothing is indexed, no model is loaded."""
+    """The waits of the very first visitor, with nothing indexed and no model loaded."""
     from bench import pages
 
     with running_dashboard(home) as dashboard, pages.open_browser() as browser:
@@ -135,7 +135,7 @@ def in_the_browser(home: Path, short: bool, pictures: int) -> list[Figure]:
 
 
 def one_session(dashboard: Dashboard, queries: Sequence[str], searches: int) -> list[Figure]:
-    """Memory while one visitor searches on and on."""
+    """Memory while one visitor keeps searching."""
     memory: list[float] = []
     bar = tqdm(total=searches, desc="one session", unit="search")
 
@@ -155,7 +155,7 @@ def one_session(dashboard: Dashboard, queries: Sequence[str], searches: int) -> 
 def many_visitors(
     dashboard: Dashboard, queries: Sequence[str], visitors: Sequence[int], seconds: float
 ) -> list[dict[str, Any]]:
-    """Searches per second by how many visit at once."""
+    """Searches per second by number of simultaneous visitors."""
     rows = []
     for count in tqdm(visitors, desc="visitors at once", unit="load"):
         load = search_at_once(dashboard.url, queries, count, seconds=seconds)
@@ -164,7 +164,7 @@ def many_visitors(
 
 
 def an_hour(dashboard: Dashboard, queries: Sequence[str], searches: int) -> dict[str, Any]:
-    """Memory over so many searches in sessions that come and go."""
+    """Memory over `searches` searches in sessions that come and go."""
     memory = [resident_mb(dashboard.pid)]
     bar = tqdm(total=searches, desc="an hour's worth", unit="search")
 
@@ -190,7 +190,7 @@ def an_hour(dashboard: Dashboard, queries: Sequence[str], searches: int) -> dict
 
 
 def measure(home: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Everything, as one JSON document."""
+    """Measure everything, as one JSON document."""
     os.environ["MMRAG_HOME"] = str(home)
     pictures = 0 if options.short else options.images
     queries = prepare(home, pictures)
@@ -247,7 +247,7 @@ def tables(document: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     lines = (__doc__ or "").splitlines()
     parser = argparse.ArgumentParser(
         prog="python -m bench.dashboard",

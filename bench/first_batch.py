@@ -1,9 +1,9 @@
-"""A process of its own, for what only the first batch of a fresh process shows.
+"""Run in a process of its own, to measure the first batch of a fresh process.
 
 `python -m bench.first_batch ENCODER DEVICE PRECISION` prints JSON: seconds to load the encoder
-(imports are done before), seconds of its first batch, and the peak memory in MB: the GPU's largest
-allocation, or the largest resident size of the process. With "pairs" instead of a precision it is
-a reranker, and its first query of 20 hits.
+(after imports), seconds of its first batch, and the peak memory in MB: the GPU's largest
+allocation, or the largest resident size of the process. With "pairs" instead of a precision, it
+measures a reranker and its first query of 20 hits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mmrag.system.measuring import measure_alone
 
 
 def main() -> int:
-    """Measure, and print what was measured."""
+    """Measure and print the result."""
     name, device, precision = sys.argv[1:]
     pictures = [make_picture(640, 480, i) for i in range(8)]
     with tempfile.TemporaryDirectory() as folder:

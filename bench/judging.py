@@ -37,7 +37,7 @@ from tests.dashboard_server import Dashboard, running_dashboard
 from tests.helpers import wait_until
 
 PICTURES, QUERIES, HITS = 5_000, 1_000, 10
-# Notes in the page when a key goes down, and the frame in which another picture is drawn.
+# Records, in the page, when a key goes down and the frame that draws another picture.
 _WATCH = """() => {
     window.waits = [];
     const roots = [...document.querySelectorAll('*')].flatMap((one) => one.shadowRoot ?? []);
@@ -60,7 +60,7 @@ _WATCH = """() => {
 
 
 def make_set(home: Path) -> EvalSet:
-    """Drawn pictures, queries that start from some of them, and two runs of it."""
+    """Make drawn pictures, queries that start from some of them, and two runs."""
     from mmrag import RunStore
     from mmrag.runs.importing import import_run
 
@@ -93,7 +93,7 @@ def make_set(home: Path) -> EvalSet:
 
 
 def judged_by_key(browser: Any, dashboard: Dashboard, made: EvalSet, keys: int) -> list[Figure]:
-    """The wait for the next picture, over so many keys, three a second."""
+    """The wait for the next picture over `keys` keys, three per second."""
     began = time.perf_counter()
     page = _open(browser, dashboard, "Ada")
     opened = time.perf_counter() - began
@@ -116,7 +116,7 @@ def judged_by_key(browser: Any, dashboard: Dashboard, made: EvalSet, keys: int) 
 
 
 def two_at_once(browser: Any, dashboard: Dashboard, made: EvalSet, keys: int) -> Figure:
-    """Two browsers that judge the same pool at the same time."""
+    """Have two browsers judge the same pool at the same time."""
     names = ("Ben", "Cid")
     pages = [_open(browser, dashboard, name) for name in names]
     for i in tqdm(range(keys), desc="two at once", unit="key"):
@@ -131,7 +131,7 @@ def two_at_once(browser: Any, dashboard: Dashboard, made: EvalSet, keys: int) ->
 
 
 def load_time(made: EvalSet, count: int = 10_000) -> list[Figure]:
-    """Reading so many judgments, and reporting on them."""
+    """Time of reading `count` judgments, and of reporting on them."""
     log = JudgmentLog(made.folder)
     log.add(
         Judgment(f"q{i % QUERIES:04}", f"i{(i * 13) % PICTURES:04}", i % 3, f"judge {i % 2}")
@@ -161,7 +161,7 @@ def _grades(made: EvalSet, judge: str) -> dict[tuple[str, str], int]:
 
 
 def measure(home: Path, keys: int) -> dict[str, Any]:
-    """Everything, as one JSON document."""
+    """Measure everything, as one JSON document."""
     from bench.pages import open_browser
 
     os.environ["MMRAG_HOME"] = str(home)
@@ -191,7 +191,7 @@ def table(document: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keys", type=int, default=200, help="How many pictures are judged.")
     parser.add_argument("--out", type=Path, help="Write the figures as JSON.")

@@ -50,13 +50,13 @@ DEPTH = 10
 
 @dataclass
 class Clock:
-    """Seconds that each step took, and what came of it."""
+    """Seconds of each step, and its outcome."""
 
     steps: list[dict[str, Any]] = field(default_factory=list)
 
     @contextmanager
     def step(self, name: str) -> Iterator[dict[str, Any]]:
-        """Time a block; it may say what came of it under "came"."""
+        """Time a block; it may put its outcome under "came"."""
         said: dict[str, Any] = {"step": name, "came": ""}
         began = time.perf_counter()
         yield said
@@ -66,7 +66,7 @@ class Clock:
 
 
 def walk(home: Path, which: str, queries: int) -> dict[str, Any]:
-    """All steps, over one set's pictures without their labels."""
+    """Take all steps, over one set's pictures without their labels."""
     folder, encoder_name, reranker_name, keys = WALKS[which]
     images = [
         GalleryImage(i.image_id, i.path, i.text, {key: i.metadata[key] for key in keys})
@@ -120,7 +120,7 @@ def walk(home: Path, which: str, queries: int) -> dict[str, Any]:
 
 
 def _on_the_page(clock: Clock, home: Path, which: str) -> None:
-    """From the click on "Evaluate this set" to the first score, in a real browser."""
+    """Time from the click on "Evaluate this set" to the first score, in a real browser."""
     from bench.pages import open_browser
 
     with running_dashboard(home) as dashboard, open_browser() as browser:
@@ -139,7 +139,7 @@ def _on_the_page(clock: Clock, home: Path, which: str) -> None:
 
 
 def _runs(index: ImageIndex, folder: Path, encoder: Any, reranker_name: str) -> tuple[Any, Any]:
-    """The same retrieval without and with reranking."""
+    """Run the same retrieval without and with reranking."""
     labelled = EvalSet.load(folder)
     reranker = load_reranker(reranker_name)
     with RunStore() as store:
@@ -201,7 +201,7 @@ def table(walks: Sequence[dict[str, Any]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--queries", type=int, default=60, help="How many drafts.")
     parser.add_argument("--out", type=Path, help="Write the steps as JSON.")

@@ -1,4 +1,4 @@
-"""The machine in a benchmark result: enough to compare, nothing that identifies it."""
+"""The machine in a benchmark result: enough to compare, but nothing to identify it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _memory_gb() -> int | None:
 
 
 def _version(name: str) -> str:
-    """Nothing of a library that is not here: a machine that is lent may have few."""
+    """Version of a library, "" if it is not installed: a lent machine may have few."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -47,7 +47,7 @@ def _version(name: str) -> str:
 def cpu_model() -> str:
     """The processor's name as the system gives it.
 
-    A virtual machine may give no more than "AMD EPYC": family and model then tell one from another.
+    A virtual machine may give only "AMD EPYC": family and model then tell processors apart.
     """
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")

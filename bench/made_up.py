@@ -1,7 +1,7 @@
-"""Models of sentence-transformers with made-up weights, as folders of a hub hold them.
+"""Models of sentence-transformers with made-up weights, in folders like those of a hub.
 
 Speed depends on the architecture, not on the weights' values. Vocabularies are made up too, and
-small; the word table is as long as the published one where that matters for its size in memory.
+small; the word table is as long as the published one where its size in memory matters.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TEMPLATE = (
 
 @dataclass(frozen=True)
 class QwenVL:
-    """Sizes of a Qwen3-VL: of the text model and of the vision tower, and pixels of a picture."""
+    """Sizes of a Qwen3-VL: text model, vision tower, and pixels of a picture."""
 
     text: dict[str, Any]
     vision: dict[str, Any]
@@ -54,7 +54,7 @@ TINY = QwenVL(
     (1024, 65536),
     rope={"mrope_section": [4, 2, 2]},
 )
-# Of Qwen3-VL-2B's config.json, as Qwen3-VL-Embedding-2B and Qwen3-VL-Reranker-2B have it.
+# From Qwen3-VL-2B's config.json, as in Qwen3-VL-Embedding-2B and Qwen3-VL-Reranker-2B.
 TWO_BILLION = QwenVL(
     {
         "hidden_size": 2048,
@@ -82,7 +82,7 @@ TWO_BILLION = QwenVL(
 
 
 def qwen3_vl(folder: Path, sizes: QwenVL = TINY, *, generates: bool = False) -> Path:
-    """Sees both together, several pictures, and each at its own size; a token is 32 x 32 pixels."""
+    """Make a model of several pictures, each at its size, and words; a token is 32 x 32 pixels."""
     from transformers import (
         Qwen2VLImageProcessor,
         Qwen3VLConfig,
@@ -124,7 +124,7 @@ def qwen3_vl(folder: Path, sizes: QwenVL = TINY, *, generates: bool = False) -> 
 
 
 def qwen2_vl(folder: Path) -> Path:
-    """As `qwen3_vl`, tiny, in the architecture of GME-Qwen2-VL; a token is 28 x 28 pixels."""
+    """Like `qwen3_vl`, tiny, in the architecture of GME-Qwen2-VL; a token is 28 x 28 pixels."""
     from transformers import (
         Qwen2VLConfig,
         Qwen2VLImageProcessor,
@@ -161,7 +161,7 @@ def qwen2_vl(folder: Path) -> Path:
 
 
 def _qwen_words() -> tuple[Any, dict[str, int]]:
-    """A tokenizer of single bytes and Qwen's special tokens, and their numbers for a config."""
+    """A tokenizer of single bytes and Qwen's special tokens, and the tokens' ids for a config."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -193,7 +193,7 @@ def _qwen_words() -> tuple[Any, dict[str, int]]:
 
 
 def vl_reranker(folder: Path, sizes: QwenVL = TINY) -> Path:
-    """Scores pairs of pictures and texts by the logits of two tokens, as Qwen3-VL-Reranker."""
+    """Make a scorer of pairs by the logits of two tokens, as in Qwen3-VL-Reranker."""
     from sentence_transformers import CrossEncoder
     from sentence_transformers.base.modules.transformer import Transformer
     from sentence_transformers.cross_encoder.modules.logit_score import LogitScore
@@ -205,7 +205,7 @@ def vl_reranker(folder: Path, sizes: QwenVL = TINY) -> Path:
 
 
 def text_reranker(folder: Path, words: list[str], **sizes: int) -> Path:
-    """Scores pairs of texts; `sizes` as BERT's configuration calls them."""
+    """Make a model that scores pairs of texts; `sizes` are named as in BERT's configuration."""
     from transformers import BertConfig, BertForSequenceClassification
 
     from mmrag.encoders.visualized_bge_files import make_tokenizer

@@ -1,4 +1,4 @@
-"""Encoders to be timed: real weights where they are here, made-up ones of the same size else."""
+"""Encoders to time: with real weights if available, else made-up ones of the same size."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ _BGE_VL = {
     "bge-vl-base": ((512, 12, 8), (768, 12, 12), 16, 512),
     "bge-vl-large": ((768, 12, 12), (1024, 24, 16), 14, 768),
 }
-# How many hits are reranked.
+# Number of hits reranked.
 DEPTH = 20
 FULL_SIZE = (*_MADE_UP, "clip:ViT-B-32", "clip:ViT-L-14")
-# What sentence-transformers loads, by the name that stands in tables. Where its weights are here,
-# `st:NAME_OR_FOLDER` measures the real one.
+# Models that sentence-transformers loads, by their name in tables. With the real weights at hand,
+# `st:NAME_OR_FOLDER` measures those.
 _SENTENCE = {"qwen3-vl-tiny": made_up.TINY, "qwen3-vl-2b": made_up.TWO_BILLION}
 WORDS = (
     "phone case with this image theme",
@@ -62,10 +62,10 @@ WORDS = (
 
 
 def open_bench_encoder(name: str, device: str, precision: str) -> Encoder:
-    """The encoder `name`, with fresh weights if it is a known one that is not downloaded.
+    """Open the encoder `name`, with fresh weights if it is known but not downloaded.
 
     Speed does not depend on the weights' values. The made-up vocabulary is small, so the word
-    table, which only takes memory, is smaller than the official one.
+    table, which affects only memory, is smaller than the official one.
 
     Args:
         name: one of `FULL_SIZE`, `bge-vl-base`, `bge-vl-large`, `qwen3-vl-tiny`, `qwen3-vl-2b` (the
@@ -146,14 +146,14 @@ def _tower(width: int, layers: int, heads: int) -> dict[str, int]:
 
 
 def open_bench_reranker(name: str, device: str, depth: int) -> Reranker:
-    """The reranker `name`, in the precision that `auto` takes.
+    """Open the reranker `name`, in the precision that `auto` takes.
 
     Args:
         name: `text-base` (a cross-encoder of BERT base's size), `qwen3-vl-tiny`, `qwen3-vl-2b` (the
             architecture of Qwen3-VL-Reranker-2B), or as `load_reranker` takes it; encoders and
             vision models score no pairs.
         device: as `load_reranker` takes it.
-        depth: how many hits it reranks.
+        depth: number of hits to rerank.
     """
     if name.startswith(("encoder:", "vision", "openai:")):
         raise MmragError(f"{name} scores no pairs; `--encoder` measures encoders.")
@@ -170,7 +170,7 @@ def open_bench_reranker(name: str, device: str, depth: int) -> Reranker:
 
 
 def made_result(folder: Path, depth: int) -> SearchResult:
-    """A query of picture and words, and so many hits with descriptions, in files of `folder`."""
+    """Make a query of picture and words with `depth` described hits, in files of `folder`."""
     query, *photos = make_files(folder, depth + 1, 640, 480)
     hits = [
         Hit(rank, path.name, str(path), 1 / rank, rank, WORDS[rank % len(WORDS)], {})
@@ -180,7 +180,7 @@ def made_result(folder: Path, depth: int) -> SearchResult:
 
 
 def default_rerankers() -> Sequence[str]:
-    """One of each kind that scores pairs here."""
+    """One reranker of each kind that scores pairs here."""
     return ("text-base", "qwen3-vl-tiny")
 
 
@@ -198,7 +198,7 @@ def _tiny(device: str, precision: str) -> Encoder:
 def default_encoders() -> Sequence[str]:
     """The small encoder that ships, or one of its size, and one or two of each family.
 
-    Full-size where two cores measure them in minutes.
+    They are full-size if two cores measure them in minutes.
     """
     from mmrag.encoders import SHIPPED_DIR
 

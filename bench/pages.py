@@ -16,7 +16,7 @@ from mmrag.ui.navigation import PAGES
 _SEARCH_DRAWN = "shown('textarea')"
 _RESULTS = "tiles('left_grid').length > 0 && tiles('right_grid').length > 0"
 # Components draw into shadow roots. `press` clicks a button by its words and resolves to the
-# milliseconds until the condition holds, looked at in every frame.
+# milliseconds until the condition holds, checked in every frame.
 _HELPERS = """
 window.shown = (selector) => {
   const element = document.querySelector(selector);
@@ -51,7 +51,7 @@ window.press = async (label, condition, tag = 'button') => {
 
 @contextmanager
 def open_browser() -> Iterator[Browser]:
-    """Debian's Chromium, or what `MMRAG_TEST_CHROMIUM` names."""
+    """Open Debian's Chromium, or the browser that `MMRAG_TEST_CHROMIUM` names."""
     chromium = os.environ.get("MMRAG_TEST_CHROMIUM") or shutil.which("chromium")
     if not chromium:
         raise SystemExit("There is no Chromium; `apt-get install chromium`.")
@@ -77,9 +77,9 @@ def first_page(browser: Browser, url: str) -> tuple[float, float]:
 
 
 def first_load(browser: Browser, url: str) -> tuple[int, int]:
-    """Requests and bytes until a browser that was never here shows the first results.
+    """Requests and bytes until a new browser shows the first results.
 
-    Bytes as they come over the line, those of the websocket too.
+    Bytes are as transferred, including those of the websocket.
     """
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
@@ -103,13 +103,13 @@ def first_load(browser: Browser, url: str) -> tuple[int, int]:
 
 def _note_request(event: dict[str, Any], requests: list[str]) -> None:
     address = event["request"]["url"]
-    # What the page holds itself is asked of nobody.
+    # Data inside the page needs no request.
     if address.startswith("http"):
         requests.append(address)
 
 
 def page_switches(browser: Browser, url: str, rounds: int) -> list[float]:
-    """Milliseconds from a click in the navigation until the other page is whole, of all pages."""
+    """Milliseconds from a click in the navigation until the page is complete, for all pages."""
     page = _search_page(browser, url)
     titles = [title for title, _, _ in PAGES.values()]
     found = []
@@ -117,7 +117,7 @@ def page_switches(browser: Browser, url: str, rounds: int) -> list[float]:
         for title in [*titles[1:], titles[0]]:
             whole = f"document.title.startsWith('{title}') && heading('{title}') && idle()"
             took = float(page.evaluate("([label, c]) => press(label, c, 'a')", [title, whole]))
-            # The first time, the page's own modules are loaded.
+            # The first visit loads the page's own modules.
             if number:
                 found.append(took)
             page.wait_for_timeout(300)
@@ -126,7 +126,7 @@ def page_switches(browser: Browser, url: str, rounds: int) -> list[float]:
 
 
 def widget_changes(browser: Browser, url: str, times: int) -> list[float]:
-    """Milliseconds of changing the view of results that are there, back and forth."""
+    """Milliseconds to change the view of present results, back and forth."""
     page = _search_page(browser, url)
     count = "document.querySelectorAll('[data-testid=stVegaLiteChart]').length"
     charts = f"{count} == 2 && tiles('left_grid').length + tiles('right_grid').length == 0"
@@ -140,7 +140,7 @@ def widget_changes(browser: Browser, url: str, times: int) -> list[float]:
 
 
 def searches(browser: Browser, url: str, times: int) -> list[float]:
-    """Milliseconds of the next query of the set, both sides, none asked before."""
+    """Milliseconds for the next query of the set on both sides, none asked before."""
     page = _search_page(browser, url)
     found = []
     for _ in range(times):
@@ -153,7 +153,7 @@ def searches(browser: Browser, url: str, times: int) -> list[float]:
 
 
 def gallery_pages(browser: Browser, url: str, collection: str, times: int) -> list[float]:
-    """Milliseconds of turning to a page of 60 pictures that nobody has looked at before."""
+    """Milliseconds to turn to a page of 60 pictures that nobody has seen before."""
     page = _new_page(browser)
     page.goto(f"{url}/gallery?collection={collection}")
     grid = f"browse_{collection}"

@@ -17,7 +17,7 @@ def make_picture(width: int, height: int, seed: int) -> Image.Image:
 
 
 def make_files(folder: Path, n: int, width: int, height: int, suffix: str = "jpg") -> list[Path]:
-    """n files; from the 8th on they repeat the pixels of earlier ones, which no decoder notices."""
+    """Make n files; from the 8th on they repeat earlier pixels, which does not affect decoding."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for i in range(n):

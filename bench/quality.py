@@ -17,7 +17,7 @@ def compare_precisions(
 
     Returns:
         `METRIC_reference`, `METRIC` and `METRIC_change` (lowered minus reference); the least and
-        the mean cosine between the vectors of one input; `same_first_hit`, the share of queries.
+        the mean cosine between the two vectors of an input; `same_first_hit`, the share of queries.
     """
     full, low = embed_set(reference, eval_set), embed_set(lowered, eval_set)
     cosines = np.concatenate(

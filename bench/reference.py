@@ -24,7 +24,7 @@ def tutorial_loop(encoder: Encoder) -> Callable[[Sequence[Path]], torch.Tensor]:
 
     The forward pass is the libraries' own (timm and transformers, or open_clip), preprocessing
     torchvision's, as in the reference implementation of Visualized BGE. A model of
-    sentence-transformers is asked by that library's own call.
+    sentence-transformers is called as in that library.
 
     Args:
         encoder: loaded in fp32.
@@ -83,7 +83,7 @@ def _sentence_loop(model: SentenceModel) -> Callable[[Sequence[Path]], torch.Ten
 
 
 def _reference_forward(model: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Visualized BGE by the libraries' modules, all tokens through all layers."""
+    """Make Visualized BGE's forward pass from the libraries' modules, all tokens in all layers."""
     import timm
     import transformers
 
@@ -116,7 +116,7 @@ def count_operations(encoder: Encoder, image: bool, text: str | None) -> float:
     """Floating-point operations of our forward pass for one image, one text or one pair.
 
     Counted by torch's `FlopCounterMode` (a multiplication and an addition are two), so only
-    products of matrices and convolutions are in it.
+    matrix products and convolutions are included.
 
     Args:
         encoder: loaded in fp32, whose layers the counter knows.
@@ -126,10 +126,10 @@ def count_operations(encoder: Encoder, image: bool, text: str | None) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     model = encoder.model
-    # Models that take any shape make a square of what CLIP sees.
+    # Models that take any shape get a square of CLIP's size.
     side = model.image_size or 224
     pixels = torch.zeros((1, side, side, 3), dtype=torch.uint8)
-    # torch's `MultiheadAttention` has a kernel of its own for inference, which is not counted.
+    # torch's `MultiheadAttention` has its own inference kernel, which is not counted.
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -146,7 +146,7 @@ def product_rate(
     """Operations per second of a large matrix product, the quickest of those tried.
 
     torch's own product and, on a CPU, the layers that the encoders use. A product takes
-    2 side^3 operations; of repeated ones the median counts. Below the side that suits the device
+    2 side^3 operations; of repetitions, the median counts. Below the side that suits the device,
     the limit is not reached.
     """
     side = side or _SIDE[device.type]
@@ -190,7 +190,7 @@ def _median_seconds(call: Callable[[], object], device: torch.device, seconds: f
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until a GPU has done what it was given."""
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

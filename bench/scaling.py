@@ -80,7 +80,7 @@ def measure(folders: Sequence[Path], size: int, uri: Path) -> dict[str, Any]:
 
 
 def stages(folder: Path, n: int = 2_000) -> dict[str, float]:
-    """Milliseconds that each stage of indexing takes for one image, one stage at a time."""
+    """Milliseconds per image of each stage of indexing, one stage at a time."""
     from mmrag import ImageIndex, load_encoder, open_gallery
     from mmrag.images.decode import read_bytes
 
@@ -126,7 +126,7 @@ def stages(folder: Path, n: int = 2_000) -> dict[str, float]:
 
 
 def slope(rows: Sequence[dict[str, Any]], key: str = "seconds") -> float:
-    """Of log(`key`) over log(images), by least squares: 1 is linear growth."""
+    """Slope of log(`key`) over log(images), by least squares: 1 is linear growth."""
     x, y = (np.log([float(row[name]) for row in rows]) for name in ("images", key))
     return float(np.polyfit(x, y, 1)[0])
 
@@ -148,7 +148,7 @@ def _bytes_under(path: Path) -> int:
 
 
 def plot(rows: Sequence[dict[str, Any]]) -> str:
-    """Seconds over images on two logarithmic axes, with the fitted line, as SVG."""
+    """Plot seconds over images on two logarithmic axes, with the fitted line, as SVG."""
     left, top, wide, high = 70, 20, 420, 300
     x, y = (np.log10([float(row[name]) for row in rows]) for name in ("images", "seconds"))
     low_x, high_x = np.floor(x.min()), np.ceil(x.max())

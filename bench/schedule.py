@@ -17,13 +17,13 @@ from dataclasses import dataclass
 
 from mmrag.encoders.streams import SLOTS
 
-# A picture of Visualized BGE base: operations, bytes of pixels, share of the limit to hope for.
+# A picture of Visualized BGE base: operations, bytes of pixels, share of the limit to expect.
 GFLOP, PIXELS, SHARE = 70.4, 224 * 224 * 3, 0.6
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Pictures a second: of one decoding core, of copying, of computing; and cores, batch size."""
+    """Pictures per second of one decoding core, of copying, of computing; cores, batch size."""
 
     decode: float
     copy: float
@@ -34,7 +34,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Needs:
-    """For a wished rate: cores, MB/s from the disk, GB/s to the GPU, its TFLOP/s of products."""
+    """Needs of a wished rate: cores, MB/s from disk, GB/s to the GPU, its TFLOP/s of products."""
 
     cores: int
     disk_mb: float
@@ -43,7 +43,7 @@ class Needs:
 
 
 def needs(wish: float, decode: float, file_kb: float) -> Needs:
-    """The formulas: each stage alone has to keep up."""
+    """Apply the formulas: each stage alone has to keep up."""
     return Needs(
         math.ceil(wish / decode),
         wish * file_kb / 1000,
@@ -53,19 +53,19 @@ def needs(wish: float, decode: float, file_kb: float) -> Needs:
 
 
 def simulate(rates: Rates, overlap: bool, batches: int = 200) -> float:
-    """Pictures a second of the whole, once it is running, by the times of each batch."""
+    """Pictures per second of the whole pipeline, once running, from the times of each batch."""
     decode = rates.batch / (rates.decode * rates.cores)
     copy, compute = rates.batch / rates.copy, rates.batch / rates.compute
     decoded: list[float] = []
     copied: list[float] = []
     computed: list[float] = []
     for i in range(batches):
-        # Decoding is two batches ahead of what has been sent, at most.
+        # Decoding is at most two batches ahead of copying.
         room = copied[i - 2] if i >= 2 else 0.0
         decoded.append(max(decoded[-1] if decoded else 0.0, room) + decode)
         after = copied[-1] if copied else 0.0
         if overlap:
-            # Three batches of memory, used again once what was there has been computed.
+            # Memory for three batches, each reused once its batch has been computed.
             after = max(after, computed[i - SLOTS] if i >= SLOTS else 0.0)
         else:
             after = computed[-1] if computed else 0.0

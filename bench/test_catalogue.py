@@ -28,7 +28,7 @@ COMPOSED = Query(next(iter(sorted((CATALOGUE / "query_images").iterdir()))), "th
 
 @pytest.fixture(scope="module")
 def small() -> str:
-    """`demo` where it ships, else an untrained one of its size."""
+    """`demo` if it ships, else an untrained encoder of its size."""
     return default_encoders()[0]
 
 
@@ -73,7 +73,7 @@ def test_index_catalogue(
 
 @pytest.mark.benchmark(group="index")
 def test_memory_of_indexing(benchmark: Any, small: str, tmp_path: Path, quick: bool) -> None:
-    """Peak resident size of a process that indexes many images, against one that indexes few."""
+    """Compare the peak resident size of processes that index many images and few."""
     few, many = (50, 200) if quick else (1_000, 50_000)
     peaks = {n: _index_in_a_process(n, small, tmp_path / f"{n}.db") for n in (few, many)}
     benchmark.extra_info.update(
@@ -87,7 +87,7 @@ def test_memory_of_indexing(benchmark: Any, small: str, tmp_path: Path, quick: b
 
 
 def _index_in_a_process(images: int, encoder: str, uri: Path) -> float:
-    """Megabytes. The files of the catalogue stand for as many images as are wanted."""
+    """Peak megabytes. The files of the catalogue stand for `images` images."""
     code = (
         "import json, resource, sys\n"
         "from dataclasses import replace\n"
@@ -117,7 +117,7 @@ def _index_in_a_process(images: int, encoder: str, uri: Path) -> float:
 def test_composed_query(
     searcher: Searcher, catalogue: EvalSet, benchmark: Any, quick: bool
 ) -> None:
-    """A composed query through the library, models loaded; encoding includes its file."""
+    """Time a composed query in the library, models loaded; encoding includes its file."""
     both = [q.query() for q in catalogue.queries if q.image and q.text]
     timings: list[dict[str, float]] = []
     turn = cycle(both)
@@ -131,7 +131,7 @@ def test_composed_query(
 
 @pytest.mark.benchmark(group="query")
 def test_query_to_grid(searcher: Searcher, benchmark: Any, tmp_path: Path, quick: bool) -> None:
-    """The same and its grid: hits' files are read, drawn side by side and saved."""
+    """Time the same with its grid: the hits' files are read, drawn side by side and saved."""
     out = tmp_path / "grid.jpg"
     timings: list[dict[str, float]] = []
 
@@ -150,7 +150,7 @@ def test_query_to_grid(searcher: Searcher, benchmark: Any, tmp_path: Path, quick
 
 @pytest.mark.benchmark(group="query")
 def test_command_line_from_cold(searcher: Searcher, benchmark: Any, quick: bool) -> None:
-    """`mmrag search` of a store that is up; a process of its own for each query."""
+    """Time `mmrag search` on a running store; each query is a process of its own."""
     if searcher.encoder.info.name != "demo":
         pytest.skip("the demo encoder does not ship here")
     command = [sys.executable, "-m", "mmrag", "search", "--encoder", "demo", "--json"]
@@ -178,7 +178,7 @@ def _stages(timings: list[dict[str, float]]) -> dict[str, float]:
 @pytest.mark.parametrize(("n", "k"), [(1000, 50), (10_000, 100)])
 @pytest.mark.benchmark(group="evaluate")
 def test_scoring(benchmark: Any, n: int, k: int, quick: bool) -> None:
-    """Many queries with many results each, all default metrics."""
+    """Score many queries with many results each, in all default metrics."""
     from mmrag.eval_sets.eval_set import EvalQuery
     from mmrag.metrics.metrics import score_rankings
 
@@ -197,7 +197,7 @@ def test_scoring(benchmark: Any, n: int, k: int, quick: bool) -> None:
 def test_evaluate_catalogue(
     searcher: Searcher, catalogue: EvalSet, benchmark: Any, quick: bool
 ) -> None:
-    """All queries of the catalogue: encode, search, score, store the run."""
+    """Evaluate all queries of the catalogue: encode, search, score, store the run."""
     from mmrag.evaluation.evaluate import evaluate
 
     benchmark.extra_info.update(
@@ -212,7 +212,7 @@ def test_evaluate_catalogue(
 @pytest.mark.benchmark(group="quality")
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_quality(precision: str, small: str, catalogue: EvalSet, benchmark: Any) -> None:
-    """The effect of a lower precision on the catalogue, by exact search in memory."""
+    """Measure the effect of a lower precision on the catalogue, by exact search in memory."""
     from bench.quality import compare_precisions
 
     if small != "demo":

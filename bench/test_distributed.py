@@ -34,7 +34,7 @@ ROUNDS = {default_encoders()[0]: 3, "visualized-bge-base": 2}
 
 @dataclass(frozen=True)
 class BenchSpec(EncoderSpec):
-    """Made-up weights where there are no real ones, as in all benchmarks."""
+    """An encoder with made-up weights if there are no real ones, as in all benchmarks."""
 
     def load(self, threads: int, fingerprint: str | None = None) -> Encoder:
         import torch
@@ -44,7 +44,7 @@ class BenchSpec(EncoderSpec):
 
 
 class Clock:
-    """When each image was done."""
+    """The time at which each image was done."""
 
     def __init__(self) -> None:
         self.times = [time.perf_counter()]
@@ -56,7 +56,7 @@ class Clock:
         return self.times[-1] - self.times[0]
 
     def rate(self, skip: int) -> float:
-        """Images a second after the first `skip`, which pay for what starts up."""
+        """Images per second after the first `skip`, which include the start-up."""
         return (len(self.times) - 1 - skip) / (self.times[-1] - self.times[skip])
 
 
@@ -65,10 +65,10 @@ class Clock:
 def test_two_workers_against_one_process(
     name: str, benchmark: Any, tmp_path: Path, quick: bool
 ) -> None:
-    """One worker for each core; files are read, decoded, embedded and written in both cases.
+    """Compare one worker per core with one process; both read, decode, embed and write the files.
 
     `ratio` is the median of the rounds' steady rates, workers over one process: from the moment
-    each worker has returned its first block, so without starting Ray and loading the model.
+    each worker has returned its first block, so without the start of Ray and loading the model.
     """
     n = (QUICK if quick else IMAGES)[name]
     have = EvalSet.load(CATALOGUE).gallery().images

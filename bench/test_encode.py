@@ -31,7 +31,7 @@ PHOTO = (640, 480)
 
 @dataclass
 class Setup:
-    """An encoder, and what `bench.first_batch` says of it."""
+    """An encoder, and the output of `bench.first_batch` for it."""
 
     encoder: Encoder
     params: dict[str, str]
@@ -39,7 +39,7 @@ class Setup:
 
 
 def first_of_fresh_process(*arguments: str) -> dict[str, float]:
-    """What `bench.first_batch` prints."""
+    """The output of `bench.first_batch`."""
     command = [sys.executable, "-m", "bench.first_batch", *arguments]
     root = Path(__file__).parents[1]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=root)
@@ -68,7 +68,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @cache
 def operations(name: str, kind: str) -> float:
-    """Counted once for each encoder and kind of input, in float32 on the CPU."""
+    """Operations, counted once per encoder and kind of input, in float32 on the CPU."""
     encoder = open_bench_encoder(name, "cpu", "fp32")
     if kind == "images":
         return count_operations(encoder, True, None)
@@ -80,13 +80,13 @@ _tutorial: dict[tuple[str, str], float] = {}
 
 
 def in_float32(test: Callable[..., None]) -> Callable[..., None]:
-    """Runs in fp32 only."""
+    """Mark a test to run in fp32 only."""
     test.in_float32 = True  # type: ignore[attr-defined]
     return test
 
 
 def library_seconds(model: SentenceModel, arrays: list[Any], n: int, size: int) -> float:
-    """How long sentence-transformers' own loop takes for n pictures: the median of three."""
+    """Seconds of sentence-transformers' own loop for n pictures: the median of three."""
     images: list[Any] = [{"image": Image.fromarray(arrays[i % len(arrays)])} for i in range(n)]
     taken = []
     for _ in range(3):
@@ -138,7 +138,7 @@ def test_encode(
     started = time.perf_counter()
     encode(size)
     once = time.perf_counter() - started
-    # A round is about two seconds of whole batches.
+    # A round takes about two seconds, in whole batches.
     n = size if quick else size * max(1, min(len(files) // size, round(2 / once)))
     unit = {"composed": "pairs/s", "texts": "texts/s"}.get(source, "img/s")
     dim = encoder.info.dim
@@ -146,7 +146,7 @@ def test_encode(
     figures["params"] = {**setup.params, "source": source, "batch_size": size}
     if source == "files":
         figures.update({key: round(value, 3) for key, value in setup.first.items()})
-    # The limit is that of these very seconds: other machines may share the processor.
+    # Measure the limit in the same seconds: other machines may share the processor.
     device = torch.device(setup.params["device"])
     seconds, side = (0.1, 512) if quick else (1, None)
     before = product_rate(device, setup.params["precision"], seconds, side)

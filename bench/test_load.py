@@ -1,7 +1,7 @@
-"""Searches a second and their latency under load: by number of clients, and by recall.
+"""Searches per second and latency under load: by number of clients, and by recall.
 
-Clients are threads of one process, each with one search after the other under way, as those of the
-dashboard and of `Searcher` are. Recall is against exact search over the same vectors.
+Clients are threads of one process, each with one search at a time, as in the dashboard and in
+`Searcher`. Recall is against exact search over the same vectors.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .conftest import milvus_server
 from .test_search import DIM, QUERIES, K, _clustered, _rows, _wait_until_idle
 
 SIZE = 50_000
-# Clients at once with one ef, and one client with others: (clients, ef).
+# (clients, ef): several clients with one ef, and one client with others.
 CASES = [(1, 128), (8, 128), (32, 128), (80, 128), (1, 16), (1, 32), (1, 64), (1, 256), (1, 512)]
 
 
@@ -86,7 +86,7 @@ def test_load(stored: Stored, clients: int, ef: int, benchmark: Any, quick: bool
         found = [ask(turn) for turn in range(QUERIES)]
         pairs = zip(found, stored.nearest, strict=True)
         recall = float(np.mean([len(rows & best) / K for rows, best in pairs]))
-        # About two seconds of one client's searches for each round; what went before was warm-up.
+        # A round is about two seconds of one client's searches; those before were warm-up.
         alone = float(np.median(latencies)) / 1000
         n = clients * (2 if quick else max(3, round(2 / alone / clients)))
         latencies.clear()

@@ -16,7 +16,7 @@ from .test_encode import first_of_fresh_process
 
 @pytest.mark.benchmark(group="rerank")
 def test_rerank(reranked_by: tuple[str, str], benchmark: Any, tmp_path: Path, quick: bool) -> None:
-    """From files of 640 x 480 to the new order, with descriptions."""
+    """Time from files of 640 x 480 to the new order, with descriptions."""
     name, device = reranked_by
     depth = 4 if quick else DEPTH
     try:

@@ -19,7 +19,7 @@ from mmrag.index.kinds import BuildOptions, IndexKind, SearchOptions, default_ki
 DIM, K, QUERIES = 768, 10, 100
 SIZES = (1_000, 10_000, 100_000)
 _IVF = SearchOptions({"nprobe": 32})
-# Quantised kinds keep 1 byte a dimension. IVF_PQ is not here: Milvus 2.3.5 had not built its index
+# Quantised kinds keep 1 byte per dimension. IVF_PQ is absent: Milvus 2.3.5 had not built its index
 # (nlist 512, m 96, nbits 8) of the large collection on two cores after ten minutes.
 KINDS = {
     "exact": (None, None),
@@ -63,7 +63,7 @@ def test_search(
     with ImageIndex.open(uri, name, made_up, options=options) as index:
         if index.exists():
             index.drop()
-        # The local store's server of the benchmark before stays a few seconds.
+        # The local store's server of the last benchmark stays up for a few seconds.
         _wait_for_one_server()
         before = _server_mb()
         started = time.perf_counter()
@@ -129,7 +129,7 @@ def _wait_for_one_server(seconds: float = 20) -> None:
 
 
 def _wait_until_idle(seconds: float = 900) -> None:
-    """Indexes are built in the background; a search meanwhile looks at every row."""
+    """Wait for indexes, built in the background; until then a search scans every row."""
     ends = time.monotonic() + seconds
     idle = 0
     while idle < 3 and time.monotonic() < ends:
@@ -141,7 +141,7 @@ def _wait_until_idle(seconds: float = 900) -> None:
 
 
 def _clustered(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """(n, dim) unit vectors around 200 centres, as embeddings are, and queries like them."""
+    """(n, dim) unit vectors around 200 centres, like embeddings, and queries like them."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((200, DIM), dtype=np.float32)
     noisy = centres[rng.integers(0, 200, n + QUERIES)]

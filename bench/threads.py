@@ -14,7 +14,7 @@ from bench.visitors import Load, Visit, resident_mb
 
 
 def library(threads: Sequence[int], seconds: float) -> list[dict[str, Any]]:
-    """The same of `Searcher.search`, called from threads; every result must equal its first."""
+    """Call `Searcher.search` under load from threads; every result must equal the first."""
     from mmrag import ImageIndex, Searcher, demo, load_encoder
     from mmrag.eval_sets.eval_set import EvalSet
     from mmrag.evaluation.gallery_index import index_eval_set
@@ -37,7 +37,7 @@ def library(threads: Sequence[int], seconds: float) -> list[dict[str, Any]]:
                     found = [hit.image_id for hit in searcher.search(asked[place]).hits]
                     if found != right[place]:
                         errors.append("other hits than alone")
-                # Whatever it is, it belongs into the table.
+                # Any error belongs in the table.
                 except Exception as error:  # noqa: BLE001
                     errors.append(f"{type(error).__name__}: {error}")
                 visits.append(Visit(time.perf_counter() - began, len(right[place]), 0, errors))

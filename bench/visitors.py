@@ -1,4 +1,4 @@
-"""Visitors of the dashboard without a browser: they speak its websocket's protocol."""
+"""Visitors of the dashboard without a browser, which speak its websocket's protocol."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _WAITING = re.compile(r"Waiting: (\d+) before you")
 
 @dataclass
 class Visit:
-    """One run of a page: how long it took, how many pictures came, and what went wrong.
+    """One run of a page: its time, the number of pictures, and what went wrong.
 
-    `waited` is how many were before this visitor when the page first said so, 0 for none.
+    `waited` is how many were ahead of this visitor when the page first said so, 0 for none.
     """
 
     seconds: float = 0.0
@@ -37,7 +37,7 @@ class Visit:
 
 @dataclass
 class Load:
-    """The measurements of visitors who search at once, each as soon as it has its last answer."""
+    """Measurements of simultaneous visitors, each of whom searches again on every answer."""
 
     visitors: int
     seconds: float
@@ -50,7 +50,7 @@ class Load:
 
     @property
     def errors(self) -> list[str]:
-        """All that went wrong."""
+        """All errors."""
         return [error for visit in self.visits for error in visit.errors]
 
     def percentile(self, share: float) -> float:
@@ -59,7 +59,7 @@ class Load:
         return times[min(len(times) - 1, int(share * len(times)))] if times else float("nan")
 
     def row(self, of: str, mb: float) -> dict[str, Any]:
-        """The figures of a table, with the memory that was taken."""
+        """The figures for a table, with the memory taken."""
         return {
             "of": of,
             "visitors": self.visitors,
@@ -98,7 +98,7 @@ class Visitor:
             await self._socket.close()
 
     async def visit(self, **query: str) -> Visit:
-        """Open the page with this query string, in the session that there is."""
+        """Open the page with this query string, in the present session."""
         assert self._socket is not None
         message = BackMsg()
         message.rerun_script.query_string = urlencode(query)
@@ -122,7 +122,7 @@ class Visitor:
 
 
 def _note(message: ForwardMsg, seen: Visit) -> bool:
-    """Take in one message of the server; whether it was the last of this run."""
+    """Process one message of the server; return whether it was the last of this run."""
     kind = message.WhichOneof("type")
     if kind == "delta":
         element = message.delta.new_element
@@ -150,16 +150,16 @@ def search_at_once(
     per_session: int | None = None,
     watch: Callable[[int], object] | None = None,
 ) -> Load:
-    """Let visitors search the catalogue at once, one query after the other without a pause.
+    """Let visitors search the catalogue simultaneously, query after query without a pause.
 
     Args:
         url: of the dashboard.
-        queries: ids; each visitor begins elsewhere, and asks them in turn.
-        visitors: how many at a time.
-        seconds: stop after so long.
-        searches: stop after so many in all.
-        per_session: a visitor leaves after so many, and another one comes.
-        watch: called after each search with how many there were.
+        queries: ids; each visitor starts at another one, and asks them in turn.
+        visitors: number at a time.
+        seconds: stop after this long.
+        searches: stop after this many in all.
+        per_session: a visitor leaves after this many, and another one comes.
+        watch: called after each search with the number so far.
     """
     visits: list[Visit] = []
     began = time.perf_counter()
@@ -197,5 +197,5 @@ def _from(queries: Sequence[str], start: int) -> Iterator[str]:
 
 
 def resident_mb(pid: int) -> float:
-    """Memory of a process in MB: its resident set."""
+    """Resident set of a process, in MB."""
     return float(psutil.Process(pid).memory_info().rss) / 1e6

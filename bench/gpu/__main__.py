@@ -14,7 +14,7 @@ from mmrag.system.measuring import measure_alone
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure; prints where the result is. Status 1 when nothing could be measured."""
+    """Measure and print where the result is. Status 1 when nothing could be measured."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.gpu", description="Measure a GPU in at most seven minutes."
     )

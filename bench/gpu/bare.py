@@ -1,4 +1,4 @@
-"""Stand-ins for two small packages of mmrag's, where a lent machine has torch and little else."""
+"""Stand-ins for two small packages that mmrag needs, for machines with torch and little else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def fill_in(absent: frozenset[str] = frozenset()) -> None:
-    """Put them where the packages are not installed, or are in `absent`. Call it before mmrag."""
+    """Fill in for packages not installed, or in `absent`. Call it before importing mmrag."""
     for name, content in _STAND_INS.items():
         if name in absent or importlib.util.find_spec(name) is None:
             module = ModuleType(name)
@@ -23,7 +23,7 @@ def _dumps(value: Any, option: int = 0) -> bytes:
 
 
 _STAND_INS: dict[str, dict[str, Any]] = {
-    # No picture of the measurement is HEIC.
+    # No picture measured is HEIC.
     "pillow_heif": {"register_heif_opener": lambda: None},
     "orjson": {
         "loads": json.loads,

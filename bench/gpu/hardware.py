@@ -1,4 +1,4 @@
-"""What the device can do at most: products, memory, the way to it."""
+"""The limits of the device: matrix products, memory, copies from the host."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _GB = 1e9
 
 
 def limits(session: Session) -> None:
-    """Products in each precision, copies from the host, copies within the device's memory."""
+    """Measure products in each precision, and copies from the host and within device memory."""
     seconds, side = (0.0, 64) if session.quick else (0.5, 8192 if session.on_gpu else 2048)
     rates: dict[str, float] = {}
     for name in ("fp32", "tf32", "bf16", "fp16", "int8", "fp8"):
-        # A precision that this device has not is left out.
+        # Precisions that this device lacks are left out.
         try:
             rates[name] = _product(session, name, seconds, side)
         except (RuntimeError, NotImplementedError) as error:

@@ -16,7 +16,7 @@ from bench.pictures import make_files
 from bench.reference import count_operations, tutorial_loop
 from mmrag.encoders.gpu_path import GpuPath
 
-# Beside the plain one. What is compiled stays so, so each has an encoder of its own.
+# Besides the plain path. Compilation cannot be undone, so each has an encoder of its own.
 WAYS = {
     "overlap": GpuPath(overlap=True),
     "graphs": GpuPath(graphs=True),
@@ -24,12 +24,12 @@ WAYS = {
     "compile": GpuPath(compile=True),
     "all": GpuPath(overlap=True, graphs=True, compile=True),
 }
-# A way must be so much quicker than the plain one, with so like vectors, to be chosen.
+# Least speed-up over the plain path, and least cosine to its vectors, for a path to be chosen.
 _QUICKER, _ALIKE = 1.03, 0.999
 
 
 def tutorial(session: Session) -> None:
-    """The tutorials' loop in float32, one at a time, from files."""
+    """Measure the tutorials' loop in float32, one at a time, from files."""
     encoder = session.encoder("fp32")
     loop = tutorial_loop(encoder)
     with tempfile.TemporaryDirectory() as folder:
@@ -41,7 +41,7 @@ def tutorial(session: Session) -> None:
 
 
 def batches(session: Session) -> None:
-    """Ready arrays on the plain path and by graphs, with the memory that batches take."""
+    """Measure ready arrays on the plain path and by graphs, with the memory of batches."""
     encoder, recorded = session.encoder(), session.encoder()
     memory: dict[int, float] = {}
     for size in _sizes(session):
@@ -64,7 +64,7 @@ def batches(session: Session) -> None:
 
 
 def compiled(session: Session) -> None:
-    """The same compiled, which takes a while for each batch size; that of `ways` is known."""
+    """Measure compiled models, slow to compile per batch size; the size of `ways` is known."""
     for size in _sizes(session):
         if size == _usual(session) or (session.left() < 60 and not session.quick):
             continue
@@ -76,7 +76,7 @@ def compiled(session: Session) -> None:
 
 
 def ways(session: Session) -> None:
-    """The same on every path; what is quickest with the same vectors becomes the choice."""
+    """Measure every path; the quickest with the same vectors is chosen."""
     size = _usual(session)
     pixels = session_pixels(session, 2 * size if session.quick else 8 * size)
     encoder = session.encoder()
@@ -106,7 +106,7 @@ def ways(session: Session) -> None:
 
 
 def files(session: Session) -> None:
-    """From JPEG files of 640 × 480, decoded on threads, on the plain path and the chosen one."""
+    """Measure JPEG files of 640 × 480, decoded on threads, on the plain and the chosen path."""
     sizes = _sizes(session)
     with tempfile.TemporaryDirectory() as folder:
         paths = make_files(Path(folder), 4 if session.quick else 2048, 640, 480)
@@ -114,7 +114,7 @@ def files(session: Session) -> None:
         for path in (GpuPath(), *chosen):
             encoder = session.encoder()
             for size in sizes:
-                # What is compiled is so for one size.
+                # A compiled model fits one size.
                 if path.compile and size != session.path.batch_size:
                     continue
                 session.take(encoder, _sized(path, size))
@@ -126,7 +126,7 @@ def files(session: Session) -> None:
 
 
 def _usual(session: Session) -> int:
-    """The batch size at which all ways are compared."""
+    """The batch size at which all paths are compared."""
     return 4 if session.quick else 256
 
 

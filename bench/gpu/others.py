@@ -1,4 +1,4 @@
-"""Beside the large encoder: `demo`, CLIP, a cross-encoder and an `st:` model, a training step."""
+"""Besides the large encoder: `demo`, CLIP, a cross-encoder, an `st:` model, a training step."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _SIDE = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
 
 
 def demo(session: Session) -> None:
-    """The small encoder that ships, from ready arrays."""
+    """Measure the small encoder that ships, from ready arrays."""
     _images(session, "demo", 64)
 
 
 def clip(session: Session) -> None:
-    """CLIP ViT-B/32 and L/14 of full size with made-up weights; needs open_clip."""
+    """Measure CLIP ViT-B/32 and L/14 of full size with made-up weights; needs open_clip."""
     for name in ("clip:ViT-B-32",) if session.quick else ("clip:ViT-B-32", "clip:ViT-L-14"):
         _images(session, name, 224)
 
@@ -43,7 +43,7 @@ def _images(session: Session, name: str, side: int) -> None:
 
 
 def cross_encoder(session: Session) -> None:
-    """A tiny cross-encoder reranks one result; needs FlagEmbedding."""
+    """Rerank one result with a tiny cross-encoder; needs FlagEmbedding."""
     from transformers import BertConfig, BertForSequenceClassification
 
     from mmrag.rerank import load_reranker
@@ -61,7 +61,7 @@ def cross_encoder(session: Session) -> None:
 
 
 def sentence(session: Session) -> None:
-    """A tiny model of sentence-transformers embeds texts; needs that library."""
+    """Embed texts with a tiny model of sentence-transformers; needs that library."""
     from transformers import BertConfig, BertModel
 
     words = make_tokenizer(WORDS, 1000)
@@ -76,7 +76,7 @@ def sentence(session: Session) -> None:
 
 
 def training(session: Session) -> None:
-    """A step of training the base model on pairs of pictures and words, in mixed precision."""
+    """Train the base model for a step on pairs of pictures and words, in mixed precision."""
     from mmrag import EvalSet
     from mmrag.training.models import open_model
 

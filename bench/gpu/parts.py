@@ -1,11 +1,11 @@
-"""What is measured, the cheapest and most decisive first: one line for each part."""
+"""The measurements, the cheapest and most decisive first: one line for each part."""
 
 from __future__ import annotations
 
 from bench.gpu import hardware, images, others, pixels, quality, queries
 from bench.gpu.session import Part
 
-# Name, function, and the seconds that have to be left.
+# Name, function, and the seconds that must be left.
 PARTS = (
     Part("limits", hardware.limits, 20),
     Part("parity base", quality.parity_base, 40),

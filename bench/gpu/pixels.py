@@ -21,7 +21,7 @@ Decode = Callable[[Sequence[Path]], "torch.Tensor"]
 
 
 def decoding(session: Session) -> None:
-    """Pictures a second by each way, its distance to Pillow's pixels, the cosine that follows."""
+    """Measure each way's pictures per second, distance to Pillow's pixels and resulting cosine."""
     encoder = session.encoder("fp32")
     side = encoder.info.image_size
     n, cores = (8, 1) if session.quick else (2048, os.cpu_count() or 1)
@@ -84,7 +84,7 @@ def _stacked(
 
 
 def _device(session: Session, paths: Sequence[Path], side: int, size: int = 128) -> torch.Tensor:
-    """Decoded by the device (nvJPEG on a GPU), resized there with antialiasing, cropped."""
+    """Decode on the device (nvJPEG on a GPU), resize there with antialiasing, and crop."""
     from torchvision.io import ImageReadMode, decode_jpeg
 
     made = []

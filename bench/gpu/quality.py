@@ -1,4 +1,4 @@
-"""Whether what is quick is also right: against the reference's outputs, and on an eval set."""
+"""Checks that fast paths are also right: against the reference's outputs, and on an eval set."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from mmrag import load_encoder
 from mmrag.encoders.encoder import Encoder, Vectors
 
 PARITY = ROOT / "tests" / "parity"
-# The largest distance to the reference's unit vectors, in fp32, and the least cosine of others.
+# Largest distance to the reference's unit vectors in fp32, and least cosine in other precisions.
 FP32_BOUND, BOUNDS = 1e-5, {"bf16": 0.999, "fp16": 0.9995}
 
 
 def parity_base(session: Session) -> None:
-    """Base in fp32, bf16 and fp16 against the outputs of the reference implementation."""
+    """Compare base in fp32, bf16 and fp16 with the outputs of the reference implementation."""
     _parity(session, "base")
 
 
 def parity_m3(session: Session) -> None:
-    """The same of m3."""
+    """Compare m3 in the same way."""
     _parity(session, "m3")
 
 
@@ -85,7 +85,7 @@ def _apart(found: Vectors, reference: Vectors) -> tuple[float, float]:
 
 
 def rankings(session: Session) -> None:
-    """The shipped eval set with `demo`: half precision against float32, on this device."""
+    """Compare half precision with float32 on the shipped eval set with `demo`, on this device."""
     from bench.quality import compare_precisions
     from mmrag import EvalSet
 
@@ -96,7 +96,7 @@ def rankings(session: Session) -> None:
     )
     full = session.encoder("fp32", "demo")
     for precision in BOUNDS:
-        # A metric of our own: that of a package would need the package.
+        # A metric of our own: others would need another package.
         lowered = session.encoder(precision, "demo")
         found = compare_precisions(full, lowered, catalogue, "mAP@10")
         params = {"encoder": "demo", "precision": precision}
@@ -104,7 +104,7 @@ def rankings(session: Session) -> None:
 
 
 def eight_bits(session: Session) -> None:
-    """int8 and fp8 layers: rate against bf16 and cosine to float32, of images."""
+    """Compare int8 and fp8 layers on images: rate with bf16, vectors with float32."""
     from mmrag.encoders.packed_gpu import quantise_linear_layers
 
     pixels = session_pixels(session, 8 if session.quick else 256)
@@ -133,7 +133,7 @@ def eight_bits(session: Session) -> None:
 
 
 def session_pixels(session: Session, n: int) -> list[np.ndarray]:
-    """n pictures as the base model takes them; few of them are made, which no GPU notices."""
+    """n pictures as the base model takes them; few are distinct, which does not affect a GPU."""
     rng = np.random.default_rng(0)
     side = 64 if session.quick else 224
     few = [rng.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(min(n, 32))]
@@ -143,7 +143,7 @@ def session_pixels(session: Session, n: int) -> list[np.ndarray]:
 def embed_all(
     encoder: Encoder, pixels: Sequence[np.ndarray], size: int | None = None, words: bool = False
 ) -> Vectors:
-    """Pictures that are decoded already, with or without words, in batches of `size`."""
+    """Embed decoded pictures, with or without words, in batches of `size`."""
     from mmrag.encoders.encoder import Prepared
 
     made = np.empty((len(pixels), encoder.info.dim), np.float32)

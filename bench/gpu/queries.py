@@ -1,4 +1,4 @@
-"""Milliseconds of one query, from file and words to hits, and texts a second."""
+"""Milliseconds per query, from file and words to hits, and texts per second."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GALLERY, _K = 100_000, 10
 
 
 def composed(session: Session) -> None:
-    """A picture from its file with words, then exact search among 100,000, eager and by graphs."""
+    """Measure a picture file with words, then exact search among 100,000, eager and by graphs."""
     rows = 100 if session.quick else _GALLERY
     encoder = session.encoder()
     gallery = torch.randn(rows, encoder.info.dim, device=session.device)
@@ -45,7 +45,7 @@ def composed(session: Session) -> None:
 
 
 def texts(session: Session) -> None:
-    """Words alone, one by one and in batches."""
+    """Measure words alone, one by one and in batches."""
     encoder = session.encoder()
     for size in (1, 4) if session.quick else (1, 256):
         n = size if session.quick else max(64, 8 * size)

@@ -1,4 +1,4 @@
-"""What the parts share: the device and its clock, the rows, the time that is left, the file."""
+"""Shared by the parts: the device and its clock, the rows, the time left, the file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Part:
-    """One thing to measure, and the seconds without which it is not begun."""
+    """One thing to measure, and the seconds that must be left to begin it."""
 
     name: str
     run: Callable[[Session], None]
@@ -50,7 +50,7 @@ class HostEvent:
 
 
 class HostGpu:
-    """`mmrag.encoders.streams.Gpu` on a CPU: all is done at once."""
+    """`mmrag.encoders.streams.Gpu` on a CPU, where everything is done at once."""
 
     def pinned(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         return torch.empty(tuple(shape), dtype=dtype)
@@ -67,17 +67,17 @@ class HostGpu:
         return self
 
     def wait(self, lane: str, event: object) -> None:
-        """All has happened."""
+        """Return at once: everything has happened."""
 
     def synchronize(self) -> None:
-        """All has happened."""
+        """Return at once: everything has happened."""
 
 
 class Session:
     """One run of the script.
 
     Args:
-        device: `cuda`, or `cpu` to see that every line works.
+        device: `cuda`, or `cpu` to check that every line works.
         quick: tiny models and few pictures.
         seconds: for all parts together.
         out: the folder of the result file.
@@ -106,7 +106,7 @@ class Session:
         return self._ends - time.monotonic()
 
     def run(self, parts: Sequence[Part]) -> None:
-        """One part after the other; what fails or no longer fits is noted."""
+        """Run one part after the other; note what fails or no longer fits."""
         for part in parts:
             began = time.monotonic()
             if self.left() < (0 if self.quick else part.needs):
@@ -116,7 +116,7 @@ class Session:
                 try:
                     part.run(self)
                     outcome = "done"
-                # Whatever one part meets, the others are still wanted.
+                # Whatever fails in one part, the others are still wanted.
                 except Exception as error:  # noqa: BLE001
                     outcome = f"{type(error).__name__}: {error}"[:300]
                 if self.on_gpu:
@@ -128,7 +128,7 @@ class Session:
             self.write()
 
     def write(self) -> None:
-        """The result file as far as it is, whole or as it was."""
+        """Write the result so far; the file is replaced whole or left as it was."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write_file(self.file, json.dumps(self.document, indent=1) + "\n")
 
@@ -137,7 +137,7 @@ class Session:
         return open_bench_encoder(name or self.base, str(self.device), precision or self.precision)
 
     def take(self, encoder: Encoder, path: GpuPath) -> None:
-        """Have an encoder go `path`, here or on the GPU."""
+        """Make an encoder take `path`, here or on the GPU."""
         if self.on_gpu:
             from mmrag.encoders.streams import Cuda
 
@@ -146,7 +146,7 @@ class Session:
             encoder.take(path, HostGpu(), 1e9, lambda function, inputs: function)
 
     def event(self) -> Any:
-        """A point in the device's work that has a time."""
+        """A timed point in the device's work."""
         return torch.cuda.Event(enable_timing=True) if self.on_gpu else HostEvent()
 
     def times(self, call: Callable[[], object], rounds: int = 3, warm_up: int = 1) -> list[float]:
@@ -174,7 +174,7 @@ class Session:
         items: float | None = None,
         **figures: Any,
     ) -> None:
-        """One line of the result, as the Speed page reads them."""
+        """Add one line of the result, as the Speed page reads them."""
         many = len(times) > 1
         quartiles = statistics.quantiles(times, n=4) if many else [times[0]] * 3
         extra = {"params": {"device": str(self.device), **params}, "unit": unit, **figures}
@@ -198,7 +198,7 @@ class Session:
 
 
 def _commit() -> str:
-    """The commit that is measured, where git can say it."""
+    """The measured commit, if git can tell."""
     command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""What a description says about an item, and questions that it answers."""
+"""Facts in the description of an item, and questions that it answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eval_sets.make_catalogue.wording import with_article
 
 @dataclass(frozen=True)
 class Line:
-    """What one product may be made of, its sizes in one unit, and the middle of its price range."""
+    """Materials of one product, its sizes in one unit, and the middle of its price range."""
 
     materials: tuple[str, ...]
     sizes: tuple[str, ...]
@@ -134,7 +134,7 @@ def facts(combo: Combo, rng: np.random.Generator) -> dict[str, Any]:
 
 
 def describe(combo: Combo, noun: str, known: dict[str, Any], rng: np.random.Generator) -> str:
-    """A sentence or three that name the item and its facts; `noun` names the pattern."""
+    """One to three sentences that name the item and its facts; `noun` names the pattern."""
     size, named = _SIZE_PHRASE[combo.product].format(known["size"]), with_article(combo.product)
     is_verb = size.startswith(("holds", "fits"))
     return _DESCRIPTIONS[int(rng.integers(len(_DESCRIPTIONS)))].format(

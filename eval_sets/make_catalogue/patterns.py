@@ -1,7 +1,7 @@
 """Pattern tiles: seamless squares that are sampled onto a product.
 
 A tile is (TILE, TILE, 2) uint8: how much of the second tone covers the ground, and how much of
-the third covers both. `TONES` says which tones of a palette those are.
+the third covers both. `TONES` says which tones of a palette these are.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _noise(rng: np.random.Generator, low: int, high: int) -> Array:
 
 
 def _stamp(layer: Bytes, outline: Array, value: int = 255) -> None:
-    """Fills an outline in tile units, wrapping it round the borders."""
+    """Fill an outline in tile units, wrapping it round the borders."""
     low, high = outline.min(axis=0), outline.max(axis=0)
     for dx in (-1, 0, 1):
         for dy in (-1, 0, 1):

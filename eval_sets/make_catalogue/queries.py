@@ -1,4 +1,4 @@
-"""Which pictures the gallery holds, what is asked of it, and which pictures are right."""
+"""The pictures in the gallery, the queries, and which pictures are right for them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Asked:
 
 
 def make_gallery(seed: int, images: int, split: str) -> list[Item]:
-    """The gallery: about 1.3 pictures a combination to ship, as many as it takes to train."""
+    """The gallery: about 1.3 pictures per combination to ship, as many as needed to train."""
     rng = np.random.default_rng([seed, 4])
     pool = [combo for combo in ALL_COMBOS if split == "ship" or is_seen(combo)]
     kinds = min(len(pool), max(1, round(images / 1.3)))
@@ -80,7 +80,7 @@ def make_gallery(seed: int, images: int, split: str) -> list[Item]:
     views = list(chosen)
     while len(views) < images:
         again = rng.permutation(kinds)
-        # Only some are drawn again while the gallery is small, so that most stay unique.
+        # In a small gallery only some are drawn again, so that most stay unique.
         limit = images - len(views) if images > 2 * kinds else max(1, round(0.22 * kinds))
         views += [chosen[int(i)] for i in again[: min(limit, images - len(views))]]
     order = rng.permutation(len(views))
@@ -126,7 +126,7 @@ class Gallery:
 
 
 def _targets(gallery: Gallery, rng: np.random.Generator, split: str) -> Iterator[Combo]:
-    """Combinations to ask for, each about equally often; to ship, a third of them held out."""
+    """Combinations to ask for, all about equally often; to ship, a third of them held out."""
     combos = sorted({item.combo for item in gallery.items})
     seen = [combo for combo in combos if is_seen(combo)]
     unseen = [combo for combo in combos if not is_seen(combo)]
@@ -144,10 +144,9 @@ def _targets(gallery: Gallery, rng: np.random.Generator, split: str) -> Iterator
 def _source(
     target: Combo, category: str, gallery: Gallery, rng: np.random.Generator, split: str
 ) -> Combo:
-    """What the query picture shows when one attribute is to change.
+    """The combination in the query picture when one attribute is to change.
 
-    A combination the gallery holds too is taken where there is one: its picture is then the
-    hardest wrong answer.
+    One that the gallery also holds is preferred: its picture is then the hardest wrong answer.
     """
     names = {"colour": COLOURS, "pattern": PATTERNS, "product": PRODUCTS}[category]
     options = [
@@ -226,7 +225,7 @@ def _add_variety(asked: Asked, count: int, rng: np.random.Generator) -> None:
     }.get(asked.kind or asked.category, tuple(names))
     kept = {"theme": "", "product": "", "text": "none"}.get(asked.category, asked.category)
     for _ in range(count):
-        # A change of colour or pattern may name the product as well, which stays.
+        # A change of colour or pattern may also name the product, which stays.
         also = ("product",) if asked.category in KEPT and rng.random() < 0.5 else ()
         asked.paraphrases.append(varied({n: names[n] for n in named + also}, kept, rng))
 
@@ -234,7 +233,7 @@ def _add_variety(asked: Asked, count: int, rng: np.random.Generator) -> None:
 def make_queries(
     items: Sequence[Item], seed: int, count: int, split: str, variety: int = 0
 ) -> list[Asked]:
-    """The queries with their judgments, no request twice; `variety` wordings more to train on."""
+    """Make queries with their judgments, no request twice; `variety` more wordings to train on."""
     gallery = Gallery(items)
     asked_all: list[Asked] = []
     for place, (category, share) in enumerate(SHARES.items()):

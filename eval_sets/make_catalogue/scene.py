@@ -1,4 +1,4 @@
-"""Renders parts into a picture: pose, light, background, shadow, and the pattern on the surface."""
+"""Render parts into a picture: pose, light, background, shadow, and the pattern on the surface."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VARIANTS = 8
 Picture = npt.NDArray[np.uint8]
 Pixels = npt.NDArray[np.float32]
 
-# Near-neutral, so that the colour of a picture is never that of its background.
+# Near-neutral, so that a picture never has the colour of its background.
 _BACKDROPS: tuple[RGB, ...] = (
     (243, 241, 237),
     (232, 228, 221),
@@ -89,7 +89,7 @@ def _tile(seed: int, pattern: str, variant: int) -> Picture:
 
 
 def _jittered(palette: Palette, rng: np.random.Generator) -> Palette:
-    """A small change of tint and lightness, well inside what a person calls the same colour."""
+    """A small change of tint and lightness, well within what a person calls the same colour."""
     tint, light = rng.normal(0, 5, 3), rng.normal(0, 5)
     tint *= min(1.0, sum(palette.main) / 270)  # the same step tints a dark tone far more
 
@@ -124,7 +124,7 @@ def _background(look: Look, scenery: bool) -> Pixels:
 
 
 def _mask(part: Part, look: Look) -> tuple[Picture, tuple[slice, slice]]:
-    """The part's coverage and the window of the canvas that holds it."""
+    """A part's coverage, and the window of the canvas that holds it."""
     fixed = [
         np.rint((outline @ look.pose.T + look.centre) * 16).astype(np.int32)
         for outline in part.outlines
@@ -219,7 +219,7 @@ def _paint(picture: Pixels, part: Part, look: Look) -> None:
 
 
 def _cast(picture: Pixels, parts: list[Part], look: Look) -> None:
-    """A soft shadow of everything that throws one, away from the light."""
+    """Draw a soft shadow of every part that casts one, away from the light."""
     shadow = np.zeros((CANVAS, CANVAS), np.uint8)
     for part in parts:
         if part.casts:
@@ -235,7 +235,7 @@ def _cast(picture: Pixels, parts: list[Part], look: Look) -> None:
 
 
 def render(combo: Combo, seed: int, key: tuple[int, int], theme: str | None = None) -> Picture:
-    """(160, 160, 3) uint8 picture of a product, or of a theme that carries pattern and colour.
+    """Draw a product, or a theme with its pattern and colour, as (160, 160, 3) uint8.
 
     `key` names the picture within the seed; the same key gives the same picture.
     """

@@ -1,8 +1,8 @@
-"""Many more ways to ask, for training only: mentions of what is wanted among everyday filler.
+"""Many more ways to ask, for training only: the wanted names among everyday filler.
 
-A model that has only read a dozen templates trips over any other sentence. These sentences teach it
-to listen to the product, pattern and colour that are named, whatever stands around them. None is a
-template of the shipped set's paraphrases.
+A model that has read only a dozen templates trips over any other sentence. These sentences teach it
+to attend to the named product, pattern and colour, whatever surrounds them. None is a template of
+the shipped set's paraphrases.
 """
 
 from __future__ import annotations
@@ -91,16 +91,16 @@ _LETTERS = "aeiouaeiouaeioubcdfghklmnprstvw"
 
 
 def varied(names: dict[str, str | None], kept: str, rng: np.random.Generator) -> str:
-    """One made-up sentence that names every attribute in `names`.
+    """Make up a sentence that names every attribute in `names`.
 
     Args:
-        names: attribute to the name that is wanted.
+        names: attribute to the wanted name.
         kept: key of `KEPT` for what may be said to stay as in the query's picture; any other
-            string says nothing of the kind.
-        rng: draws everything.
+            string for none.
+        rng: of all draws.
 
     Raises:
-        ValueError: a paraphrase of the shipped set came out, which no training may see.
+        ValueError: the result is a paraphrase of the shipped set, which no training may see.
     """
     wanted = [key for key in MENTIONS if names.get(key)]
     clauses = [_choose(MENTIONS[wanted[int(i)]], rng) for i in rng.permutation(len(wanted))]
@@ -125,7 +125,7 @@ def _few(rng: np.random.Generator) -> int:
 
 
 def _filler(phrases: tuple[str, ...], rng: np.random.Generator) -> str:
-    """A phrase, now and then with a word that no dictionary has."""
+    """A phrase, now and then with an invented word."""
     phrase = _choose(phrases, rng)
     if rng.random() < 0.2:
         letters = rng.integers(len(_LETTERS), size=int(rng.integers(2, 8)))

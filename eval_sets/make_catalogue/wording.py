@@ -1,4 +1,4 @@
-"""How queries are worded: names and synonyms, templates to train on, and held-out paraphrases.
+"""Wording of queries: names and synonyms, templates to train on, and held-out paraphrases.
 
 Placeholders: `{product}`, `{a_product}` with its article, `{look}` a pattern as an adjective,
 `{noun}` the same as a noun, `{colour}`. The two template tables share no template.
@@ -208,14 +208,14 @@ def with_article(name: str) -> str:
 
 
 def _one(options: tuple[str, ...], rng: np.random.Generator, plain: float) -> str:
-    """The first option with the given probability, else any."""
+    """The first option with probability `plain`, else any."""
     return options[0] if rng.random() < plain else options[int(rng.integers(len(options)))]
 
 
 def fill(
     template: str, names: dict[str, str | None], rng: np.random.Generator, plain: float = 0.4
 ) -> str:
-    """A template with attribute names, or synonyms of them, put in."""
+    """Fill a template with attribute names or their synonyms."""
     product, pattern, colour = (names.get(key) for key in ("product", "pattern", "colour"))
     word = _one(PRODUCT_WORDS[product], rng, plain) if product else ""
     text = template.format(
@@ -225,7 +225,7 @@ def fill(
         noun=_one(NOUN_WORDS[pattern], rng, plain) if pattern else "",
         colour=_one(COLOUR_WORDS.get(colour, (colour,)), rng, plain) if colour else "",
     )
-    # Templates say "a {colour}"; "orange" and "unpatterned" need the other article.
+    # Templates have "a {colour}"; "orange" and "unpatterned" need "an".
     return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
 
 

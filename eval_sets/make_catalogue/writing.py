@@ -1,4 +1,4 @@
-"""Writes the files of the eval set; pictures are drawn by several processes."""
+"""Write the files of the eval set; pictures are drawn by several processes."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 def write_set(
     out: Path, seed: int, split: str, images: int, queries: int, workers: int, variety: int = 0
 ) -> dict[str, float]:
-    """Writes the whole eval set under `out` and counts what was written.
+    """Write the whole eval set under `out` and count what was written.
 
     Raises OSError when a file cannot be written.
     """
@@ -119,7 +119,7 @@ def write_set(
         for job in jobs:
             _draw(job)
     else:
-        # Spawned, because a forked process inherits the locks of threads it does not have.
+        # Spawned: a forked process would inherit the locks of threads that it does not have.
         with multiprocessing.get_context("spawn").Pool(workers, keep_freed_memory) as pool:
             for _ in pool.imap_unordered(_draw, jobs, chunksize=32):
                 pass
@@ -160,7 +160,7 @@ def write_set(
 
 
 def _remove_stale(out: Path, wanted: set[str]) -> None:
-    """Removes pictures of an earlier, larger set, which nothing refers to any more."""
+    """Remove pictures of an earlier, larger set, to which nothing refers any more."""
     for folder in ("images", "query_images"):
         for path in (out / folder).glob("*.webp"):
             if str(path) not in wanted:

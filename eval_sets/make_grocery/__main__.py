@@ -34,8 +34,8 @@ LONGER_SIDE = 384
 QUALITY = 84
 ORDER = ("variety", "name", "picture", "same")
 FIRST = "variety-00741"
-# Made-up wordings of each training query with words, beside the templates; and, where there are to
-# be many, sentences that are put together.
+# Made-up wordings of each training query with words, besides the templates; and, if there are to be
+# many, composed sentences.
 MADE_UP, MORE_MADE_UP, ASKED = 20, 30, 30
 
 
@@ -68,8 +68,8 @@ def ship(source: Path, out: Path) -> EvalSet:
         said = tuple(one.format(wording.short(called[product])) for one in held_out)
         image = written[query.image] if query.image else None
         queries.append(replace(query, image=image, paraphrases=said, metadata={"product": product}))
-    # A picture and words first, and among them one that shows well what reranking does: a page
-    # begins with it.
+    # Queries of picture and words first, beginning with one that shows well what reranking does:
+    # a page opens with it.
     queries.sort(key=lambda query: ORDER.index(query.category))
     at = [query.query_id for query in queries].index(FIRST)
     queries[0], queries[at] = queries[at], queries[0]
@@ -98,10 +98,10 @@ def ship(source: Path, out: Path) -> EvalSet:
 def training(
     source: Path, out: Path, part: str = "all", seed: int = 0, many: bool = True
 ) -> EvalSet:
-    """The photos of `train` where they are: `all`, or a `part` to `fit` on or to `choose` by.
+    """A training set on the photos of `train`: `all`, or a `part` to `fit` on or to `choose` by.
 
-    `names` are a photo of each product and its name: quick to measure. With `many` wordings there
-    are sentences and words of the descriptions among them.
+    `names` is a photo of each product with its name: quick to measure. With `many` wordings these
+    include sentences and words of the descriptions.
     """
     whole = grocery.import_set(source, out, "train", seed)
     called = wording.names(grocery.product_names(source))
@@ -198,7 +198,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _products_asked_for(eval_set: EvalSet) -> dict[str, str]:
-    """The product that each query should find, by the query's id."""
+    """The product that each query should find, by query id."""
     products = {image.image_id: str(image.metadata["product"]) for image in eval_set.images}
     return {
         query.query_id: products[min(eval_set.relevant(query.query_id))]

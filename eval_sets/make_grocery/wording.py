@@ -1,4 +1,4 @@
-"""How products are named and asked for. No held-out wording is ever among those to train on."""
+"""Names and requests for products. No held-out wording is ever used in training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import chain
 
-# What a product is also called.
+# Other names of products.
 ALSO = {
     "Aubergine": "eggplant",
     "Zucchini": "courgette",
@@ -65,7 +65,7 @@ NAMED = (
     "some {} please",
     "{} for sale",
 )
-# Of sentences that are put together.
+# Parts of composed sentences.
 OPENINGS = (
     "",
     "",
@@ -138,7 +138,7 @@ ENDINGS = (
     "of the same kind",
 )
 _WORD = re.compile(r"[a-z']{2,}")
-# Those of the shipped set's paraphrases.
+# Templates of the shipped set's paraphrases.
 HELD_OUT_INSTEAD = (
     "I'd rather have {}",
     "swap it for {}",
@@ -151,7 +151,7 @@ HELD_OUT_NAMED = ("do you have {}?", "looking for {}", "I would like to buy {}")
 
 
 def names(products: Iterable[str]) -> dict[str, list[str]]:
-    """What each product is called: its name, then parts of it that no other's name has."""
+    """Names of each product: the full one, then parts of it that no other product's name has."""
     products = list(products)
     spans = {product: list(dict.fromkeys(_spans(product.lower().split()))) for product in products}
     owners = Counter(span for found in spans.values() for span in found)
@@ -163,7 +163,7 @@ def names(products: Iterable[str]) -> dict[str, list[str]]:
 
 
 def short(called: list[str]) -> str:
-    """The shortest of two words or more, else the shortest: "oat milk"."""
+    """The shortest name of two words or more, else the shortest: "oat milk"."""
     return min(called, key=lambda name: (" " not in name, len(name)))
 
 
@@ -175,7 +175,7 @@ def wordings(
 
 
 def fillers(descriptions: Iterable[str], called: Mapping[str, list[str]]) -> list[str]:
-    """Words of the descriptions that name no product, and that no held-out wording has."""
+    """Words of the descriptions that name no product and are in no held-out wording."""
     kept_away = " ".join([*HELD_OUT_INSTEAD, *HELD_OUT_NAMED, *chain(*called.values())])
     taken = set(_WORD.findall(kept_away.lower()))
     found = {word for text in descriptions for word in _WORD.findall(text.lower())}
@@ -183,7 +183,7 @@ def fillers(descriptions: Iterable[str], called: Mapping[str, list[str]]) -> lis
 
 
 def asked(name: str, rng: random.Random, part: str) -> str:
-    """A sentence that asks for a product, of an opening, a request and an end."""
+    """A sentence that asks for a product: an opening, a request and an end."""
     opening, request, end = (
         rng.choice(of_part(one, part)) for one in (OPENINGS, REQUESTS, ENDINGS)
     )
@@ -191,7 +191,7 @@ def asked(name: str, rng: random.Random, part: str) -> str:
 
 
 def of_part(phrases: tuple[str, ...], part: str) -> tuple[str, ...]:
-    """All; or four in five to fit on, and the others to choose by."""
+    """All phrases; or four in five to fit on, or the others to choose by."""
     if part == "all":
         return phrases
     return tuple(p for i, p in enumerate(phrases) if (i % 5 == 4) == (part == "choose"))
@@ -200,9 +200,9 @@ def of_part(phrases: tuple[str, ...], part: str) -> tuple[str, ...]:
 def made_up(
     called: list[str], rng: random.Random, n: int, words: list[str] | None = None
 ) -> list[str]:
-    """A product's name among words that mean nothing, so that a model listens to names only.
+    """A product's name among meaningless words, to make a model attend to names only.
 
-    With `words`, half of those around the name are some of these.
+    With `words`, half of the words around the name are from these.
     """
 
     def word() -> str:
@@ -216,7 +216,7 @@ def made_up(
 
     made = []
     for _ in range(n):
-        # The order of draws is that of the sets on which the shipped encoders were trained.
+        # The order of draws is as for the sets on which the shipped encoders were trained.
         name = rng.choice(called) if words else ""
         before = [word() for _ in range(rng.randint(0, 5))]
         name = name or rng.choice(called)

@@ -39,9 +39,9 @@ POOLS = "pools.jsonl"
 class EvalQuery:
     """A labelled query; `image` is an absolute path.
 
-    `more_images` are those behind the first of several, `without` what is not wanted (with paths),
-    and `without_weight` how much of it; see `mmrag.types.Query`. `pool` are the ids of the images
-    that are candidates for it; all are where it is empty. Queries may share one.
+    `more_images` follow the first of several images, `without` is what is not wanted (with paths),
+    and `without_weight` its weight; see `mmrag.types.Query`. `pool` holds the ids of its candidate
+    images; if empty, all are. Queries may share one.
     """
 
     query_id: str
@@ -64,7 +64,7 @@ class EvalQuery:
 
     @property
     def pictures(self) -> tuple[str, ...]:
-        """All pictures that asking it reads: its own, and those that are not wanted."""
+        """All pictures that asking it reads: its own, and unwanted ones."""
         unwanted = self.without.images if self.without else ()
         return (*self.images, *map(str, unwanted))
 
@@ -73,13 +73,13 @@ class EvalQuery:
         return self.query_of(self.images, self.text)
 
     def query_of(self, images: Sequence[str], text: str | None) -> Query:
-        """The same with other pictures or another text."""
+        """The same query with other pictures or another text."""
         return Query(
             text=text, images=images, without=self.without, without_weight=self.without_weight
         )
 
     def with_paths(self, path_of: Callable[[str], str]) -> EvalQuery:
-        """The same with each picture's path exchanged."""
+        """The same query with each picture's path replaced."""
         own = [path_of(path) for path in self.images]
         without = self.without
         if without is not None and without.images:
@@ -95,9 +95,9 @@ class EvalSet:
     """Gallery, queries and judgments.
 
     `qrels` maps query id to image id to grade: 0 is judged not relevant (a hard negative),
-    1, 2, ... are grades of relevance; what is absent was not judged. `notes` are sentences that
-    its importer has to say about it. `gallery_kind` is one of `GALLERIES`, `protocol` how it is
-    asked; texts, judgments and settings follow it already (see `apply_protocol`).
+    1, 2, ... are grades of relevance; what is absent was not judged. `notes` are sentences by
+    its importer. `gallery_kind` is one of `GALLERIES`, `protocol` how it is asked; texts,
+    judgments and settings follow it already (see `apply_protocol`).
     """
 
     name: str
@@ -131,9 +131,9 @@ class EvalSet:
     def load(cls, folder: str | os.PathLike[str]) -> EvalSet:
         """Read an eval set.
 
-        Pictures need not be there: `gallery` says which are. Those whose names the disk or the
-        judgments write in another Unicode form, or with other separators, are found all the same.
-        123,403 images are read in about a second (one CPU core).
+        Pictures need not exist: `gallery` says which do. They are found even if the disk or the
+        judgments write their names in another Unicode form, or with other separators. 123,403
+        images are read in about a second (one CPU core).
 
         Raises:
             EvalSetError: a file is absent or a line is wrong (names file and line), or a name fits
@@ -171,7 +171,7 @@ class EvalSet:
         ).as_on_disk()
 
     def as_on_disk(self) -> EvalSet:
-        """The same with paths of pictures as the disk writes them; what is not there stays.
+        """The same set with paths of pictures as on disk; paths of absent files stay.
 
         Raises:
             AmbiguousName: a path fits several files.
@@ -191,10 +191,10 @@ class EvalSet:
         """Write the files into `folder`; paths become relative to `image_root`.
 
         Args:
-            judgments: False leaves `qrels/test.tsv` to whoever judges at the same time.
+            judgments: False leaves `qrels/test.tsv` to a process that judges at the same time.
 
         Raises:
-            EvalSetError: an id cannot stand in a TSV file, or a picture is not below `image_root`.
+            EvalSetError: an id does not fit in a TSV file, or a picture is not below `image_root`.
         """
         root, folder = self.image_root.resolve(), self.folder.resolve()
         relative = root.is_relative_to(folder)
@@ -242,7 +242,7 @@ class EvalSet:
             (folder / POOLS).unlink(missing_ok=True)
         if judgments:
             _write(folder / "qrels" / "test.tsv", [b"query-id\tcorpus-id\tscore\n", *qrels])
-        # Last: a folder without it is no eval set, so one that broke off half-way is not taken.
+        # Last: a folder without it is no eval set, so an incomplete one is never taken for one.
         _write(folder / "eval_set.json", [orjson.dumps(head, option=orjson.OPT_INDENT_2), b"\n"])
 
     def gallery(self) -> Gallery:
@@ -255,7 +255,7 @@ class EvalSet:
         return Gallery(present, skipped)
 
     def present(self, image_ids: Iterable[str]) -> dict[str, GalleryImage]:
-        """Images by id, of those that can be shown: their files are there, below `image_root`."""
+        """The images that can be shown, by id: their files exist below `image_root`."""
         wanted = set(image_ids)
         images = [image for image in self.images if image.image_id in wanted]
         absent = absent_files(str(self.image_root), (image.path for image in images))
@@ -279,7 +279,7 @@ class EvalSet:
 
 
 def read_head(folder: Path) -> dict[str, Any]:
-    """The contents of `eval_set.json`.
+    """Read `eval_set.json`.
 
     Raises:
         EvalSetError: there is none, or a value is of the wrong kind.
@@ -330,7 +330,7 @@ def _read_images(path: Path, root: str) -> list[GalleryImage]:
 
 
 def read_pools(path: Path, known: Container[str]) -> dict[str, tuple[str, ...]]:
-    """The pools of candidates of `pools.jsonl` by name; none where there is no such file.
+    """Read the pools of candidates of `pools.jsonl` by name; none if there is no such file.
 
     Args:
         path: of the file.
@@ -366,12 +366,12 @@ def _read_queries(
 
 
 def _by_known_ids(qrels: Qrels, images: list[GalleryImage], queries: list[EvalQuery]) -> Qrels:
-    """Judgments under the ids that the set has, where they are only written otherwise."""
+    """Judgments under the set's own ids, where they only spell them differently."""
     known, asked = Names(i.image_id for i in images), Names(q.query_id for q in queries)
     meant: Qrels = {}
     for query_id, grades in qrels.items():
         judged = meant.setdefault(asked.find(query_id) or query_id, {})
-        # What is written exactly goes first.
+        # Exact spellings go first.
         for image_id in sorted(grades, key=known.__contains__, reverse=True):
             judged.setdefault(known.find(image_id) or image_id, grades[image_id])
     return meant
@@ -448,7 +448,7 @@ def parse_without(record: Record, root: str) -> tuple[Query | None, float]:
 
 
 def read_qrels(path: Path) -> Qrels:
-    """Judgments in BEIR's form: query id to image id to grade."""
+    """Read judgments in BEIR's form: query id to image id to grade."""
     qrels: Qrels = {}
     for number, line in read_lines(path):
         judgment = parse_judgment(path, number, line)

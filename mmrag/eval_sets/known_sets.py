@@ -1,4 +1,4 @@
-"""The folders in which eval sets are looked for by name."""
+"""The folders searched for eval sets by name."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ PHOTOS = SHIPPED_SETS / "grocery"
 def known_eval_sets() -> dict[str, Path]:
     """Folder name to folder of the eval sets at hand: photographs, drawings, then others.
 
-    Looked for in the project's `eval_sets`, in `MMRAG_HOME/eval_sets`, and in the folders that
-    `MMRAG_EVAL_SETS` names (separated as in PATH), each an eval set or a folder of eval sets.
+    They are searched for in the project's `eval_sets`, in `MMRAG_HOME/eval_sets`, and in the
+    folders that `MMRAG_EVAL_SETS` names (separated as in PATH), each an eval set or a folder of
+    eval sets.
     """
     named = os.environ.get("MMRAG_EVAL_SETS", "").split(os.pathsep)
     places = [
@@ -43,7 +44,7 @@ def known_eval_sets() -> dict[str, Path]:
 
 
 def own_eval_sets() -> dict[str, Path]:
-    """Those of `known_eval_sets` that may be changed: not shipped, and writable."""
+    """The `known_eval_sets` that may be changed: not shipped, and writable."""
     return {
         name: folder
         for name, folder in known_eval_sets().items()

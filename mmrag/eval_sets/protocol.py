@@ -24,13 +24,13 @@ _FIELD = re.compile(r"\{(\w+)\}")
 
 
 def clause(text: str) -> str:
-    """Without a final full stop, the first letter small, as M-BEIR joins FashionIQ's captions."""
+    """Drop a final full stop and lower the first letter, as M-BEIR joins FashionIQ's captions."""
     text = text.strip()
     return (text[:1].lower() + text[1:]).removesuffix(".")
 
 
 def sentence(text: str) -> str:
-    """The first letter capital, with a final full stop, as M-BEIR writes its queries."""
+    """Capitalise the first letter and end with a full stop, as M-BEIR writes its queries."""
     text = text.replace("\r", "").strip().strip('"')
     text = text[:1].upper() + text[1:]
     return text if not text or text[-1] in ".?!" else text + "."
@@ -65,11 +65,11 @@ class Protocol:
             `{captions}` its parts (FashionIQ has two) with `join` between them; every other name
             is looked up in the query's metadata. A query without a text is asked with its picture.
         join: between captions.
-        each: one of `STYLES`, for each of the captions.
+        each: one of `STYLES`, for each caption.
         whole: one of `STYLES`, for the finished text.
         right: one of `RIGHT`.
-        fusion: one of `FUSIONS`: what makes one vector of picture and text.
-        metrics: what is published, the primary one first; empty for those of the eval set.
+        fusion: one of `FUSIONS`: how picture and text become one vector.
+        metrics: the published ones, the primary one first; empty for the eval set's own.
         average: one of `AVERAGES`.
         source: where it is described.
     """
@@ -95,7 +95,7 @@ class Protocol:
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Protocol:
-        """From plain values, as a TOML file or a stored run has them.
+        """Parse plain values, as in a TOML file or a stored run.
 
         Raises:
             EvalSetError: an unknown or missing key, or a value that is not one of its kind.
@@ -131,10 +131,10 @@ class Protocol:
         Args:
             caption: the eval set's own text.
             metadata: of the query.
-            query_id: for the message.
+            query_id: for the error message.
 
         Raises:
-            EvalSetError: the template names something that the query does not have.
+            EvalSetError: the template names something that the query lacks.
         """
         if not caption:
             return None

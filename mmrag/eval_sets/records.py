@@ -28,7 +28,7 @@ class RecordError(EvalSetError):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One JSON object with where it stands. The getters raise `RecordError`."""
+    """One JSON object and its position. The getters raise `RecordError`."""
 
     path: Path
     line: int
@@ -83,7 +83,7 @@ class Record:
         raise self.error(f"{key!r} must be an object")
 
     def id(self, key: str = "_id") -> str:
-        """A string or a whole number that can stand in a TSV file."""
+        """A string or a whole number that fits in a TSV file."""
         value = self.values.get(key)
         if isinstance(value, int) and not isinstance(value, bool):
             return str(value)
@@ -116,9 +116,9 @@ class Record:
 
 
 def inside(root: str, name: str) -> str | None:
-    """`root`/`name` in normal form, or None when that does not lie below `root`.
+    """`root`/`name` in normal form, or None if that is not below `root`.
 
-    Only the names are looked at; `absent_files` looks at links.
+    Only names are checked; `absent_files` checks links.
     """
     if "\0" in name:
         return None
@@ -127,7 +127,7 @@ def inside(root: str, name: str) -> str | None:
 
 
 def is_plain_id(text: str) -> bool:
-    """Whether an id can stand in a TSV file."""
+    """Whether an id fits in a TSV file."""
     return bool(text) and not _NOT_IN_TSV.search(text)
 
 
@@ -139,7 +139,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def parse_record(path: Path, number: int, line: bytes) -> Record:
-    """One line of a JSON Lines file."""
+    """Parse one line of a JSON Lines file."""
     try:
         values = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -155,7 +155,7 @@ def read_records(path: Path) -> Iterator[Record]:
 
 
 def read_json(path: Path) -> Any:
-    """A whole JSON document; what is wrong with it is reported with its line."""
+    """Read a whole JSON document; errors are reported with their line."""
     try:
         return orjson.loads(_read(path))
     except orjson.JSONDecodeError as error:
@@ -163,7 +163,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_json_list(path: Path) -> list[Record]:
-    """The objects of a JSON list; their `line` is their place in the list, from 1."""
+    """The objects of a JSON list; their `line` is their position in the list, from 1."""
     values = read_json(path)
     if not isinstance(values, list):
         raise RecordError(path, None, "must hold a list")

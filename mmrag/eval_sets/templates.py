@@ -12,15 +12,15 @@ from mmrag.eval_sets.eval_set import EvalQuery
 
 
 def templated(queries: Sequence[EvalQuery], template: str | None) -> list[EvalQuery]:
-    """The queries with texts as a template makes them; as they are where there is none.
+    """The queries with their texts made from a template; unchanged without one.
 
     Args:
         queries: whose `text`, `category`, `question` and metadata are the fields; each paraphrase
-            stands for `text` in its turn.
+            takes the place of `text` in turn.
         template: fields in braces; "{{" and "}}" are braces.
 
     Raises:
-        MmragError: the template is wrong, or a query lacks a field; names both.
+        MmragError: the template is malformed, or a query lacks a field; names both.
     """
     if template is None:
         return list(queries)

@@ -1,4 +1,4 @@
-"""Everything that is wrong with an eval set, with file and line."""
+"""Check an eval set and report every problem with file and line."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Problem:
 
 @dataclass
 class Validation:
-    """The findings of `validate`, and how much it looked at."""
+    """The findings of `validate`, and how much it checked."""
 
     images: int = 0
     queries: int = 0
@@ -83,7 +83,7 @@ class Validation:
 
 @dataclass
 class _Seen:
-    """The ids of one file with the lines they stand in, and the pictures it names."""
+    """The ids of one file with their lines, and the pictures it names."""
 
     lines: dict[str, int] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
@@ -92,17 +92,17 @@ class _Seen:
 def validate(
     folder: Path, *, decode: bool = False, progress: Callable[[int, int], Any] | None = None
 ) -> Validation:
-    """Look at every line of an eval set.
+    """Check every line of an eval set.
 
     Errors are what would stop `EvalSet.load`, make an image unusable or make a score wrong:
-    unreadable files and lines, values of the wrong kind, ids that stand twice, judgments of
+    unreadable files and lines, values of the wrong kind, repeated ids, judgments of
     unknown ids, negative grades, pictures that are missing or outside the image root. Warnings
-    are what is probably not meant.
+    are what is probably unintended.
 
     Args:
         folder: the eval set.
         decode: also decode every picture.
-        progress: with `decode`, called after each picture with how many are done, and of how many.
+        progress: with `decode`, called after each picture with the number done and in all.
     """
     return _Validator(Path(folder)).run(decode, progress)
 
@@ -165,7 +165,7 @@ class _Validator:
     def records(
         self, file: str, keys: tuple[str, ...], look: Callable[[Record, str], str | None]
     ) -> _Seen:
-        """Look at each line; `look` checks what is peculiar to the file and returns the image."""
+        """Check each line; `look` checks what is specific to the file and returns the image."""
         seen, unknown = _Seen(), dict[str, list[int]]()
         whole = self.folder / file
         for number, line in self.lines(file):
@@ -269,7 +269,7 @@ class _Validator:
             self.add("queries.jsonl", line_number, "warning", message)
 
     def meant(self, names: Names, name: str, file: str, number: int) -> str:
-        """The id that a judgment means, or what it says."""
+        """The id that a judgment means, else the name it gives."""
         try:
             return names.find(name) or name
         except AmbiguousName as error:
@@ -317,7 +317,7 @@ class _Validator:
 
 
 def _filled(value: Any) -> bool:
-    """Whether something stands there; values of the wrong kind are reported elsewhere."""
+    """Whether a value is there; values of the wrong kind are reported elsewhere."""
     return bool(value.strip()) if isinstance(value, str) else value is not None
 
 

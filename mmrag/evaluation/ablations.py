@@ -34,14 +34,14 @@ class Ablations:
     """The extra measurements that `evaluate` makes.
 
     Attributes:
-        modality: composed queries also as image alone and as text alone.
-        paraphrases: queries also in the words of their `paraphrases`.
-        precision: "bf16" or "fp16": the same in memory in that precision and in float32, which
-            the encoder must have been loaded in.
-        index: the index's results against exact search over the vectors it holds.
-        answers: queries with a question are answered with and without retrieval.
-        repeat: how often the reranker is asked the same, at least 2; 0 for no such measurement.
-        shuffles: so many random orders of the candidates are reranked too; see `shuffled`.
+        modality: also run composed queries as image alone and as text alone.
+        paraphrases: also run queries in the words of their `paraphrases`.
+        precision: "bf16" or "fp16": compare it with float32, in memory; the encoder must have been
+            loaded in float32.
+        index: compare the index's results with exact search over the vectors it holds.
+        answers: answer the queries that have a question, with and without retrieval.
+        repeat: how often the same reranking is made, at least 2; 0 for no such measurement.
+        shuffles: how many random orders of the candidates to rerank as well; see `shuffled`.
     """
 
     modality: bool = False
@@ -57,14 +57,14 @@ class Ablations:
             raise MmragError(f"A spread needs 2 repetitions or more, not {self.repeat}.")
 
     def settings(self) -> dict[str, Any]:
-        """The notes of a run about them."""
+        """The ablations as a run notes them."""
         later = ("repeat", "shuffles")
         return {name: value for name, value in asdict(self).items() if name not in later or value}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """State that the ablations share: the run's readable queries, its settings and its stages."""
+    """State shared by the ablations: the run's readable queries, its settings and its stages."""
 
     eval_set: EvalSet
     searcher: Searcher
@@ -91,14 +91,14 @@ class Setting:
         return score_rankings(rankings, self.eval_set, metrics, query_ids=rankings)
 
     def original(self, queries: Sequence[EvalQuery]) -> Scores:
-        """Per-query metrics of these queries as they are."""
+        """Per-query metrics of these queries, unchanged."""
         return self.score({q.query_id: self.first[q.query_id].image_ids for q in queries})
 
 
 def modality(setting: Setting) -> dict[str, Any]:
-    """Image alone, text alone and both, and what both gain over the better single one.
+    """Compare image alone, text alone and both; the gain is over the better single one.
 
-    A gain near 0 says that the set, or the encoder, takes a shortcut through one of them.
+    A gain near 0 means that the set, or the encoder, takes a shortcut through one of them.
     """
     composed = [query for query in setting.eval_set.queries if query.image and query.text]
     if not composed:
@@ -142,9 +142,9 @@ def _composition(setting: Setting, image: Scores, text: Scores, both: Scores) ->
 
 
 def paraphrases(setting: Setting) -> dict[str, Any]:
-    """Queries in other words: the mean and the worst over the paraphrases, and the spread.
+    """Score paraphrased queries: the mean and the worst over the paraphrases, and the spread.
 
-    `spread` is the mean over queries of best minus worst wording, the original among them.
+    `spread` is the mean over queries of best minus worst wording, the original included.
     """
     queries = [query for query in setting.eval_set.queries if query.paraphrases]
     if not queries:
@@ -192,7 +192,7 @@ def paraphrases(setting: Setting) -> dict[str, Any]:
 def check_index(setting: Setting) -> dict[str, Any]:
     """Recall of the index's results against exact search over the vectors that it holds.
 
-    Results as near as the k-th exact one count as right, so that ties do no harm.
+    Results as near as the k-th exact one count as right, so ties do no harm.
     """
     index = setting.searcher.index
     queries = [query for query in setting.eval_set.queries if not query.pool]
@@ -264,9 +264,9 @@ def in_precision(encoder: Encoder, precision: str) -> Encoder:
 
 
 def check_precision(setting: Setting, precision: str) -> dict[str, Any]:
-    """Metrics and nearest neighbours in `precision` against float32, by exact search in memory.
+    """Compare metrics and nearest neighbours in `precision` and float32, by exact search in memory.
 
-    Gallery and queries are encoded in both, nothing is taken from the index.
+    Gallery and queries are encoded in both; nothing is taken from the index.
     """
     reference = setting.searcher.encoder
     lowered = in_precision(reference, precision)

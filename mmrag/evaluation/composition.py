@@ -1,4 +1,4 @@
-"""Labels of queries: those that need composition, and those that one part finds alone."""
+"""Labels of queries: which need composition, and which one part alone solves."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def label_depth(primary_metric: str, k: int) -> int:
 def composition(
     image: Scores, text: Scores, both: Scores, metric: str, seed: int = 0
 ) -> dict[str, Any]:
-    """Labels of composed queries, their shares, and what composition adds.
+    """Label composed queries; give the labels' shares and what composition adds.
 
-    A query that the picture alone finds is solvable without its text, and the other way round; it
-    needs both when only the whole query finds it. The gap is (both - better alone) / both: the
-    share of what the whole queries find that neither part finds as well. It follows the normalised
+    A query that its picture alone solves does not need its text, and vice versa; it needs both
+    when only the whole query succeeds. The gap is (both - better alone) / both: the share of what
+    whole queries find that neither part finds as well. It follows the normalised
     Composition Gap of CIRCUS (M. Attimonelli et al., arXiv 2605.14787).
 
     Args:
@@ -79,7 +79,7 @@ def composition(
 
 
 def _gap(parts: npt.NDArray[np.float64], seed: int) -> dict[str, Any]:
-    """The gap of (n, 3) values of picture, text and both; resamples that find nothing count 0."""
+    """The gap from (n, 3) values of picture, text and both; resamples without a hit count as 0."""
 
     def gap(means: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         alone, whole = means[:, :2].max(axis=1), means[:, 2]

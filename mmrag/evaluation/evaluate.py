@@ -75,16 +75,16 @@ def evaluate(
     retrieved: Mapping[str, Ranked] | None = None,
     query_template: str | None = None,
 ) -> Run:
-    """Rank, score and store; an interrupted evaluation that is the same goes on where it was.
+    """Rank, score and store; an interrupted evaluation with the same arguments resumes.
 
-    With a reranker the rankings before and after it are both kept, and `Run.summaries` has both
-    stages. Rankings are stored while they are made: each batch, and each reranked query.
+    With a reranker, the rankings before and after it are kept, and `Run.summaries` has both
+    stages. Rankings are stored as they are made: after each batch, and each reranked query.
 
     Args:
         eval_set: gallery, queries and judgments.
         searcher: its index holds the eval set's gallery (see `index_eval_set`); its reranker, if
-            any, reorders the first `rerank_k` results; its rewriter, if any, puts the queries into
-            other words before they are encoded, which a reranker does not see.
+            any, reorders the first `rerank_k` results; its rewriter, if any, rewords the queries
+            before they are encoded; a reranker does not see the new words.
         k: results per query.
         rerank_k: how many of them the reranker sees. Default: the reranker's own depth, else 10.
         metrics: see `score_rankings`. Default: those that suit the set.
@@ -92,23 +92,23 @@ def evaluate(
         store: where the run is kept. Default: `RunStore()`.
         name: of the run. Default: encoder and reranker.
         seed: of the sample of queries and of the resamples behind the intervals.
-        limit: evaluate a random sample of so many queries.
-        batch_size: queries that are encoded and searched together; `timings_ms` are shares.
-        resume: False starts anew even if an interrupted run could go on.
-        answer_model: who answers the questions, for `Ablations.answers`: a model, or an
-            `Answering` that also says who judges the answers and how many are asked at once.
-        on_progress: called with a `Progress` as stages go on, in this thread.
-        should_stop: asked between batches and reranked queries; when true, the run is kept with
-            state "stopped" and its metrics are over the queries that were finished.
+        limit: evaluate a random sample of this many queries.
+        batch_size: queries encoded and searched together; `timings_ms` are shares of a batch.
+        resume: False starts afresh even if an interrupted run could resume.
+        answer_model: answers the questions, for `Ablations.answers`: a model, or an `Answering`,
+            which also says who judges the answers and how many are asked at once.
+        on_progress: called with a `Progress` as stages advance, in this thread.
+        should_stop: called between batches and reranked queries; when true, the run is kept with
+            state "stopped" and its metrics cover the queries that were finished.
         ranker: ranks the batches elsewhere, with the same results.
-        retrieved: the first stage of a run that differs only in its reranker; it is not made anew.
-        query_template: what is asked instead of each query's text; see `eval_sets.templates`.
+        retrieved: the first stage of a run that differs only in its reranker, to be reused.
+        query_template: replaces each query's text; see `eval_sets.templates`.
 
     Returns:
         The run. Its state is "complete", "stopped" or "stopped: budget".
 
     Raises:
-        MmragError: options that do not fit, or the index holds other images than the eval set.
+        MmragError: options that do not fit, or the index holds images that are not the eval set's.
     """
     own = RunStore() if store is None else None
     try:
@@ -208,7 +208,7 @@ class _Evaluation:
         on_progress: Callable[[Progress], Any] | None,
         should_stop: Callable[[], bool] | None,
     ) -> Run:
-        """Make, or finish, the run."""
+        """Make or finish the run."""
         key = resume_key(self.fresh)
         run = self.store.resume(key) if resume else None
         if run is None:
@@ -244,7 +244,7 @@ class _Evaluation:
         return run
 
     def _budgets(self) -> list[Budget]:
-        """The limits of the cost of all models that are asked: mostly one budget for all."""
+        """The budgets of all models that are asked, usually one for all."""
         found = [
             self.rewriter.budget if self.rewriter else None,
             self.reranker.budget if self.reranker else None,
@@ -253,14 +253,14 @@ class _Evaluation:
         return list({id(one): one for one in found if one is not None}.values())
 
     def _carry_over(self, run: Run) -> float:
-        """A cost limit is the run's: what earlier commands spent on it, in US dollars, counts."""
+        """Count what earlier commands spent on the run, in US dollars, towards its cost limit."""
         spent = max(run.spent_usd, self._usage(run).cost_usd or 0.0)
         for budget in self._budgets():
             budget.carry_over(run.run_id, spent)
         return spent
 
     def _usage(self, run: Run) -> Usage:
-        """Of all requests whose outcome is known."""
+        """Usage of all requests whose outcome is known."""
         shuffles = range(1, 1 + (self.ablations.shuffles or 0))
         stages = [REWRITTEN, RERANKED, ANSWERED, *(SHUFFLE.format(number) for number in shuffles)]
         stages += [stage_name(number) for number in range(1, self.ablations.repeat)]
@@ -268,7 +268,7 @@ class _Evaluation:
         return sum((one.usage for one in stored if one.usage), run.lost)
 
     def _make(self, run: Run, stages: Stages) -> None:
-        """All stages, in order; each goes on where it was."""
+        """Run all stages in order; each resumes where it stopped."""
         variants = [Variant(query, query.query()) for query in self.eval_set.queries]
         there = self.store.read(run.run_id, RETRIEVAL) if self.retrieved else {}
         known = [one for query_id, one in self.retrieved.items() if query_id not in there]
@@ -329,7 +329,7 @@ class _Evaluation:
             run.ablations["answers"] = answer_questions(setting, last, self.images, self.answering)
 
     def _conclude(self, run: Run) -> None:
-        """Score what is finished, and store it."""
+        """Score what is finished and store it."""
         first = self.store.read(run.run_id, RETRIEVAL)
         last = self.store.read(run.run_id, RERANKED) if self.reranker is not None else None
         run.rankings = {RETRIEVAL: first} if last is None else {RETRIEVAL: first, RERANKED: last}
@@ -379,7 +379,7 @@ class _Evaluation:
         self.store.save(run)
 
     def _ceiling(self, first: Mapping[str, Ranked], done: set[str]) -> dict[str, float]:
-        """Hit rate and recall of the first stage among what the reranker sees."""
+        """Hit rate and recall of the first stage within the results that the reranker sees."""
         names = [f"{name}@{self.rerank_k}" for name in ("hit_rate", "R")]
         rankings = {query_id: one.image_ids for query_id, one in first.items()}
         scores = score_rankings(rankings, self.eval_set, names, query_ids=done)

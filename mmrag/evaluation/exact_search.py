@@ -18,7 +18,7 @@ HIT_RATE_CUTOFFS = (1, 5, 10)
 
 @dataclass(frozen=True)
 class SetVectors:
-    """An eval set's vectors, unit rows: the gallery's (ids and paths beside them), the queries'."""
+    """Vectors of an eval set, unit rows: of the gallery, with ids and paths, and of the queries."""
 
     image_ids: list[str]
     paths: list[str]
@@ -76,7 +76,7 @@ def hit_rates(
 ) -> dict[str, dict[str, float]]:
     """Hit rates (see `metrics.hit_rate`) over all queries and by category.
 
-    Queries without any right image are left out.
+    Queries without a right image are left out.
 
     Returns:
         `{"all": {"hit_rate@1": ...}, CATEGORY: {...}}`, each with its number of `queries`.

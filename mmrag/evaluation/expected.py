@@ -21,36 +21,36 @@ from mmrag.types import Hit
 from mmrag.vision.model import VisionModel
 from mmrag.vision.models import ModelFacts
 
-# Tokens of thought that are common at an effort, and that an answer takes beside its indices.
+# Usual tokens of thought by effort; below, the other parts of answers and prompts.
 THOUGHT = {"none": 0, "minimal": 100, "low": 500, "medium": 1250, "high": 4000}
 _MOST_THOUGHT = 8000
 _REASON = 60
 _INDEX = 2
 _RULES = 450
-# Of an answer that is a value, and of a request that has it judged.
+# Tokens of an answer that is a value, and of a request to judge it.
 _VALUE, _JUDGED = 15, 300
-# Prompts that are made to see how large they are.
+# Prompts made to measure their size.
 _SAMPLES = 3
-# Seconds until the first token, and tokens a second, of a model that was not timed here yet.
+# Seconds until the first token, and tokens a second, of a model not yet timed here.
 _WAIT, _RATE = 1.5, 60.0
 
 
 @dataclass(frozen=True)
 class RequestSize:
-    """Tokens of one request: `completion` has the thought in it."""
+    """Tokens of one request; `completion` includes thought."""
 
     prompt: int
     completion: int
 
     def cost(self, facts: ModelFacts, requests: int = 1) -> float | None:
-        """US dollars for so many requests; None where the model has no price."""
+        """US dollars for this many requests; None where the model has no price."""
         if facts.price is None:
             return None
         return requests * facts.price.cost(self.prompt, self.completion)
 
 
 def completion_tokens(effort: str | None, candidates: int) -> int:
-    """About the tokens of an answer that ranks so many candidates, thought included."""
+    """Approximate tokens of an answer that ranks this many candidates, thought included."""
     return _thought(effort) + _REASON + _INDEX * candidates
 
 
@@ -61,7 +61,7 @@ def _thought(effort: str | None) -> int:
 def grid_request(
     facts: ModelFacts, candidates: int, description: float = 0.0, largest: int = CELL
 ) -> RequestSize:
-    """A request that shows a query picture and so many candidates as one panorama.
+    """Size of a request that shows a query picture and its candidates as one panorama.
 
     Args:
         facts: of the model, which is asked with the least effort.
@@ -79,8 +79,8 @@ def grid_request(
 class Expected:
     """The expected effort of an evaluation; `cost_usd` and `seconds` are None where unknown.
 
-    `timed_runs` is how many earlier runs the time is judged by, 0 where it is assumed. `batch` says
-    that it goes through the Batch API, which takes up to a day.
+    `timed_runs` is how many earlier runs the time is based on, 0 where it is assumed. `batch` means
+    that requests go through the Batch API, which takes up to a day.
     """
 
     reranker: str
@@ -172,7 +172,7 @@ def expect_answers(eval_set: EvalSet, answering: Answering) -> Expected:
 
 
 def expect_rewriting(eval_set: EvalSet, rewriter: Rewriter, queries: int) -> Expected:
-    """Estimate what rewriting so many queries takes, from prompts that are made but not sent."""
+    """Estimate the effort of rewriting queries, from prompts that are made but not sent."""
     model = rewriter.model
     step = max(1, len(eval_set.queries) // _SAMPLES)
     made = [rewriter.request(one.query()) for one in eval_set.queries[::step][:_SAMPLES]]
@@ -190,7 +190,7 @@ def _seconds(size: RequestSize) -> float:
 
 
 def _sizes(eval_set: EvalSet, reranker: VisionReranker, rerank_k: int) -> tuple[RequestSize, int]:
-    """The mean request, and how many there are for a query."""
+    """The mean request, and the number of requests per query."""
     model = reranker.model
     n = min(rerank_k, len(eval_set.images))
     parts = list(windows(n, reranker.window, reranker.stride))

@@ -1,4 +1,4 @@
-"""How long an evaluation will take and what it will cost, judged by earlier runs."""
+"""Time and cost of an evaluation, estimated from earlier runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmrag.runs.run import Run
 from mmrag.runs.store import RunStore
 
 _RUNS = 5
-# How often an ablation asks once more: of these queries, and of what a run kept of it.
+# An ablation's further searches: for a query, and according to a run's result.
 _ASKED_AGAIN: dict[str, tuple[Callable[[EvalQuery], int], Callable[[Mapping[str, Any]], int]]] = {
     "modality": (
         lambda query: 2 if query.image and query.text else 0,
@@ -30,7 +30,7 @@ _ASKED_AGAIN: dict[str, tuple[Callable[[EvalQuery], int], Callable[[Mapping[str,
 
 @dataclass(frozen=True)
 class Estimate:
-    """`cost_usd` is None where nothing is paid or no price is known."""
+    """Expected time and cost; `cost_usd` is None where nothing is paid or no price is known."""
 
     seconds: float
     cost_usd: float | None
@@ -38,7 +38,7 @@ class Estimate:
 
 
 def asked_again(queries: Sequence[EvalQuery], ablations: Container[str]) -> int:
-    """How many further searches these ablations make; answers are not among them."""
+    """Number of further searches that these ablations make, without answers."""
     wanted = [count for name, (count, _) in _ASKED_AGAIN.items() if name in ablations]
     return sum(count(query) for query in queries for count in wanted)
 
@@ -51,7 +51,7 @@ def estimate(
     rerank_k: int | None = None,
     again: int = 0,
 ) -> Estimate | None:
-    """From the latest finished runs of the same encoder and reranker.
+    """Estimate from the latest finished runs of the same encoder and reranker.
 
     Args:
         store: where runs are kept.
@@ -85,7 +85,7 @@ def estimate(
 
 
 def _seconds(run: Run, queries: int, rerank_k: int | None, again: int) -> float:
-    """The time at this run's pace, with what that one took besides its searches."""
+    """Seconds at this run's pace, including what it took besides its searches."""
     mean = {part: times["mean"] / 1000 for part, times in run.timings_ms.items()}
     rerank = mean.get("rerank", 0.0)
     search = mean["total"] - rerank

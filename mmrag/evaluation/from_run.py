@@ -44,19 +44,18 @@ def rerank_run(
 
     Args:
         first: from `read_run`, or loaded whole from a store.
-        eval_set: what it was made on.
+        eval_set: the set it was made on.
         reranker: reorders the first `rerank_k` results of each query.
-        store: where the new run is kept; an interrupted one that is the same goes on.
+        store: where the new run is kept; an interrupted run of the same arguments resumes.
         rerank_k: default: the reranker's own depth, else 10.
-        query_template: what the reranker is asked instead of each query's text; default: what the
-            first run asked.
+        query_template: replaces each query's text for the reranker; default: the first run's.
         name: of the new run. Default: the first run's name and the reranker's.
-        resume: False starts anew even if an interrupted run could go on.
+        resume: False starts afresh even if an interrupted run could resume.
         on_progress: called with a `Progress`, in this thread.
-        should_stop: asked between queries; when true, the run is kept with state "stopped".
+        should_stop: called between queries; when true, the run is kept with state "stopped".
 
     Raises:
-        MmragError: another eval set, or a picture that must be shown is not there.
+        MmragError: another eval set, or a picture that must be shown is missing.
     """
     if first.eval_set.labels_sha256 != labels_sha256(eval_set):
         raise MmragError(f"Run {first.name!r} was made on another eval set than {eval_set.name!r}.")
@@ -128,7 +127,7 @@ def rerank_run(
 
 
 def _conclude(run: Run, eval_set: EvalSet, store: RunStore) -> None:
-    """Score what is finished, and store it."""
+    """Score what is finished and store it."""
     run.rankings = {stage: store.read(run.run_id, stage) for stage in (RETRIEVAL, RERANKED)}
     first, last = run.rankings[RETRIEVAL], run.rankings[RERANKED]
     names, seed = run.config["metrics"], int(run.config.get("seed", 0))

@@ -16,7 +16,7 @@ from mmrag.index.update import IndexReport
 
 
 def collection_name(eval_set: EvalSet, encoder: Encoder, embed: str = "image") -> str:
-    """The collection for an eval set and an encoder: both decide the vectors, so both name it."""
+    """Name of an eval set's collection: set and encoder decide the vectors, so both are in it."""
     name = re.sub(r"[^A-Za-z0-9]+", "_", eval_set.name).strip("_")[:60] or "set"
     kind = "" if embed == "image" else f"_{embed}"
     return f"eval_{name}_{encoder.info.fingerprint_of(embed)[:12]}{kind}"
@@ -61,13 +61,13 @@ def index_eval_set(
         uri: the Milvus, as for `ImageIndex.open`.
         embed: "image", "text" (the descriptions) or "both" composed.
         batch_size: images per forward pass.
-        progress: called with 1 for each image that is done.
+        progress: called with 1 after each image.
 
     Returns:
         The open index, which the caller closes, and what was done.
 
     Raises:
-        MmragError: none of the pictures is there.
+        MmragError: none of the pictures exists.
         IndexStoreError: Milvus fails; what was written is kept.
     """
     index = ImageIndex.open(uri, collection_name(eval_set, encoder, embed), encoder)
@@ -77,7 +77,7 @@ def index_eval_set(
             embed=embed,
             batch_size=batch_size,
             progress=progress,
-            # Its files decide what is in the gallery; nobody has anything else in there.
+            # The set's files alone decide what is in the gallery.
             build=BuildOptions(prune=True),
         )
     except BaseException:

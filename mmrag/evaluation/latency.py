@@ -1,4 +1,4 @@
-"""How long one query takes by itself; an evaluation's own timings are shares of batches."""
+"""Latency of single queries; an evaluation's own timings are shares of batches."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def measure_latency(
     exclude_query_image: bool,
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
-    """Encode and search a sample of queries one by one: at most `QUERIES`, for some 2 seconds.
+    """Encode and search a sample of queries one by one: at most `QUERIES`, for about 2 seconds.
 
     Returns:
         "encode", "search" and "total" to p50, p95 and mean in milliseconds and `queries`, how many
         were measured; empty when no query can be read.
     """
     chosen = sample_of(variants, QUERIES, seed)
-    # The first one of its size may take longer than all others.
+    # The first query of a size may take longer than all others.
     rank_batch(searcher, chosen[:1], k, exclude_query_image)
     measured: dict[str, Ranked] = {}
     end = time.monotonic() + _SECONDS

@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 ANSWERED = "answers"
 WAYS = ("without", "with")
-# So many questions in a row without any answer mean that the server is gone.
+# After this many questions in a row without an answer, the server counts as gone.
 _GIVE_UP = 5
 
 
 @dataclass(frozen=True)
 class Answering:
-    """The answering of a set's questions: by which model, and how.
+    """How a set's questions are answered, and by which model.
 
     Attributes:
-        model: answers.
-        judge: says whether an answer means the same as an accepted one; None for nobody.
-        concurrency: questions under way at once.
+        model: answers the questions.
+        judge: decides whether an answer means the same as an accepted one; None for no judge.
+        concurrency: questions in progress at once.
     """
 
     model: VisionModel
@@ -45,7 +45,7 @@ class Answering:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The notes that a run keeps about it."""
+        """The settings that a run notes."""
         judge = {"answer_judge": self.judge.name} if self.judge else {}
         return {"answer_model": self.model.name, "answer_form": "value alone", **judge}
 
@@ -58,15 +58,15 @@ def answer_questions(
 ) -> dict[str, Any]:
     """Ask each question about the best match and its description, and about the query alone.
 
-    The difference says what retrieval adds to what the model can guess from the query. Answers
-    are stored as they come; an interrupted run does not ask again. Questions that the server or a
-    picture left without an answer count in no metric.
+    The difference shows what retrieval adds to what the model can guess from the query. Answers
+    are stored as they come; an interrupted run does not ask again. Questions left unanswered
+    because of the server or a picture count in no metric.
 
     Args:
         setting: the run's queries and stages.
-        last: the rankings whose first image is asked about: after reranking, where there is any.
+        last: the rankings whose first image is asked about: after reranking, if there is any.
         images: by id.
-        answering: who answers.
+        answering: who answers, and how.
 
     Raises:
         BudgetReached: before a request that could exceed the limit.
@@ -124,7 +124,7 @@ def _in_any_order(
     """Each question's answers, as they become ready."""
     from mmrag.vision.jobs import run_jobs
 
-    # Questions without an answer are handed out once another one shows that the server is there.
+    # Unanswered questions are yielded once another answer shows that the server is there.
     held: list[Ranked] = []
     jobs = [partial(_ask, query, best[query.query_id], answering) for query in queries]
     running = run_jobs(jobs, answering.model.async_client, answering.concurrency)

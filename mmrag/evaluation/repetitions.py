@@ -28,7 +28,7 @@ def repetitions(
     rerank_k: int,
     times: int,
 ) -> dict[str, Any]:
-    """Rerank the same candidates `times` times in all, the run's own among them.
+    """Rerank the same candidates `times` times in all, the run's own reranking included.
 
     Returns:
         For each metric the mean, least, most, standard deviation (n - 1) and spread (most minus

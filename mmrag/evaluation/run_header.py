@@ -30,7 +30,7 @@ _ENCODER = ("name", "dim", "image_size", "fingerprint", "device", "precision", "
 
 
 def indexed_pictures(index: ImageIndex, eval_set: EvalSet) -> dict[str, str]:
-    """Image id to content hash of what an index holds.
+    """Content hashes of the images in an index, by id.
 
     Raises:
         MmragError: it is empty, or holds images that are not in the eval set.
@@ -57,7 +57,7 @@ def new_run(
     name: str,
     settings: Mapping[str, Any],
 ) -> Run:
-    """A run that has yet to be made.
+    """Create a run, still without rankings.
 
     Args:
         eval_set: the whole set.
@@ -109,7 +109,7 @@ def new_run(
 
 
 def run_label(encoder: str, reranker: str | None, rewriter: str | None = None) -> str:
-    """The name of a run that was not given one."""
+    """The default name of a run."""
     parts = [f"{rewriter} rewrites" if rewriter else None, encoder, reranker]
     return " + ".join(_short(one) for one in parts if one)
 
@@ -121,13 +121,13 @@ def _short(name: str) -> str:
 
 
 def _reranker(reranker: Reranker) -> dict[str, Any]:
-    """Its configuration, and the fingerprint of its weights where they are local."""
+    """A reranker's configuration, and the fingerprint of its weights where they are local."""
     fingerprint = {"fingerprint": reranker.fingerprint} if reranker.fingerprint else {}
     return {**reranker.configuration, **fingerprint}
 
 
 def resume_key(run: Run) -> str:
-    """The same for evaluations that would come out the same."""
+    """A key shared by evaluations that would give the same result."""
     parts = [run.name, asdict(run.eval_set), run.config, run.environment]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -140,7 +140,7 @@ def sample(queries: Sequence[EvalQuery], limit: int | None, seed: int) -> list[E
 
 
 def sample_of(items: Sequence[T], most: int, seed: int) -> list[T]:
-    """A random sample in the order of `items`; all where they are no more than `most`."""
+    """A random sample in the order of `items`; all of them if at most `most`."""
     if most >= len(items):
         return list(items)
     chosen = np.random.default_rng(seed).choice(len(items), most, replace=False)

@@ -1,7 +1,7 @@
-"""Rankings of any search behind an address, scored and kept like our own.
+"""Rankings from any search service at a URL, scored and kept like our own.
 
 Each query is one POST of JSON, `{"images": [base64 of a file, ...], "text": "..." or null,
-"k": 50}`; one with something not wanted also has `"without": {"images": [...], "text": ...,
+"k": 50}`; one with unwanted content also has `"without": {"images": [...], "text": ...,
 "weight": 0.5}`. The answer is `{"ids": [...]}`, ids of the eval set's images, best first.
 """
 
@@ -32,13 +32,13 @@ from mmrag.system.jobs import Progress
 from mmrag.system.names import Names
 from mmrag.types import Query
 
-# So many queries in a row without an answer mean that nobody is there.
+# After this many queries in a row without an answer, the service counts as gone.
 _GIVE_UP = 5
 _LARGEST_ANSWER = 16 << 20
 
 
 class _Failed(Exception):
-    """One query has no answer; says why."""
+    """One query has no answer; the message says why."""
 
 
 def search_url(
@@ -61,21 +61,21 @@ def search_url(
     A query without an answer counts as having found nothing; the run says how many there are.
 
     Args:
-        url: http or https; how it is asked stands at the top of this module.
-        eval_set: queries and judgments; the search has its gallery.
+        url: http or https; the protocol is described at the top of this module.
+        eval_set: queries and judgments; the service holds its gallery.
         store: where the run is kept.
         k: results per query.
         metrics: see `score_rankings`. Default: those that suit the set.
         name: of the run. Default: the address without its path.
         seed: of the sample and the intervals.
-        limit: ask a random sample of so many queries.
+        limit: ask a random sample of this many queries.
         timeout: seconds that an answer may take.
-        concurrency: queries under way at once.
-        query_template: what is asked instead of each query's text.
+        concurrency: queries in progress at once.
+        query_template: replaces each query's text.
         on_progress: called with a `Progress`, in this thread.
 
     Raises:
-        MmragError: no such address, an answer with ids that the set does not have, or several
+        MmragError: no such address, an answer with ids that the set lacks, or several
             queries in a row without an answer.
     """
     shown, host = _shown(url)
@@ -156,7 +156,7 @@ def search_url(
 def _side_by_side(
     ask: Callable[[EvalQuery], tuple[list[str], float]], queries: list[EvalQuery], most: int
 ) -> Iterator[tuple[EvalQuery, Future[tuple[list[str], float]]]]:
-    """In order, at most so many under way."""
+    """Outcomes in order, with at most `most` queries in progress."""
     waiting: deque[tuple[EvalQuery, Future[tuple[list[str], float]]]] = deque()
     with ThreadPoolExecutor(most) as pool:
         try:

@@ -1,4 +1,4 @@
-"""How much a reranker depends on the order in which it is shown the candidates."""
+"""How much a reranker depends on the order in which it sees the candidates."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def shuffled(
     rerank_k: int,
     shuffles: int,
 ) -> dict[str, Any]:
-    """Rerank random orders of every query's candidates: how well the rankings agree, what it costs.
+    """Rerank random orders of every query's candidates: do the rankings agree, and at what cost?
 
-    Each order is a stage of the run, so an interrupted run goes on where it was.
+    Each order is a stage of the run, so an interrupted run resumes where it stopped.
 
     Args:
         setting: the run's readable queries, its first ranking and its metrics.
         reranker: what is measured.
         images: by id.
         rerank_k: how many of the first results are candidates.
-        shuffles: random orders of each query's, at least 2; the same seed gives the same ones.
+        shuffles: random orders per query, at least 2; the same seed gives the same ones.
 
     Returns:
         `kendall_tau` and `same_best`, the share of pairs of rankings with the same first image
@@ -79,7 +79,7 @@ def shuffled(
 
 
 def _shuffle(first: Ranked, rerank_k: int, rng: random.Random) -> Ranked:
-    """The same candidates in another order; the reranker sees them as if retrieval gave it."""
+    """The same candidates in another order; the reranker sees it as if retrieval had given it."""
     pairs = list(zip(first.image_ids[:rerank_k], first.scores[:rerank_k], strict=True))
     rng.shuffle(pairs)
     return replace(
@@ -95,7 +95,7 @@ def _mean(values: list[float], seed: int) -> dict[str, Any]:
 
 
 def _spread(values: Floats, seed: int) -> dict[str, Any]:
-    """Of (n queries, orders) values of a metric."""
+    """Summary of (n queries, orders) values of a metric."""
     means = values.mean(axis=0)
     resampled = np.ptp(bootstrap_means(values, generator(seed, "spread")), axis=1)
     low, high = percentile_interval(resampled[:, None])

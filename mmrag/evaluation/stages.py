@@ -1,6 +1,6 @@
 """The stages of an evaluation: rankings are made in batches and stored as they come.
 
-Batches are the same ones whether a run was interrupted or not, so that its numbers are too.
+An interrupted run has the same batches as any other, and so the same numbers.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from mmrag.search.searcher import Searcher
 from mmrag.system.jobs import Progress
 from mmrag.types import GalleryImage, Hit, Query, SearchResult
 
-# Each outcome is stored by itself; together they keep a server's connections busy.
+# Outcomes are stored one by one; a batch of queries keeps a server's connections busy.
 _RERANK_BATCH = 128
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A labelled query as it is encoded: whole, or one part of it, or in other words."""
+    """A labelled query as it is encoded: whole, in part, or in other words."""
 
     labelled: EvalQuery
     query: Query
 
 
 class Ranker(Protocol):
-    """Whoever ranks batches of queries elsewhere, with the searcher's encoder and index."""
+    """A ranker of batches of queries elsewhere, with the searcher's encoder and index."""
 
     def __call__(
         self, batches: Sequence[Sequence[Variant]], k: int, exclude_query_image: bool
@@ -45,20 +45,20 @@ class Ranker(Protocol):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The notes that a run keeps about it."""
+        """The settings that a run notes."""
 
 
 class Stages:
     """Makes and stores the rankings of one run.
 
     Args:
-        store: where they go.
-        run_id: whose they are.
+        store: where they are kept.
+        run_id: the run they belong to.
         batch_size: queries per batch.
-        on_progress: told after each batch or reranked query.
-        should_stop: asked between them; when it says so, `Cancelled` is raised.
-        ranker: ranks in this process's place.
-        pictures: path to SHA-256 of the queries' pictures, which is kept with what they found.
+        on_progress: called after each batch or reranked query.
+        should_stop: called between them; when true, `Cancelled` is raised.
+        ranker: ranks instead of this process.
+        pictures: path to SHA-256 of the queries' pictures, kept with their rankings.
     """
 
     def __init__(
@@ -89,10 +89,10 @@ class Stages:
         exclude_query_image: bool,
         rewritten: Mapping[str, Ranked] | None = None,
     ) -> dict[str, Ranked]:
-        """Rank the gallery for each query, or go on where an interrupted run was.
+        """Rank the gallery for each query, resuming an interrupted run.
 
-        A query whose picture cannot be read gets an empty ranking and its `reason`. What `rewrite`
-        took and gave is kept with its query.
+        A query whose picture cannot be read gets an empty ranking and its `reason`. The words that
+        `rewrite` gave, and what they took, are kept with their query.
         """
         done = self.store.read(self.run_id, stage)
         self.report(stage, len(done), len(variants))
@@ -125,12 +125,12 @@ class Stages:
     def rewrite(
         self, rewriter: Rewriter, variants: Sequence[Variant], first: Mapping[str, Ranked]
     ) -> tuple[list[Variant], dict[str, Ranked]]:
-        """Put queries into other words; each is stored as soon as it is there.
+        """Put queries into other words; each is stored as soon as it is ready.
 
         Args:
-            rewriter: does it.
+            rewriter: gives the words.
             variants: the queries.
-            first: those that are ranked already; they know their words and are not asked again.
+            first: queries already ranked, which keep their words and are not rewritten again.
 
         Returns:
             The queries as they are encoded, and what was stored.
@@ -170,7 +170,7 @@ class Stages:
         images: Mapping[str, GalleryImage],
         rerank_k: int,
     ) -> dict[str, Ranked]:
-        """Reorder the first `rerank_k` of each ranking; each is stored as soon as it is there."""
+        """Reorder the first `rerank_k` of each ranking; each is stored as soon as it is ready."""
         done = self.store.read(self.run_id, stage)
         self.report(stage, len(done), len(queries))
 
@@ -202,12 +202,12 @@ class Stages:
         return self.store.read(self.run_id, stage)
 
     def check_stop(self) -> None:
-        """Raise `Cancelled` when a stop was asked for."""
+        """Raise `Cancelled` if a stop was requested."""
         if self._should_stop():
             raise Cancelled("Stopped on request; what was finished is kept.")
 
     def report(self, stage: str, done: int, total: int) -> None:
-        """Tell how far a stage is."""
+        """Report a stage's progress."""
         self._on_progress(Progress(stage, done, total))
 
     def _batches(self, items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
@@ -284,7 +284,7 @@ def _search(
     """Id to score of what each query finds: in the gallery, or among its own candidates."""
     found: dict[int, dict[str, float]] = {}
     whole = [i for i, one in enumerate(batch) if not one.labelled.pool]
-    # What is left out is the labelled query's picture, also where only its text is searched.
+    # The labelled query's picture is left out even where only its text is searched.
     if whole:
         hits = searcher.search_vectors(
             [batch[i].labelled.query() for i in whole],
@@ -350,7 +350,7 @@ def _result(
 
 
 def _reranked(first: Ranked, result: SearchResult) -> Ranked:
-    """The new order of the candidates, with what was not looked at behind them."""
+    """The candidates in their new order, followed by the results that were not reranked."""
     details: dict[str, Any] = {}
     if result.explanation:
         details["explanation"] = result.explanation

@@ -1,1 +1,1 @@
-"""Other packages that mmrag's parts can be used in; each needs an extra of its own."""
+"""Use of mmrag's parts in other packages; each needs its own extra."""

@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 
 class MtebModel(AbsEncoder):  # type: ignore[misc]
-    """An encoder of mmrag as MTEB asks for one, for tasks of texts, pictures and both together.
+    """An encoder of mmrag in MTEB's interface, for tasks of texts, pictures and both together.
 
-    Pairs of picture and text are one composed query, put together as the encoder does it. A task's
+    A pair of picture and text is one composed query, composed as the encoder does it. A task's
     instruction is not added: none of mmrag's own encoders was trained with it.
 
     Args:
-        model_name: a name that `load_encoder` takes; what `encoder` is called where it is given.
-        revision: what MTEB stores results under; default: the weights' fingerprint.
+        model_name: a name that `load_encoder` takes, or a name for `encoder`.
+        revision: under which MTEB stores results; default: the weights' fingerprint.
         device: as `load_encoder`.
-        encoder: one that is loaded already.
+        encoder: one already loaded.
         options: more arguments of `load_encoder`.
     """
 
@@ -71,7 +71,7 @@ class MtebModel(AbsEncoder):  # type: ignore[misc]
         """(n, dim) float32 vectors, unit rows, of batches with `text`, `image`, or both.
 
         Args:
-            inputs: batches as MTEB makes them: column to values.
+            inputs: batches as from MTEB: column to values.
             prompt_type: whether they are queries or documents.
             batch_size: inputs per forward pass.
         """
@@ -80,7 +80,7 @@ class MtebModel(AbsEncoder):  # type: ignore[misc]
         for batch in inputs:
             images, texts = batch.get("image"), batch.get("text")
             if texts is not None and images is not None:
-                # A blank text beside a picture says nothing.
+                # A blank text beside a picture means none.
                 pairs = zip(texts, images, strict=True)
                 texts = [text or (None if image is not None else "") for text, image in pairs]
             rows.append(self.model.encode(images, texts, batch_size, query))
@@ -94,8 +94,8 @@ def mteb_model(
 
     Args:
         encoder: loaded, or a name that `load_encoder` takes.
-        name: what MTEB calls it, OWNER/MODEL; default: `mmrag/` and the encoder's name.
-        revision: what results are stored under; default: the weights' fingerprint.
+        name: for MTEB, OWNER/MODEL; default: `mmrag/` and the encoder's name.
+        revision: under which results are stored; default: the weights' fingerprint.
         options: arguments of `load_encoder`, for a name.
     """
     loaded = encoder if isinstance(encoder, Encoder) else load_encoder(encoder, **options)

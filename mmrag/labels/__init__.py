@@ -1,1 +1,1 @@
-"""Labels of one's own: judging, pooling, agreement, drafting, and editing eval sets."""
+"""Making labels: judging, pooling, agreement, drafting, and editing eval sets."""

@@ -17,10 +17,10 @@ Item = TypeVar("Item", bound=Hashable)
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two judges on what both graded.
+    """Agreement of two judges on the items that both graded.
 
     `kappa` is NaN when it is not defined: nothing in common, or one grade only. `confusion[i][j]`
-    counts what the first graded `grades[i]` and the second `grades[j]`.
+    counts items that the first graded `grades[i]` and the second `grades[j]`.
     """
 
     items: int
@@ -56,7 +56,7 @@ def agreement(
     low = high = float("nan")
     if both:
         random = generator(seed, "agreement")
-        # Drawing items with replacement is drawing their cells of the table.
+        # Drawing items with replacement means drawing their cells of the table.
         cells = random.multinomial(len(both), confusion.ravel() / len(both), RESAMPLES)
         drawn = [_kappa(one.reshape(confusion.shape), grades, weights) for one in cells]
         defined = [value for value in drawn if not np.isnan(value)]
@@ -80,7 +80,7 @@ def _kappa(confusion: Floats, grades: Sequence[int], weights: Weights) -> float:
     total = confusion.sum()
     if not total:
         return float("nan")
-    # By place among the grades that occur, as scikit-learn does.
+    # Distances between positions among the occurring grades, as in scikit-learn.
     places = np.arange(len(grades))
     distance = np.abs(places[:, None] - places[None, :]).astype(np.float64)
     cost = {"none": (distance > 0).astype(np.float64), "linear": distance}.get(weights, distance**2)

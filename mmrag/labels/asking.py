@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     import openai
 
 Read = TypeVar("Read")
-# So many questions in a row without any answer mean that the server is gone.
+# After this many questions in a row without an answer, the server counts as gone.
 _GIVE_UP = 5
-# Their pictures are in memory together.
+# Questions per batch, whose pictures are in memory together.
 _IN_ONE_BATCH = 2000
 
 
 @dataclass(frozen=True)
 class Answer(Generic[Read]):
-    """What was read from an answer; None where there is none, for the reason in `problem`."""
+    """The value read from an answer; None if there is none, with the reason in `problem`."""
 
     position: int
     read: Read | None
@@ -42,13 +42,13 @@ class Answer(Generic[Read]):
 
 @dataclass(frozen=True)
 class Asker:
-    """How a vision model is asked.
+    """Asks a vision model many questions.
 
     Args:
-        model: who is asked; its cache and budget are used.
-        concurrency: questions under way at once.
-        batch: whether they go through the Batch API, at half the price.
-        on_wait: told while a batch is waited for how many answers are there, and of how many.
+        model: the model asked; its cache and budget are used.
+        concurrency: questions in progress at once.
+        batch: whether to use the Batch API, at half the price.
+        on_wait: called while a batch is pending, with the number of answers so far and in all.
     """
 
     model: VisionModel
@@ -59,16 +59,16 @@ class Asker:
     def ask(
         self, prompts: Sequence[Callable[[], Prompt]], read: Callable[[str], Read | None]
     ) -> Iterator[Answer[Read]]:
-        """Ask all; answers come as they are ready.
+        """Ask all questions; yield answers as they are ready.
 
         Args:
-            prompts: make the prompts, when it is their turn.
-            read: reads an answer's text; None where it holds none, which is asked for again with
-                the next command.
+            prompts: make the prompts, each when its turn comes.
+            read: reads an answer's text; None if unreadable; then the next command
+                asks again.
 
         Raises:
             BudgetReached: before a request that could exceed the limit.
-            GaveUp: several in a row had no answer.
+            GaveUp: several questions in a row had no answer.
             ModelServerError: wrong key, unknown model, no Batch API.
         """
         if self.batch:

@@ -1,4 +1,4 @@
-"""What drafted queries are worth: do they need both parts, have several answers, repeat another?"""
+"""Checks of drafted queries: do they need both parts, have several answers, repeat another?"""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ POOLED, FOUND = 20, 10
 
 @dataclass(frozen=True)
 class DraftCheck:
-    """What a check found of drafts that are waiting or accepted.
+    """Findings on drafts that are waiting or accepted.
 
     Attributes:
-        drafts: how many there are.
-        needs: label ("needs both", "picture suffices", ...) to how many.
-        several: how many have a further right picture among the pooled ones.
-        judged: how many of them could be looked through for that.
+        drafts: number of drafts.
+        needs: label ("needs both", "picture suffices", ...) to number of drafts.
+        several: number with a further right picture among the pooled ones.
+        judged: number that could be checked for that.
         duplicates: id of a draft to the id of an earlier one that asks the same.
         problems: why pictures could not be judged.
-        usage: what a vision model came to.
+        usage: of the vision model.
     """
 
     drafts: int
@@ -47,7 +47,7 @@ class DraftCheck:
 
     @property
     def lines(self) -> list[str]:
-        """In sentences."""
+        """The findings in sentences."""
         both = self.needs.get(BOTH, 0)
         others = ", ".join(
             f"{count} {label}" for label, count in self.needs.items() if label != BOTH
@@ -70,18 +70,18 @@ def check_drafts(
     rubric: Rubric | None = None,
     progress: Callable[[int], object] = lambda _: None,
 ) -> DraftCheck:
-    """Check the drafts of a set, and note on each what was found.
+    """Check the drafts of a set, and note the findings on each.
 
     Each is asked by its picture, by its words, and by both. The first pictures of the three are
-    pooled, and those that are right beside the target are found by a vision model, or, for drafts
-    worded from metadata, by having the target's metadata.
+    pooled; a vision model finds those that are right besides the target, or, for drafts worded
+    from metadata, those with the target's metadata are right.
 
     Args:
-        eval_set: the set, whose images are those that the searcher finds.
+        eval_set: the set, whose images the searcher finds.
         searcher: over the collection that the drafts were made from.
         asker: a vision model that judges the pooled pictures.
-        rubric: how it does; needed with `asker`.
-        progress: called with 1 for each picture that was judged.
+        rubric: how it judges; needed with `asker`.
+        progress: called with 1 after each judged picture.
 
     Raises:
         EvalSetError: there are no drafts.
@@ -161,7 +161,7 @@ def _fitting(
     rubric: Rubric | None,
     progress: Callable[[int], object],
 ) -> tuple[dict[str, tuple[str, ...]], list[str], Usage]:
-    """Draft to pooled pictures that are right beside its target, for drafts that can be judged."""
+    """Draft to pooled pictures that are right besides its target, for drafts that can be judged."""
     others = {
         one.query_id: [
             i

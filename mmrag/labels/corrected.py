@@ -1,4 +1,4 @@
-"""A metric by a model's labels, corrected by the queries that people judged too."""
+"""A metric by a model's labels, corrected by queries that people judged too."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mmrag.metrics.statistics import LEVEL, Floats
 
 @dataclass(frozen=True)
 class Corrected:
-    """A mean that is right for people's labels: `by_model` is what the model's alone would say.
+    """A mean corrected to people's labels; `by_model` is the mean by the model's alone.
 
-    `tuning` is the weight that the model's labels got, from 0 (none) to 1.
+    `tuning` is the weight of the model's labels, from 0 (none) to 1.
     """
 
     mean: float
@@ -29,8 +29,8 @@ def corrected_mean(people: Floats, model: Floats, model_only: Floats) -> Correct
     """Prediction-powered estimate of a mean.
 
     Method: A. N. Angelopoulos et al., "Prediction-powered inference", Science 382 (2023), with
-    the weight of A. N. Angelopoulos, J. C. Duchi and T. Zrnic, "PPI++" (arXiv:2311.01453), which
-    is never wider than people's labels alone but for its estimation.
+    the weight of A. N. Angelopoulos, J. C. Duchi and T. Zrnic, "PPI++" (arXiv:2311.01453), whose
+    interval is never wider than by people's labels alone, except for estimating the weight.
 
     Args:
         people: (n,) a metric per query, by people's labels; a random sample of the queries.

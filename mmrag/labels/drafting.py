@@ -1,4 +1,4 @@
-"""From an indexed collection to drafted queries."""
+"""Draft queries from an indexed collection."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from mmrag.system.words import counted
 from mmrag.types import Usage
 
 MAX_IMAGES = 20_000
-# Pairs that are tried for each query: not every two pictures differ in what their metadata says.
+# Pairs tried for each query: not all pairs of pictures differ in their metadata.
 _CANDIDATES = 10
 
 
 @dataclass(frozen=True)
 class Drafted:
-    """How many new drafts wait for a person, why pairs have none, and what a model came to."""
+    """Number of new drafts that wait for a person, why pairs have none, and usage of a model."""
 
     new: int
     problems: list[str]
@@ -37,9 +37,9 @@ class Drafted:
 
 
 def set_of_collection(index: ImageIndex, folder: Path, name: str) -> EvalSet:
-    """An eval set without queries over a collection's images, written to `folder`.
+    """Write an eval set without queries over a collection's images to `folder`.
 
-    An eval set that is there already is opened, and gets the images that it lacks.
+    An existing eval set is opened, and gets the images that it lacks.
 
     Raises:
         EvalSetError: the collection is empty or too large, or its pictures have no common folder.
@@ -86,28 +86,28 @@ def draft(
 ) -> Drafted:
     """Propose queries for an eval set over a collection's images.
 
-    Pairs that were proposed before, and accepted or rejected, are not proposed again.
+    Pairs proposed before, accepted or rejected, are not proposed again.
 
     Args:
-        index: the collection, whose vectors say which pictures are near.
+        index: the collection, whose vectors show which pictures are near.
         eval_set: with these images; drafts are added to its `drafts.jsonl`.
-        number: how many are wanted.
-        asker: a vision model that words them; by default they are worded from metadata.
+        number: of drafts wanted.
+        asker: a vision model that words the drafts; by default they are worded from metadata.
         wording: how it is asked, a name or the path of a .toml file.
         near_duplicate: pairs with at least this cosine are left out; default: `usual_threshold`.
         seed: of the choice.
-        progress: called with 1 for each source picture.
+        progress: called with 1 after each source picture.
 
     Returns:
         How many new drafts wait for a person.
 
     Raises:
-        EvalSetError: no pair of pictures has a wording.
-        BudgetReached, GaveUp, ModelServerError: as `Asker.ask`; drafts up to there are kept.
+        EvalSetError: no pair of pictures could be worded.
+        BudgetReached, GaveUp, ModelServerError: as `Asker.ask`; drafts made so far are kept.
     """
     images = {image.image_id: image for image in eval_set.images}
     ids, vectors = read_vectors(index, list(images))
-    # Not every source has a pair with a wording, so more are drawn.
+    # Not every source has a pair that can be worded, so more are drawn.
     sources = draw_pairs(
         vectors,
         min(len(ids), 3 * number),
@@ -170,7 +170,7 @@ def _by_vision(
     file: DraftFile,
     step: Callable[[int], Any],
 ) -> Drafted:
-    """Ask for as many as are wanted, and for more where a pair had no wording."""
+    """Ask for as many as are wanted, and for more where a pair could not be worded."""
     texts = load_wording(wording)
     made, at, usage, problems = 0, 0, Usage(), []
     while made < number and at < len(pairs):

@@ -1,7 +1,7 @@
 """Drafted queries: proposed by a machine, waiting for a person.
 
-They stand in `drafts.jsonl` beside `queries.jsonl`, one row for each draft and for each decision;
-the last row of an id counts, so what was rejected stays known and is not proposed again.
+They are kept in `drafts.jsonl` beside `queries.jsonl`, one row for each draft and each decision;
+the last row of an id counts, so rejected drafts stay known and are not proposed again.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Draft:
     """A proposed query: from the picture `image_id` by `text` to the picture `target_id`.
 
     `negatives` are pictures that should not be found, `by` the model that worded it or
-    "metadata", `band` the distance of the two pictures (0 is near). `fitting` are others that are
-    right too, and `needs` a label of `mmrag.runs.labels`, as far as a check has found them.
+    "metadata", `band` the distance of the two pictures (0 is near). `fitting` are further right
+    pictures and `needs` a label of `mmrag.runs.labels`, as far as a check has found them.
     """
 
     query_id: str
@@ -63,7 +63,7 @@ class DraftFile:
         self.path = self._folder / "drafts.jsonl"
 
     def drafts(self) -> list[Draft]:
-        """Each draft as it stands, in the order in which they were proposed.
+        """Each draft in its current state, in the order of proposal.
 
         Raises:
             EvalSetError: a row is damaged; names file and line.
@@ -77,7 +77,7 @@ class DraftFile:
         return list(found.values())
 
     def propose(self, drafts: Iterable[Draft]) -> int:
-        """Add drafts; pairs of pictures that were proposed before are left out.
+        """Add drafts; pairs of pictures proposed before are left out.
 
         Returns:
             How many were new.
@@ -100,14 +100,14 @@ class DraftFile:
         return len(new)
 
     def reject(self, query_id: str, judge: str) -> None:
-        """Remember that a person does not want it."""
+        """Record that a person rejected a draft."""
         with self._locked():
             self._append(
                 [replace(self._find(query_id), state="rejected", judge=judge, time=_now())]
             )
 
     def amend(self, found: Mapping[str, tuple[str, tuple[str, ...]]]) -> None:
-        """Write what a check has found of drafts: id to `needs` and to pictures that fit too."""
+        """Write what a check found on drafts: id to `needs` and to other pictures that fit."""
         with self._locked():
             now = {one.query_id: one for one in self.drafts()}
             self._append(
@@ -124,12 +124,12 @@ class DraftFile:
             )
 
     def accept(self, query_id: str, judge: str, text: str | None = None) -> EvalQuery:
-        """Make it a query of the set: its target is right, its negatives are wrong.
+        """Make a draft a query of the set: its target is right, its negatives are wrong.
 
         Args:
             query_id: of the draft, and of the query.
             judge: the person; the target's judgment is theirs, the negatives' the drafter's.
-            text: the instruction, where the person has edited it.
+            text: the instruction, if the person has edited it.
 
         Raises:
             EvalSetError: there is no such draft, or the set lacks one of its pictures.
@@ -138,7 +138,7 @@ class DraftFile:
             draft = replace(self._find(query_id), state="accepted", judge=judge, time=_now())
             edited = text is not None and text.strip() != draft.text
             if edited:
-                # Paraphrases of other words would be other questions.
+                # Paraphrases of the former words would ask something else.
                 draft = replace(draft, text=(text or "").strip(), paraphrases=())
             if not draft.text:
                 raise EvalSetError("An instruction is needed; type one, or reject the draft.")
@@ -193,8 +193,8 @@ class DraftFile:
 def worded_by_metadata(source: GalleryImage, target: GalleryImage) -> str | None:
     """An instruction from what differs between two images: "the same, but colour: blue".
 
-    None unless both have the same keys, at least one value agrees, and one or two differ: more
-    cannot be said in one instruction, and without anything in common nothing stays "the same".
+    None unless both have the same keys, at least one value agrees, and one or two differ: one
+    instruction cannot say more, and without anything in common nothing stays "the same".
     """
     a, b = _plain_values(source.metadata), _plain_values(target.metadata)
     if a.keys() != b.keys():
@@ -206,7 +206,7 @@ def worded_by_metadata(source: GalleryImage, target: GalleryImage) -> str | None
 
 
 def fitting_negatives(target: GalleryImage, others: Sequence[GalleryImage]) -> list[str]:
-    """Ids of those whose metadata differs from the target's, so that they cannot be right."""
+    """Ids of images whose metadata differs from the target's, so they cannot be right."""
     wanted = _plain_values(target.metadata)
     return [one.image_id for one in others if _plain_values(one.metadata) != wanted]
 

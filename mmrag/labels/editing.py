@@ -1,7 +1,7 @@
 """Eval sets from eval sets: merged, split, sampled, freed of duplicates.
 
-Each function gives a new set for a folder of its own and leaves those that it was made of alone.
-Pictures stay where they are.
+Each function gives a new set for a folder of its own and leaves its sources alone. Pictures are not
+moved.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ One = TypeVar("One")
 
 @dataclass(frozen=True)
 class Deduplicated:
-    """A set without repetitions, and what was taken out: id to the id that stands for it."""
+    """A set without repetitions, and what was removed: id to the id that replaces it."""
 
     eval_set: EvalSet
     images: dict[str, str]
@@ -33,10 +33,10 @@ class Deduplicated:
 
 
 def merge(sets: Sequence[EvalSet], folder: Path, name: str) -> EvalSet:
-    """One set of several: all images, queries and judgments.
+    """Merge several sets into one: all images, queries and judgments.
 
-    An id that stands for another picture or query in an earlier set gets its set's name before
-    it. Settings that differ (metric, whether the query's image is left out) are an error.
+    An id that means another picture or query in an earlier set is prefixed with its set's
+    name. Settings that differ (metric, whether the query's image is left out) are an error.
 
     Raises:
         EvalSetError: fewer than two sets, or sets that are asked differently.
@@ -84,7 +84,7 @@ def merge(sets: Sequence[EvalSet], folder: Path, name: str) -> EvalSet:
 def split(
     eval_set: EvalSet, shares: Mapping[str, float], folder: Path, seed: int = 0
 ) -> list[EvalSet]:
-    """Parts with all images and a share of the queries each, drawn by category.
+    """Split into parts with all images and a share of the queries each, drawn by category.
 
     Args:
         eval_set: the whole.
@@ -119,7 +119,7 @@ def split(
 
 
 def sample(eval_set: EvalSet, number: int, folder: Path, seed: int = 0) -> EvalSet:
-    """A random part of the queries, each category in proportion, with all images.
+    """Draw a random part of the queries, each category in proportion, with all images.
 
     Raises:
         EvalSetError: `number` is not between 1 and the number of queries.
@@ -130,7 +130,7 @@ def sample(eval_set: EvalSet, number: int, folder: Path, seed: int = 0) -> EvalS
     groups = _by_category(eval_set.queries)
     exact = {category: number * len(ids) / total for category, ids in groups.items()}
     counts = {category: int(value) for category, value in exact.items()}
-    # Largest remainders first, so that the numbers sum up.
+    # Largest remainders first, so that the numbers add up.
     for category in sorted(exact, key=lambda c: counts[c] - exact[c])[
         : number - sum(counts.values())
     ]:
@@ -150,9 +150,9 @@ def sample(eval_set: EvalSet, number: int, folder: Path, seed: int = 0) -> EvalS
 
 
 def dedupe(eval_set: EvalSet, folder: Path) -> Deduplicated:
-    """Each picture once (by its bytes) and each query once (by picture and text).
+    """Keep each picture once (by its bytes) and each query once (by picture and text).
 
-    Judgments of what is taken out go to what stays, the higher grade where both have one.
+    Judgments of what is removed go to what stays; the higher grade counts where both have one.
     Pictures that cannot be read are kept.
     """
     by_bytes: dict[str, str] = {}
@@ -198,7 +198,7 @@ def dedupe(eval_set: EvalSet, folder: Path) -> Deduplicated:
 def _pools(
     queries: Sequence[EvalQuery], ids: Mapping[str, str]
 ) -> dict[tuple[str, ...], tuple[str, ...]]:
-    """Each pool of candidates under other ids, each image once."""
+    """Each pool of candidates under the new ids, each image once."""
     return {
         pool: tuple(dict.fromkeys(ids.get(one, one) for one in pool))
         for pool in {query.pool for query in queries}

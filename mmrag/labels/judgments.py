@@ -1,7 +1,7 @@
-"""Judgments as they were given: one row each, with judge, grade and time.
+"""Judgments as given: one row each, with judge, grade and time.
 
 They are kept in `qrels/judgments.jsonl` beside `qrels/test.tsv`. Rows are only ever added, so no
-judge's last word is lost; `test.tsv` holds what the rows come to, for every tool that reads BEIR.
+judge's last word is lost; `test.tsv` holds the resulting judgments, for tools that read BEIR.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mmrag.eval_sets.records import Qrels, RecordError, is_plain_id
 from mmrag.system.durable import replacing
 
 Kind = Literal["imported", "model", "person", "settled", "repeat"]
-# A later kind overrules an earlier one. A model's second word on the same pair is no label: it
+# A later kind overrules an earlier one. A model's second judgment of a pair is no label: it
 # measures how far the model agrees with itself.
 LABELS: tuple[Kind, ...] = ("model", "imported", "person", "settled")
 KINDS: tuple[Kind, ...] = ("repeat", *LABELS)
@@ -34,9 +34,9 @@ MAX_JUDGE, MAX_REASON = 100, 2000
 
 @dataclass(frozen=True)
 class Judgment:
-    """One word of one judge; `grade` is None where an earlier one is taken back.
+    """One judgment by one judge; `grade` is None where it withdraws an earlier one.
 
-    `judge` is a person's or a model's name, `time` ISO 8601 in UTC, `reason` what the judge said.
+    `judge` is a person's or a model's name, `time` ISO 8601 in UTC, `reason` the judge's own words.
     """
 
     query_id: str
@@ -70,16 +70,16 @@ class JudgmentLog:
         self.table = self._qrels / "test.tsv"
 
     def rows(self) -> list[Judgment]:
-        """All rows, oldest first; what stands in `test.tsv` alone counts as imported.
+        """All rows, oldest first; judgments only in `test.tsv` count as imported.
 
         Raises:
-            EvalSetError: a row is damaged; names file and line. A last line that was cut off while
-                it was written is passed over.
+            EvalSetError: a row is damaged; names file and line. A last line cut off in writing is
+                skipped.
         """
         return self._read()[0]
 
     def add(self, judgments: Iterable[Judgment]) -> None:
-        """Add rows and bring `test.tsv` up to date; both are on the disk when it returns.
+        """Add rows and update `test.tsv`; both are on disk on return.
 
         Raises:
             EvalSetError: a grade or a name that cannot be stored, or files that cannot be written.
@@ -99,7 +99,7 @@ class JudgmentLog:
             ) from error
 
     def _read(self) -> tuple[list[Judgment], list[Judgment], bool]:
-        """Rows, those of them that are not in the file yet, and whether its last line is cut."""
+        """Rows, the rows not yet in the file, and whether its last line is cut off."""
         data = self.path.read_bytes() if self.path.exists() else b""
         lines = data.split(b"\n")
         cut = bool(lines[-1])
@@ -116,7 +116,7 @@ class JudgmentLog:
             for image_id, grade in grades.items()
             if known.get(query_id, {}).get(image_id) != grade
         ]
-        # A table that was edited by hand since: what it says now is somebody's last word.
+        # A table edited by hand since: its present content is somebody's last word.
         if rows and missing:
             missing = [
                 Judgment(m.query_id, m.image_id, m.grade, IMPORTED, "settled") for m in missing
@@ -152,8 +152,8 @@ class JudgmentLog:
 def current(rows: Iterable[Judgment]) -> Qrels:
     """The judgments that result from the rows: query id to image id to grade.
 
-    A settled conflict overrules people, people overrule imported labels, these a model's. Within
-    a kind the last word of each judge stands, and of several judges the latest.
+    A settled conflict overrules people, people overrule imported labels, and these a model's.
+    Within a kind each judge's last word counts, and among several judges the latest.
     """
     qrels: Qrels = {}
     for (query_id, image_id), word in deciding(rows).items():
@@ -175,7 +175,7 @@ def deciding(rows: Iterable[Judgment]) -> dict[tuple[str, str], Judgment]:
 
 
 def conflicts(rows: Iterable[Judgment]) -> list[Conflict]:
-    """Images that people graded differently and nobody has settled since."""
+    """Images that people graded differently, not settled since."""
     found = []
     for (query_id, image_id), words in _last_words(rows).items():
         if any(one.kind == "settled" and one.grade is not None for one in words.values()):
@@ -193,7 +193,7 @@ def conflicts(rows: Iterable[Judgment]) -> list[Conflict]:
 def grades_of(
     rows: Iterable[Judgment], judge: str, second_pass: bool = False
 ) -> dict[tuple[str, str], int]:
-    """(query id, image id) to the last grade that one judge gave; a model's second pass apart."""
+    """(query id, image id) to one judge's last grade, without a model's second pass."""
     return {
         pair: one.grade
         for pair, words in _last_words(rows).items()
@@ -203,7 +203,7 @@ def grades_of(
 
 
 def judges(rows: Iterable[Judgment]) -> dict[str, Kind]:
-    """Judge to kind, in the order in which they first spoke."""
+    """Judge to kind, in order of their first judgment."""
     found: dict[str, Kind] = {}
     for one in rows:
         if one.kind == "repeat":
@@ -215,7 +215,7 @@ def judges(rows: Iterable[Judgment]) -> dict[str, Kind]:
 def _last_words(
     rows: Iterable[Judgment],
 ) -> dict[tuple[str, str], dict[tuple[str, Kind], Judgment]]:
-    """Per query and image each judge's last row, in the order in which they were given."""
+    """Each judge's last row per query and image, in the order given."""
     words: dict[tuple[str, str], dict[tuple[str, Kind], Judgment]] = {}
     for one in rows:
         said = words.setdefault((one.query_id, one.image_id), {})

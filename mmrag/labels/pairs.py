@@ -10,7 +10,7 @@ import numpy as np
 from mmrag.encoders.encoder import Vectors
 from mmrag.metrics.statistics import generator
 
-# Places among a picture's neighbours: near ones need a fine instruction, far ones a coarse one.
+# Ranks among a picture's neighbours: near ones need a fine instruction, far ones a coarse one.
 BANDS = ((1, 5), (6, 20), (21, 60))
 # Pictures nearer than this share of the usual distance show the same thing.
 _NEAR = 0.05
@@ -21,8 +21,8 @@ NEGATIVES = 5
 class Pair:
     """Rows of two pictures, the band of their distance, and neighbours of the target.
 
-    `negatives` are the rows nearest to the target other than the two: what a retriever is likely
-    to take for it.
+    `negatives` are the rows nearest to the target, other than the two: what a retriever is likely
+    to mistake for it.
     """
 
     source: int
@@ -39,7 +39,7 @@ def draw_pairs(
     candidates: int = 1,
     seed: int = 0,
 ) -> list[list[Pair]]:
-    """Sources spread over the gallery, each with pairs from one band of its neighbours.
+    """Draw sources spread over the gallery, each with pairs from one band of its neighbours.
 
     Sources are taken by farthest-first traversal (T. Gonzalez, 1985): each is the picture farthest
     from those taken before. Bands take turns.
@@ -48,11 +48,11 @@ def draw_pairs(
         vectors: (n, dim) float32, unit rows.
         number: of sources.
         near_duplicate: a pair with at least this cosine is left out; default: `usual_threshold`.
-        candidates: pairs to offer for each source, should some have no wording.
+        candidates: pairs to offer for each source, in case some cannot be worded.
         seed: of the first source and of the choice within a band.
 
     Returns:
-        Per source its pairs; sources without any are left out.
+        The pairs of each source; sources without any are left out.
     """
     n = len(vectors)
     if n < 2:
@@ -66,7 +66,7 @@ def draw_pairs(
         near = [row for row in order if cosines[row] < threshold]
         band = turn % len(BANDS)
         first, last = BANDS[band]
-        # A small gallery has no far band: its farthest pictures stand in.
+        # A small gallery has no far band: its farthest pictures serve instead.
         members = near[first - 1 : last] or near[-5:]
         drawn = random.permutation(len(members))[:candidates]
         pairs = [
@@ -80,8 +80,8 @@ def draw_pairs(
 def usual_threshold(vectors: Vectors, seed: int = 0) -> float:
     """The cosine from which two pictures count as near-duplicates, for the encoder at hand.
 
-    Encoders differ in how close all their vectors are, so it is set by the median distance
-    (1 - cosine) of random pairs: nearer than a twentieth of it.
+    Encoders differ in how close their vectors lie, so it follows the median distance
+    (1 - cosine) of random pairs: near-duplicates are nearer than a twentieth of it.
     """
     n = len(vectors)
     random = generator(seed, "near-duplicates")

@@ -1,9 +1,9 @@
-"""Pooling: the first hits of several systems, in the order in which judging them decides most.
+"""Pooling: the first hits of several systems, in the order in which judging decides most.
 
 Depth-k pooling: K. Spärck Jones and C. J. van Rijsbergen (1975), as TREC does it. The order of the
 queries and the bounds follow the idea of Minimal Test Collections (B. Carterette, J. Allan,
 R. Sitaraman, SIGIR 2006): a judgment matters as much as it can change the difference between two
-systems. The measure that is bounded is DCG at the pool's depth, which is a sum over images.
+systems. The bounded measure is DCG at the pool's depth, a sum over images.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Rankings = Mapping[str, Sequence[str]]
 class Bounds:
     """Mean difference in DCG@depth, second system minus first, per query.
 
-    `judged` counts unjudged images as wrong; between `low` and `high` it lies whatever they are.
+    `judged` counts unjudged images as wrong; whatever they are, it lies between `low` and `high`.
     """
 
     judged: float
@@ -41,7 +41,7 @@ def pool(systems: Sequence[Rankings], depth: int) -> dict[str, list[str]]:
 
     Args:
         systems: query id to image ids, best first.
-        depth: how many of each ranking.
+        depth: images taken from each ranking.
 
     Returns:
         Query id to image ids, by rank and then by system.
@@ -57,8 +57,8 @@ def pool(systems: Sequence[Rankings], depth: int) -> dict[str, list[str]]:
 def weights(systems: Sequence[Rankings], query_id: str, depth: int) -> dict[str, float]:
     """Image id to the most that judging it can change the difference between two systems.
 
-    For a pair of systems that is the difference of its discounts 1 / log2(rank + 1), which are 0
-    beyond `depth`. With one system it is the discount itself.
+    For a pair of systems, this is the difference between its discounts 1 / log2(rank + 1), which
+    are 0 beyond `depth`. With one system it is the discount itself.
     """
     discounts = [_discounts(system.get(query_id, ()), depth) for system in systems]
     images = dict.fromkeys(image_id for found in discounts for image_id in found)
@@ -76,7 +76,7 @@ def next_queries(
 
     Args:
         systems: query id to image ids, best first.
-        judged: query id to the images that are judged already.
+        judged: query id to the images already judged.
         depth: of the pool.
     """
     open_weight = {}
@@ -89,21 +89,21 @@ def next_queries(
 
 
 def shuffled(image_ids: Sequence[str], query_id: str, judge: str) -> list[str]:
-    """Images in an order that says nothing of the systems, the same for a judge at every visit."""
+    """Images in an order that reveals nothing of the systems, always the same for a judge."""
     order = generator(0, f"{query_id}\0{judge}").permutation(len(image_ids))
     ordered = sorted(image_ids)
     return [ordered[i] for i in order]
 
 
 def bounds(first: Rankings, second: Rankings, qrels: Qrels, depth: int, best: int = 2) -> Bounds:
-    """How far the difference between two systems is known.
+    """Bound the difference between two systems.
 
     Args:
         first: query id to image ids, best first.
         second: the other system, for the same queries.
         qrels: judgments so far.
         depth: of the measure.
-        best: the highest grade that an unjudged image may still get.
+        best: the highest grade that an unjudged image may get.
     """
     queries = sorted(first.keys() & second.keys())
     if not queries:

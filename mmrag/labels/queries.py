@@ -1,4 +1,4 @@
-"""Queries put into an eval set, one writer at a time; judgments have a writer of their own."""
+"""Writing queries into an eval set, one writer at a time; judgments are written elsewhere."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 
 @dataclass(frozen=True)
 class AskedQuery:
-    """A query as it was asked, what was said of its hits, and a note.
+    """A query as it was asked, the judgments of its hits, and a note.
 
-    `said` holds image and grade; the grade is None where an earlier one is taken back.
+    `said` holds image and grade; the grade is None where an earlier one is withdrawn.
     """
 
     query: Query
@@ -41,17 +41,17 @@ class AskedQuery:
 
 @contextlib.contextmanager
 def locked(folder: Path, what: str) -> Iterator[None]:
-    """Be the only one, of all processes, who writes `what` in the folder."""
+    """Be the only process that writes `what` in the folder."""
     with (folder / f".{what}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def new_set_folder(name: str) -> Path:
-    """Where a new eval set of this name goes: below `MMRAG_HOME/eval_sets`.
+    """The folder for a new eval set of this name, below `MMRAG_HOME/eval_sets`.
 
     Raises:
-        EvalSetError: it is no name, or there is such a set already.
+        EvalSetError: not a valid name, or the set exists already.
     """
     if not _NAME.fullmatch(name):
         raise EvalSetError(
@@ -65,13 +65,13 @@ def new_set_folder(name: str) -> Path:
 
 
 def put_query(folder: str | os.PathLike[str], query: EvalQuery) -> None:
-    """Add a query, or put it in the place of the one with its id; judgments are not touched."""
+    """Add a query, or replace the one with its id; judgments stay as they are."""
     with locked(Path(folder), "queries"):
         _put(EvalSet.load(folder), query)
 
 
 def note_query(folder: str | os.PathLike[str], query_id: str, note: str) -> None:
-    """Write a note on a query, or take it away with an empty one.
+    """Write a note on a query; an empty one removes it.
 
     Raises:
         EvalSetError: there is no such query.
@@ -85,16 +85,16 @@ def note_query(folder: str | os.PathLike[str], query_id: str, note: str) -> None
 
 
 def save_query(folder: str | os.PathLike[str], asked: AskedQuery, judge: str) -> str:
-    """Put a query that was asked, and what was said of its hits, into an eval set.
+    """Put a query that was asked, with the judgments of its hits, into an eval set.
 
-    The same question (pictures and text) that the set has already keeps its id. Images that the
-    set lacks are added where they lie below its `image_root`; a query's picture from elsewhere is
+    A query (pictures and text) that the set already has keeps its id. Images that the set lacks
+    are added if they lie below its `image_root`; a query's picture from elsewhere is
     copied into the set's folder.
 
     Args:
         folder: of the eval set.
         asked: query and judgments.
-        judge: who judged.
+        judge: name of the judge.
 
     Returns:
         The query's id.
@@ -178,7 +178,7 @@ def _as_labelled(eval_set: EvalSet, asked: AskedQuery, pictures: _Pictures) -> E
 
 
 class _Pictures:
-    """Where the pictures of queries lie: in the gallery, or copied into the set's folder."""
+    """Places of the queries' pictures: in the gallery, or copied into the set's folder."""
 
     def __init__(self, eval_set: EvalSet) -> None:
         self.root = eval_set.image_root.resolve()

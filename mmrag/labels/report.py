@@ -24,13 +24,13 @@ from mmrag.labels.judgments import (
 Pair = tuple[str, str]
 
 
-# Of the pictures that two judges grade differently so many are shown, the farthest apart first.
+# How many pictures that two judges grade differently are shown, the farthest apart first.
 _EXAMPLES = 12
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A picture that two judges graded differently; `reason` is what a model said, else empty."""
+    """A picture that two judges graded differently; `reason` is a model's, else empty."""
 
     query_id: str
     image_id: str
@@ -41,9 +41,9 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class JudgePair:
-    """Two judges: Cohen's kappa as it is, and weighted (linear) by the distance of the grades.
+    """Two judges: Cohen's kappa, plain and weighted (linear) by the distance of the grades.
 
-    `categories` has the plain one for each category of queries, where there are several.
+    `categories` has the plain kappa for each category of queries, if there are several.
     """
 
     first: str
@@ -56,7 +56,7 @@ class JudgePair:
 
 @dataclass(frozen=True)
 class JudgeReport:
-    """Judge to number of judgments and kind, each pair with something in common, conflicts.
+    """Judges with number and kind of judgments, pairs with something in common, conflicts.
 
     `consistency` is a model's agreement with itself, where it judged pictures a second time.
     """
@@ -69,7 +69,7 @@ class JudgeReport:
 
     @property
     def sentence(self) -> str:
-        """Such as "312 judgments by people, 2,104 by gpt-6-luna, kappa 0.71 [0.63, 0.78]"."""
+        """In words: "312 judgments by people, 2,104 by gpt-6-luna, kappa 0.71 [0.63, 0.78]"."""
         by_kind: Counter[str] = Counter()
         models = []
         for name, count in self.counts.items():

@@ -1,4 +1,4 @@
-"""Words that a vision model is asked by: files in `prompts`, by name, and files of one's own."""
+"""Words to ask a vision model with: files in `prompts`, by name, and the user's own files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFAULT_RUBRIC, DEFAULT_WORDING = "rubric-1", "wording-1"
 class Rubric:
     """How pictures are graded: `grades` says what each grade means.
 
-    `name` is the file's, without its ending.
+    `name` is the file's name without its ending.
     """
 
     name: str
@@ -35,10 +35,10 @@ class Rubric:
 
 @lru_cache(maxsize=16)
 def load_rubric(name: str = DEFAULT_RUBRIC) -> Rubric:
-    """A rubric by its name, or by the path of a `.toml` file.
+    """Load a rubric by its name, or by the path of a `.toml` file.
 
     Raises:
-        MmragError: there is none, or it lacks something; says what.
+        MmragError: there is none, or it lacks something; the message says what.
     """
     read, _ = read_prompt(name, FOLDER, ("task", "form"), "rubric", "rubric-*")
     grades = read.get("grades")
@@ -58,6 +58,6 @@ def load_rubric(name: str = DEFAULT_RUBRIC) -> Rubric:
 
 @lru_cache(maxsize=16)
 def load_wording(name: str = DEFAULT_WORDING) -> tuple[str, str]:
-    """Task and form of the prompt that words drafts, as `load_rubric` finds them."""
+    """Load task and form of the prompt that words drafts, found as by `load_rubric`."""
     read, _ = read_prompt(name, FOLDER, ("task", "form"), "wording", "wording-*")
     return read["task"].strip(), read["form"].strip()

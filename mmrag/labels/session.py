@@ -1,4 +1,4 @@
-"""One person's way through a pool: what is left, in which order, and what is decided already."""
+"""One person's way through a pool: what is left, in which order, and what is already decided."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmrag.runs.run import Run
 
 @dataclass(frozen=True)
 class System:
-    """A configuration whose hits are judged; the judge never sees which of them found a picture."""
+    """A configuration whose hits are judged; the judge never sees which one found a picture."""
 
     name: str
     rankings: Rankings
@@ -26,9 +26,9 @@ class JudgingSession:
     Args:
         eval_set: whose queries are judged.
         systems: whose first hits make the pool.
-        depth: how many hits of each.
+        depth: number of hits of each.
         judge: a person's name.
-        again: also what other people have judged, to measure their agreement.
+        again: include pictures that other people have judged, to measure agreement.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class JudgingSession:
     def pending(self) -> list[tuple[str, str]]:
         """(query id, image id) of what is left, the most decisive query first.
 
-        A query's pictures stand together, in an order that is the judge's own.
+        A query's pictures stay together, in the judge's own order.
         """
         done = self._judged()
         order = next_queries(self._rankings, done, self.depth)
@@ -97,7 +97,7 @@ class JudgingSession:
         return grades_of(self._log.rows(), self.judge)
 
     def comparisons(self) -> list[tuple[str, str, Bounds]]:
-        """For each pair of systems how far their difference in DCG at the pool's depth is known."""
+        """Bounds on the difference in DCG at the pool's depth, for each pair of systems."""
         qrels = current(self._log.rows())
         return [
             (a.name, b.name, bounds(left, right, qrels, self.depth, max(GRADES.values())))

@@ -1,8 +1,8 @@
-"""How far the labels behind a run's metrics can be trusted: who gave them, and the correction.
+"""How far the labels behind a run's metrics can be trusted: their judges, and the correction.
 
-Where a model gave labels, the metrics are those of its labels. The queries that people judged
-too, all pictures that the model judged for them, are a sample by which its error is known:
-`corrected` takes it off (see `mmrag.labels.corrected`). It holds for a random sample of queries.
+Where a model gave labels, the metrics are by its labels. Queries for which people judged all the
+pictures that the model judged are a sample that shows its error: `corrected` removes it (see
+`mmrag.labels.corrected`). This holds for a random sample of queries.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from mmrag.runs.run import Run
 
 
 def note_labels(run: Run, eval_set: EvalSet) -> None:
-    """Write into `Run.labels` and `Run.notes` who gave the labels, where a model gave any.
+    """Write into `Run.labels` and `Run.notes` who gave the labels, if a model gave any.
 
     Args:
         run: with its rankings, scored by the set's labels.
-        eval_set: the set, in whose folder the judgments are.
+        eval_set: the set, whose folder holds the judgments.
     """
     run.notes = [note for note in run.notes if note not in run.labels.get("notes", ())]
     run.labels = {}
@@ -89,7 +89,7 @@ def _notes(run: Run) -> list[str]:
 
 
 def _qrels(rows: Sequence[Judgment], *, by_people: bool) -> Qrels:
-    """The labels that one side alone would give."""
+    """The labels by one side alone."""
     qrels: Qrels = {}
     chosen = [row for row in rows if (row.kind not in ("model", "repeat")) is by_people]
     for (query_id, image_id), word in deciding(chosen).items():

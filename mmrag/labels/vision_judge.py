@@ -1,9 +1,8 @@
 """A vision model judges pairs of query and picture, one after the other, by a rubric.
 
-Pairs come in a random order, so that neither their query nor their rank says anything, and the
-query's picture stands before the candidate or behind it by chance. A second pass over some of the
-pairs, in another order and with the pictures the other way round, measures how far the model
-agrees with itself.
+Pairs come in random order, so that neither query nor rank gives a hint, and by chance the query's
+picture comes before or after the candidate. A second pass over some of the pairs, in another order
+and with the pictures swapped, measures how far the model agrees with itself.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from mmrag.vision.reply import json_documents
 Pair = tuple[str, str]
 MAX_TOKENS = 400
 SIDE = 512
-# Judgments that are stored together; what is lost with a killed process is in the cache.
+# Judgments stored together; those lost with a killed process are in the cache.
 _TOGETHER = 50
 _GRADE = re.compile(r"\bgrade\b\W*([0-9])\b", re.I)
 _REASON = re.compile(r"\breasons?\b\W*(.+?)(?=\bgrade\b|\Z)", re.I | re.S)
@@ -45,7 +44,7 @@ SCHEMA = {
 
 @dataclass(frozen=True)
 class Judged:
-    """How judging went: pairs that got a grade, and why others got none."""
+    """Outcome of judging: pairs that got a grade, and why others got none."""
 
     done: int
     problems: list[str]
@@ -57,9 +56,9 @@ class VisionJudge:
 
     Args:
         eval_set: whose queries and pictures are judged.
-        asker: who is asked, and how.
-        rubric: what the grades mean.
-        picture_size: pixels of the longer side of a picture that is sent.
+        asker: the model to ask, and how.
+        rubric: the meaning of the grades.
+        picture_size: pixels of the longer side of a picture sent.
         seed: of the order of the pairs and of the pictures.
     """
 
@@ -82,7 +81,7 @@ class VisionJudge:
         self._log = JudgmentLog(eval_set.folder)
 
     def pending(self, pooled: Iterable[Pair]) -> list[Pair]:
-        """Pairs of a pool, and those that people have judged, that this judge has not."""
+        """Pairs of a pool, and pairs that people have judged, that this judge has not."""
         rows = self._log.rows()
         by_people = [(o.query_id, o.image_id) for o in rows if o.kind in ("person", "settled")]
         done = grades_of(rows, self.name)
@@ -93,7 +92,7 @@ class VisionJudge:
         ]
 
     def to_repeat(self, number: int) -> list[Pair]:
-        """A random part of what it has judged once, for a second pass; `number` in all."""
+        """Random pairs that it has judged once, for a second pass; `number` in all."""
         rows = self._log.rows()
         twice = {(o.query_id, o.image_id) for o in rows if o.kind == "repeat"}
         judged = [
@@ -115,8 +114,8 @@ class VisionJudge:
 
         Args:
             pairs: query id and image id.
-            second_pass: store as a repetition, which counts for no label, and swap the pictures.
-            progress: called with 1 for each pair.
+            second_pass: store as repetitions, which do not count as labels, and swap the pictures.
+            progress: called with 1 after each pair.
 
         Raises:
             BudgetReached, GaveUp, ModelServerError: as `Asker.ask`; what is finished is stored.
@@ -128,7 +127,7 @@ class VisionJudge:
         done, problems, usage = 0, [], Usage()
         asker = self.asker
         if second_pass:
-            # Where there is one picture alone the prompt is the same; its answer must not be.
+            # With a single picture the prompt is the same; the answer must not come from the cache.
             model = copy.copy(asker.model)
             model.repetition += 1
             asker = replace(asker, model=model)
@@ -164,7 +163,7 @@ def grading_prompt(
     candidate_first: bool = False,
     side: int = SIDE,
 ) -> Prompt:
-    """A prompt that shows one query and one candidate.
+    """Make a prompt that shows one query and one candidate.
 
     Raises:
         ImageError: a picture cannot be read.
@@ -189,11 +188,11 @@ def grading_prompt(
 
 
 def read_grade(text: str) -> tuple[int, str] | None:
-    """Grade and reason of an answer, as `SCHEMA` or as "Reason: ... Grade: ..."."""
+    """Read grade and reason from an answer, as `SCHEMA` or as "Reason: ... Grade: ..."."""
     grades = set(GRADES.values())
     found = json_documents(text[:20_000], lambda one: "grade" in one)
     if found:
-        # A model that corrects itself writes a second one.
+        # A model that corrects itself writes a second object.
         grade, reason = found[-1]["grade"], found[-1].get("reason")
         if isinstance(grade, str) and grade.strip() in set(map(str, grades)):
             grade = int(grade)
@@ -209,7 +208,7 @@ def read_grade(text: str) -> tuple[int, str] | None:
 
 @contextlib.contextmanager
 def _stored(log: JudgmentLog) -> Iterator[Callable[[Judgment], None]]:
-    """Store judgments some together, and the rest at the end, whatever ends it."""
+    """Store judgments in groups, and the rest at the end, whatever ends it."""
     waiting: list[Judgment] = []
 
     def store(one: Judgment) -> None:

@@ -28,7 +28,7 @@ SCHEMA = {
 
 @dataclass(frozen=True)
 class NamedPair:
-    """Two pictures, what a retriever is likely to take for the second, and their distance."""
+    """Two pictures, what a retriever is likely to mistake for the second, and their distance."""
 
     source: GalleryImage
     target: GalleryImage
@@ -38,7 +38,7 @@ class NamedPair:
 
 @dataclass(frozen=True)
 class Worded:
-    """An instruction, "" where there is none; `fitting` are numbers of neighbours, from 1."""
+    """An instruction, "" if there is none; `fitting` are numbers of neighbours, from 1."""
 
     instruction: str
     paraphrases: tuple[str, ...]
@@ -46,10 +46,10 @@ class Worded:
 
 
 def wording_prompt(pair: NamedPair, task: str, form: str) -> Prompt:
-    """A prompt that shows both pictures and the neighbours.
+    """Make a prompt that shows both pictures and the neighbours.
 
     Raises:
-        ImageError: one of the two cannot be read; a neighbour is then said to be unreadable.
+        ImageError: one of the two cannot be read; an unreadable neighbour is only named as such.
     """
     parts: list[str | Picture] = []
     for name, image in (("First picture", pair.source), ("Second picture", pair.target)):
@@ -64,7 +64,7 @@ def wording_prompt(pair: NamedPair, task: str, form: str) -> Prompt:
 
 
 def read_wording(text: str) -> Worded | None:
-    """What an answer says; None where it cannot be read."""
+    """Read an answer; None if it cannot be read."""
     found = json_documents(text[:20_000], lambda one: isinstance(one.get("instruction"), str))
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""Whether an answer is one of those that are accepted; `ANSWER_METRICS` is the table."""
+"""Metrics of whether an answer is an accepted one; `ANSWER_METRICS` is the table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TOLERANCE = 0.01
 
 
 def normalise(answer: str) -> str:
-    """Lower case without punctuation, articles and superfluous blanks, as SQuAD's scorer does it.
+    """Lower case without punctuation, articles and extra blanks, as in SQuAD's scorer.
 
     P. Rajpurkar et al.: "SQuAD: 100,000+ Questions for Machine Comprehension of Text", EMNLP
     2016; `evaluate-v1.1.py`.
@@ -28,14 +28,14 @@ def exact_match(answer: str, accepted: Sequence[str]) -> float:
 
 
 def token_f1(answer: str, accepted: Sequence[str]) -> float:
-    """F1 of the answer's and an accepted answer's words, the best over the accepted ones."""
+    """Best F1 between the answer's words and those of an accepted answer."""
     return max(
         (_f1(normalise(answer).split(), normalise(one).split()) for one in accepted), default=0
     )
 
 
 def contains(answer: str, accepted: Sequence[str]) -> float:
-    """1 when an accepted answer stands in the answer, word for word after `normalise`, else 0."""
+    """1 when the answer contains an accepted one, word for word after `normalise`, else 0."""
     words = f" {normalise(answer)} "
     return float(any(f" {normalise(one)} " in words for one in accepted if normalise(one)))
 
@@ -69,7 +69,7 @@ ANSWER_METRICS: dict[str, Callable[[str, Sequence[str]], float]] = {
 
 
 def _numbers(text: str) -> list[float]:
-    """The numbers in a text; commas that separate thousands are left out."""
+    """The numbers in a text; thousands separators are dropped."""
     plain = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text)
     return [float(found.replace(",", ".")) for found in re.findall(r"\d+(?:[.,]\d+)?", plain)]
 

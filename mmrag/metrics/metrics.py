@@ -1,7 +1,7 @@
-"""Scores of rankings, per query: from `ir_measures`, and the few that composed retrieval adds.
+"""Scores of rankings, per query: from `ir_measures`, and a few for composed retrieval.
 
-A ranking is a list of image ids, best first; its order is what counts. Where only scores are
-given, `trec_order` makes the order that trec_eval would.
+A ranking is a list of image ids, best first; only its order counts. Where only scores are given,
+`trec_order` gives the order that trec_eval would.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _LONGEST = 100
 class Scores:
     """Metrics of each query.
 
-    `values` maps a metric to (n,) float64 in the order of `query_ids`; NaN where the metric has no
-    meaning for a query (hard negatives where none is judged, R_subset without a subset).
+    `values` maps a metric to (n,) float64 in the order of `query_ids`; NaN where the metric means
+    nothing for a query (hard negatives where none is judged, R_subset without a subset).
     `categories` holds each query's category, `aspects` its `semantic_aspects`. Queries without
-    any relevant image are not in it; `without_relevant` counts them.
+    a relevant image are left out; `without_relevant` counts them.
     """
 
     query_ids: list[str]
@@ -48,7 +48,7 @@ def cutoff(metric: str) -> int | None:
 def default_metrics(eval_set: EvalSet, k: int = 50) -> list[str]:
     """The metrics that suit an eval set, with cut-offs up to `k`; its primary metric first.
 
-    Those of its protocol are among them.
+    The metrics of its protocol are included.
     """
     names = [
         name
@@ -69,7 +69,7 @@ def canonical(metric: str) -> str:
     Raises:
         MmragError: no such metric.
     """
-    # A name may come from a file: an endless one is not parsed, and a cut-off takes memory.
+    # A name may come from a file: a huge one is not parsed, and a huge cut-off takes memory.
     if len(metric) > _LONGEST or _HUGE.search(metric):
         raise MmragError(f"Unknown metric {metric[:_LONGEST]!r}: cut-offs have up to six digits.")
     return metric if _own_cutoff(metric) else str(_ir_measure(metric))
@@ -86,13 +86,13 @@ def score_rankings(
     """Score rankings per query.
 
     Args:
-        rankings: query id to image ids, best first. A query that is absent found nothing.
+        rankings: query id to image ids, best first. An absent query counts as no hits.
         eval_set: its judgments; every query with a relevant image counts.
         metrics: names such as "nDCG@10" (anything `ir_measures` computes), "hit_rate@10",
             "mAP@10", "R_subset@1", "hard_negative_rate@10". Default: `default_metrics`.
         query_ids: score only these, for an evaluation that was stopped half-way.
-        subset_orders: for R_subset, the order of a query's subset where the ranking does not
-            reach far enough to hold all of it.
+        subset_orders: for R_subset, the order of a query's subset where the ranking is too short to
+            hold all of it.
 
     Raises:
         MmragError: unknown metric.
@@ -126,7 +126,7 @@ def score_rankings(
 
 
 def trec_order(scores: Mapping[str, float]) -> list[str]:
-    """Ids in the order of trec_eval: by score as a 32-bit float, ties by id, both descending."""
+    """Ids in trec_eval's order: by score as a 32-bit float, ties by id, both descending."""
     as_float32 = np.array(list(scores.values()), np.float64).astype(np.float32).tolist()
     pairs = zip(as_float32, (image_id.encode() for image_id in scores), scores, strict=True)
     return [image_id for _, _, image_id in sorted(pairs, reverse=True)]
@@ -138,7 +138,7 @@ def _from_ir_measures(
     rankings: Sequence[Sequence[str]],
     judged: Sequence[Mapping[str, int]],
 ) -> dict[str, Floats]:
-    """Per-query values; ranks become falling scores, so that the order given is scored."""
+    """Per-query values; ranks become falling scores, to score the given order."""
     values = {name: np.zeros(len(queries)) for name in names}
     if not names or not queries:
         return values
@@ -158,7 +158,7 @@ def _from_ir_measures(
 
 
 def _own_cutoff(metric: str) -> int | None:
-    """The k of a metric that the table has a function for; None for every other name."""
+    """The k of a metric that has a function in the table; None for every other name."""
     name, _, k = metric.partition("@")
     entry = METRICS.get(name)
     known = entry is not None and entry.function is not None and _CUTOFF.fullmatch(k)
@@ -171,7 +171,7 @@ def _ir_measure(name: str) -> Any:
     try:
         measure = ir_measures.parse_measure(name)
         supported = ir_measures.DefaultPipeline.supports(measure)  # type: ignore[no-untyped-call]
-    # A name may come from a file, and the parser is Python's own.
+    # A name may come from a file, and is parsed by Python's own parser.
     except Exception as error:
         raise MmragError(
             f"Unknown metric {name!r}; use for example hit_rate@10, nDCG@10 or mAP@10 (`mmrag "

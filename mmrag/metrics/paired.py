@@ -1,4 +1,4 @@
-"""Whether two sets of per-query metrics differ by more than chance."""
+"""Tests of whether two sets of per-query metrics differ by more than chance."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def paired_difference(metric: str, a: Floats, b: Floats, seed: int = 0) -> Diffe
     a, b = a[both], b[both]
     if not len(a):
         return None
-    # Values that are equal but for rounding are equal.
+    # Values that differ only by rounding are equal.
     differences = np.where(np.isclose(a, b, rtol=0, atol=1e-12), 0.0, b - a)
     low, high = bootstrap_interval(differences[:, None], generator(seed, "difference"))
     gain = differences if higher_is_better(metric) else -differences
@@ -79,14 +79,14 @@ def compare_scores(
 
 
 def common_rows(a: Scores, b: Scores) -> tuple[list[str], list[int], list[int]]:
-    """Ids of the queries that both have, and the rows they stand in."""
+    """Ids of the queries that both have, and their rows in each."""
     row_b = {query_id: row for row, query_id in enumerate(b.query_ids)}
     pairs = [(i, row, row_b[i]) for row, i in enumerate(a.query_ids) if i in row_b]
     return [p[0] for p in pairs], [p[1] for p in pairs], [p[2] for p in pairs]
 
 
 def select(scores: Scores, query_ids: Mapping[str, object]) -> Scores:
-    """The same metrics for some of the queries."""
+    """Select the metrics of some of the queries."""
     rows = [row for row, query_id in enumerate(scores.query_ids) if query_id in query_ids]
     return Scores(
         [scores.query_ids[row] for row in rows],

@@ -1,4 +1,4 @@
-"""Pictures that look the same to the eye, for what a list of results repeats."""
+"""Pictures that look the same to the eye, to measure repetition in results."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mmrag import config
 from mmrag.errors import ImageError
 from mmrag.images.decode import load_image
 
-# Pictures are compared as thumbnails of so many pixels on a side.
+# Side, in pixels, of the thumbnails by which pictures are compared.
 _SIDE = 16
 # Thumbnails that differ by less, in the mean over pixels and colours from 0 to 255, look the same:
-# other sizes and strong compression stay below it, different pictures of one thing are above 15.
+# resizing and strong compression stay below it, different pictures of one thing are above 15.
 SAME = 8.0
 
 Thumbnail = npt.NDArray[np.float32]
@@ -27,11 +27,11 @@ Thumbnail = npt.NDArray[np.float32]
 def repeated_shares(
     rankings: Sequence[Sequence[str]], paths: Mapping[str, str], k: int
 ) -> npt.NDArray[np.float64]:
-    """(n,) share of the first k results that look like one before them; NaN for fewer than two.
+    """(n,) share of the first k results that look like an earlier one; NaN for fewer than two.
 
     Args:
         rankings: image ids, best first.
-        paths: of the images by id. What cannot be read counts as like no other.
+        paths: of the images by id. An unreadable image counts as unlike any other.
         k: how many results.
     """
     first = [[one for one in ranking[:k] if one in paths] for ranking in rankings]
@@ -45,14 +45,14 @@ def repeated_shares(
 
 
 def thumbnails(paths: Iterable[str]) -> dict[str, Thumbnail | None]:
-    """Path to (16, 16, 3) float32, RGB from 0 to 255; None for what cannot be read."""
+    """Path to (16, 16, 3) float32, RGB from 0 to 255; None for an unreadable file."""
     wanted = list(paths)
     with ThreadPoolExecutor(config.decode_workers()) as threads:
         return dict(zip(wanted, threads.map(_thumbnail, wanted), strict=True))
 
 
 def _repeated(shown: Sequence[Thumbnail | None]) -> int:
-    """How many look like one before them."""
+    """How many look like an earlier one."""
     count = 0
     for i, one in enumerate(shown):
         earlier = [other for other in shown[:i] if other is not None]
@@ -72,7 +72,7 @@ def _thumbnail(path: str) -> Thumbnail | None:
 
 @lru_cache(maxsize=200_000)
 def _made(path: str, changed: int, size: int) -> Thumbnail:
-    """The thumbnail of a file as it is now: `changed` and `size` tell it from what it was."""
+    """The thumbnail of a file as it is now: `changed` and `size` tell it from earlier versions."""
     image = load_image(path, min_side=4 * _SIDE).convert("RGB")
     small = image.resize((_SIDE, _SIDE), Image.Resampling.BOX, reducing_gap=2.0)
     return np.asarray(small, np.float32)

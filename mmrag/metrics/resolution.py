@@ -1,7 +1,7 @@
-"""Differences that a number of queries can show: smallest p, power, and queries needed.
+"""Differences that a number of queries can detect: smallest p, power, and queries needed.
 
-The power is that of a paired test on the mean difference, with a normal distribution in place of
-the randomisation test's own.
+The power is of a paired test on the mean difference, with a normal distribution in place of the
+randomisation test's own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.metrics.statistics import PERMUTATIONS, Floats
 
 ALPHA, POWER = 0.05, 0.8
-# How many queries two systems answer differently by a hit rate, where nothing was measured yet.
+# Assumed share of queries on which two systems differ in hit rate, before any measurement.
 DISAGREEMENT = 0.2
 _NORMAL = NormalDist()
 
@@ -26,7 +26,7 @@ class Resolution:
     """The power of `queries` queries whose paired differences have the deviation `deviation`.
 
     `smallest_p` is what the randomisation test can reach at best; `detectable` is the difference
-    that is found with a probability of 80 % at p < 0.05.
+    found with a probability of 80 % at p < 0.05.
     """
 
     queries: int
@@ -36,7 +36,7 @@ class Resolution:
 
     @property
     def sentence(self) -> str:
-        """Before anything was measured: what a hit rate can tell."""
+        """What a hit rate can show, before anything is measured."""
         return (
             f"a difference of {self.detectable:.3f} in a hit rate is found with a probability of "
             f"80 % (p < 0.05; queries that count: {self.queries}), if two systems disagree on one "
@@ -44,7 +44,7 @@ class Resolution:
         )
 
     def sentence_on(self, difference: float) -> str:
-        """The power for one difference, and the queries that it takes."""
+        """The power for one difference, and the queries it takes."""
         needed = self.queries_needed(difference)
         more = "" if needed is None else f", and takes {needed:,} queries for one of 80 %"
         return (
@@ -57,26 +57,26 @@ class Resolution:
         return power(difference, self.deviation, self.queries)
 
     def queries_needed(self, difference: float) -> int | None:
-        """How many queries would find it with a probability of 80 %; None for no difference."""
+        """Queries needed to find it with a probability of 80 %; None for no difference."""
         return queries_needed(difference, self.deviation)
 
 
 def resolution(queries: int, deviation: float | None = None) -> Resolution:
-    """The power of so many queries.
+    """The power of this many queries.
 
     Args:
         queries: how many are scored.
-        deviation: standard deviation of the paired differences. Default: that of a hit rate when
+        deviation: standard deviation of the paired differences. Default: as for a hit rate when
             the systems disagree on one query in five.
     """
     deviation = math.sqrt(DISAGREEMENT) if deviation is None else deviation
-    # Without a query nothing can be told; 1 is as far as a metric goes.
+    # Without queries nothing can be detected; no metric exceeds 1.
     detectable = min(1.0, _factor() * deviation / math.sqrt(queries)) if queries else 1.0
     return Resolution(queries, deviation, smallest_p(queries), detectable)
 
 
 def resolution_of(eval_set: EvalSet, limit: int | None = None) -> Resolution:
-    """What the queries with a right image can tell; of a sample where `limit` asks for one."""
+    """The power of the queries with a right image, or of a sample if `limit` asks for one."""
     judged = sum(any(grade > 0 for grade in one.values()) for one in eval_set.qrels.values())
     return resolution(judged if limit is None else min(judged, limit))
 
@@ -102,7 +102,7 @@ def power(difference: float, deviation: float, queries: int) -> float:
 
 
 def queries_needed(difference: float, deviation: float) -> int | None:
-    """How many queries find a true difference with a probability of 80 %; None when it is 0."""
+    """Queries needed to find a true difference with a probability of 80 %; None when it is 0."""
     if difference == 0:
         return None
     return max(2, math.ceil((_factor() * deviation / difference) ** 2))

@@ -13,12 +13,12 @@ Floats = npt.NDArray[np.float64]
 RESAMPLES = 2000
 PERMUTATIONS = 10_000
 LEVEL = 0.95
-# Elements of one block of resampled indices or signs: bounds the memory, whatever the number.
+# Elements of one block of resampled indices or signs: bounds memory whatever their number.
 _BLOCK = 4_000_000
 
 
 def generator(seed: int, what: str = "") -> np.random.Generator:
-    """Random numbers that depend on the seed and on what they are for, and on nothing else."""
+    """Random numbers that depend only on the seed and on what they are for."""
     return np.random.default_rng([seed, zlib.crc32(what.encode())])
 
 
@@ -77,8 +77,8 @@ def randomisation_test(
 
     Under the null hypothesis the two systems may be swapped for any query, which flips the sign
     of its difference (R. A. Fisher, 1935; for retrieval M. Smucker et al., CIKM 2007). All sign
-    patterns are tried when they are at most `permutations`, else that many random ones, and the
-    observed one is counted among them (B. Phipson and G. Smyth, 2010).
+    patterns are tried if there are at most `permutations`, else that many random ones, with the
+    observed one counted among them (B. Phipson and G. Smyth, 2010).
 
     Args:
         differences: (n,), one per query.
@@ -92,7 +92,7 @@ def randomisation_test(
     n = len(some)
     if n == 0:
         return 1.0
-    # A sum that differs from the observed one by rounding alone is as extreme.
+    # A sum that differs from the observed one only by rounding is as extreme.
     observed = abs(some.sum()) * (1 - 1e-12) - 1e-12
     if n < 63 and 2**n <= permutations:
         patterns = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
@@ -109,7 +109,7 @@ def randomisation_test(
 
 
 def smallest_p(tests: int, permutations: int = PERMUTATIONS) -> str:
-    """A sentence: below which corrected p-value this many random sign patterns cannot see."""
+    """A sentence on the smallest corrected p-value that random sign patterns can give."""
     least = min(1.0, tests / (permutations + 1))
     return f"With {permutations:,} permutations the smallest corrected p here is {least:.1g}."
 

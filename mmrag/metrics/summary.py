@@ -23,7 +23,7 @@ class Estimate:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Estimate:
-        """From what `dataclasses.asdict` made of it."""
+        """Rebuild from the result of `dataclasses.asdict`."""
         low, high = value["ci95"]
         return cls(value["mean"], (low, high), value["queries"])
 
@@ -36,7 +36,7 @@ class Summary:
     """Metrics of one ranking: metric to estimate, overall and by group.
 
     `category_mean` is the mean of the categories' means, as FashionIQ reports it; `aspects` groups
-    by semantic aspect, as CIRCO does: a query counts in each of its aspects.
+    by semantic aspect, as CIRCO does: a query counts once in each of its aspects.
     """
 
     overall: Estimates
@@ -48,7 +48,7 @@ class Summary:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Summary:
-        """From what `dataclasses.asdict` made of it."""
+        """Rebuild from the result of `dataclasses.asdict`."""
 
         def estimates(one: dict[str, Any]) -> Estimates:
             return {name: Estimate.from_json(estimate) for name, estimate in one.items()}
@@ -102,7 +102,7 @@ def _estimate(
     """Estimates over the given queries, and the resampled means behind their intervals."""
     estimates: Estimates = {}
     resampled: dict[str, Floats] = {}
-    # Metrics that are defined for the same queries share their resamples.
+    # Metrics defined for the same queries share their resamples.
     together: dict[bytes, list[str]] = {}
     for metric in metrics:
         together.setdefault(np.isnan(scores.values[metric][rows]).tobytes(), []).append(metric)

@@ -1,7 +1,7 @@
 """The table of metrics: a new one is one function and one entry in `METRICS`.
 
-Scoring, the command line, the dashboard and the documentation read it. What is not in it is
-looked up in `ir_measures`.
+Scoring, the command line, the dashboard and the documentation read it. Other metrics are looked up
+in `ir_measures`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _UNJUDGED = -(2**31)
 class Scored:
     """Queries with a relevant image, their rankings and judgments, row by row.
 
-    `orders` maps a query id to the order of its subset, for what lies beyond the ranking; no
-    function looks at more than the first `depth` results through `grades`. `paths` are those of
-    the gallery's pictures by id, for what looks at them.
+    `orders` maps a query id to the order of its subset, for members beyond the ranking; `grades`
+    covers the first `depth` results, and no function looks further. `paths` are the gallery's
+    pictures by id, for functions that read them.
     """
 
     queries: Sequence[EvalQuery]
@@ -49,7 +49,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Need:
-    """The content that an eval set must have for a metric to be meaningful."""
+    """What an eval set must contain for a metric to be meaningful."""
 
     what: str
     is_met: Callable[[EvalSet], bool]
@@ -61,19 +61,19 @@ class Metric:
 
     Attributes:
         name: as people write it, before the "@".
-        title: as tables of people show it.
+        title: as tables for people show it.
         help: one sentence.
         formula: of one query's value; k is the cut-off, g(i) the grade at place i, R the number of
             right images.
         source: who defined it.
         function: gives (n,) values for a cut-off, NaN where the metric means nothing for a query;
             None for what `ir_measures` computes under the same name.
-        cutoffs: those that are computed unless others are asked for; None is the whole ranking.
-        leading: those of them that are shown first.
-        needs: without it the metric is not among the default ones.
+        cutoffs: computed unless others are asked for; None is the whole ranking.
+        leading: the cut-offs that are shown first.
+        needs: without it, the metric is not among the defaults.
         higher_is_better: whether more of it is better.
-        diagnostic: says how far the others can be trusted; it is no result of its own, and is
-            compared only when it is asked for.
+        diagnostic: whether it only says how far the others can be trusted; it is no result of its
+            own, and is compared only on request.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Metric:
     source: str = ""
 
     def at(self, cutoffs: Sequence[int | None]) -> list[str]:
-        """The names with these cut-offs."""
+        """The metric's names with these cut-offs."""
         return [self.name if k is None else f"{self.name}@{k}" for k in cutoffs]
 
 
@@ -118,8 +118,8 @@ def circo_average_precision(scored: Scored, k: int) -> Floats:
 def trapezoid_average_precision(scored: Scored, k: int) -> Floats:
     """Average precision of the first k, with the precision between two hits as a trapezoid.
 
-    So i-CIR scores the ranking of each query's candidates (B. Psomas et al., NeurIPS 2025), after
-    the revisited Oxford and Paris sets (F. Radenović et al., CVPR 2018).
+    i-CIR scores each query's candidates this way (B. Psomas et al., NeurIPS 2025), after the
+    revisited Oxford and Paris sets (F. Radenović et al., CVPR 2018).
     """
     found = scored.grades[:, :k] > 0
     before: Floats = np.cumsum(found, axis=1, dtype=np.float64) - found
@@ -131,7 +131,7 @@ def trapezoid_average_precision(scored: Scored, k: int) -> Floats:
 
 
 def hard_negative_rate(scored: Scored, k: int) -> Floats:
-    """Share of the first k results that are judged 0; NaN for queries without such judgments."""
+    """Share of the first k results judged 0; NaN for queries without such judgments."""
     has_some = np.array([0 in one.values() for one in scored.judged], bool)
     return np.where(has_some, (scored.grades[:, :k] == 0).sum(axis=1) / k, np.nan)
 
@@ -144,9 +144,9 @@ def judged_share(scored: Scored, k: int) -> Floats:
 
 
 def redundancy(scored: Scored, k: int) -> Floats:
-    """Share of the first k results that look like one before them; NaN for fewer than two.
+    """Share of the first k results that look like an earlier one; NaN for fewer than two.
 
-    Alike are pictures whose thumbnails differ by less than `redundancy.SAME`.
+    Pictures look alike if their thumbnails differ by less than `redundancy.SAME`.
     """
     return repeated_shares(scored.rankings, scored.paths, k)
 
@@ -155,8 +155,8 @@ def subset_recall(scored: Scored, k: int) -> Floats:
     """CIRR's R_subset@k: a relevant image is among the first k of the query's own subset.
 
     The ranking is restricted to `metadata["subset"]`, the look-alikes of the query picture
-    (Z. Liu et al., ICCV 2021, as for `hit_rate`); what it does not reach stands in the order of
-    `orders`. NaN for a query without a subset.
+    (Z. Liu et al., ICCV 2021, as for `hit_rate`); members that it does not reach follow in the
+    order of `orders`. NaN for a query without a subset.
     """
     values = np.full(len(scored.queries), np.nan)
     rows = zip(scored.queries, scored.rankings, scored.judged, strict=True)
@@ -327,12 +327,12 @@ METRICS = {
 
 
 def find_metric(name: str) -> Metric | None:
-    """The entry of a metric by its name with or without a cut-off; None for others."""
+    """Look up a metric by its name, with or without a cut-off; None if it is not in the table."""
     return METRICS.get(name.partition("@")[0])
 
 
 def needs_subset(metric: str) -> bool:
-    """Whether a metric looks at a query's own subset, which a ranking may not reach."""
+    """Whether a metric needs a query's own subset, which a ranking may not reach."""
     entry = find_metric(metric)
     return entry is not None and entry.needs is SUBSET
 
@@ -344,7 +344,7 @@ def higher_is_better(metric: str) -> bool:
 
 
 def is_diagnostic(metric: str) -> bool:
-    """Whether a metric only says how far others can be trusted."""
+    """Whether a metric only says how far the others can be trusted."""
     entry = find_metric(metric)
     return entry is not None and entry.diagnostic
 

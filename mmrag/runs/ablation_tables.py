@@ -12,7 +12,7 @@ from mmrag.runs.frames import p_value
 from mmrag.runs.labels import composition_rows
 from mmrag.runs.run import Run
 
-# Title, sentence, columns (key and words), and where the difference stands.
+# Title, sentence, columns (key and words), and the key of the difference.
 _ABLATIONS: dict[str, tuple[str, str, tuple[tuple[str, str], ...], str | None]] = {
     "modality": (
         "Image alone, text alone, both",
@@ -59,7 +59,7 @@ def ablation_tables(run: Run, metrics: Container[str]) -> list[tuple[str, str, p
 
     Args:
         run: any.
-        metrics: of those that were measured, which are shown; all where none of them was.
+        metrics: which to show; all measured ones if none of these was measured.
     """
     found = []
     for name, result in run.ablations.items():

@@ -33,11 +33,11 @@ from mmrag.system.words import counted
 if TYPE_CHECKING:
     import pandas as pd
 
-# What decides which queries are asked.
+# Settings that decide which queries are asked.
 _SAMPLE = ("queries", "limit", "seed")
-# A p-value below it is called more than chance.
+# A p-value below this is called more than chance.
 _CHANCE = 0.05
-# What can tell runs of one name apart, and how it is said, the more telling first.
+# What can tell runs of one name apart, and its wording, the most telling first.
 _TELLING: tuple[tuple[Callable[[Run], Any], str], ...] = (
     (lambda run: run.config.get("rerank_k"), "reranks {}"),
     (lambda run: (run.config.get("reranker") or {}).get("presentation"), "{}"),
@@ -56,7 +56,7 @@ _TELLING: tuple[tuple[Callable[[Run], Any], str], ...] = (
 class Entry:
     """A run at one of its stages.
 
-    `only` leaves out all other queries; `apart` is what tells it from others of its name.
+    `only` leaves out all other queries; `apart` tells it from others of its name.
     """
 
     run: Run
@@ -66,13 +66,13 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """The run's name, with the stage where that is not the run's last one."""
+        """The run's name, with the stage unless it is the last."""
         stage = "" if self.stage == self.run.stage else f" ({self.stage})"
         return self.run.name + stage + (f" · {self.apart}" if self.apart else "")
 
     @property
     def key(self) -> str:
-        """The same for entries that show the same."""
+        """A key shared by entries that show the same."""
         run = self.run
         made_of = run.config.get("together", {}).get("runs", [run.run_id, run.finished])
         return f"{made_of}|{self.stage}|{hash(self.only)}"
@@ -114,10 +114,9 @@ class QueryChange:
 class PairComparison:
     """Two entries, named by their place in `Comparison.entries`.
 
-    `gains` and `losses` hold the queries whose primary metric changed most for the better and for
-    the worse, at most ten each. `resolution` is what so many queries can tell of the primary
-    metric, `queries_needed` how many would find the difference that was seen; None where there is
-    none.
+    `gains` and `losses` hold the queries whose primary metric improved and worsened most, at most
+    ten each. `resolution` is what this many queries can show of the primary metric,
+    `queries_needed` how many would detect the difference seen; None where there is none.
     """
 
     a: int
@@ -130,7 +129,7 @@ class PairComparison:
     queries_needed: int | None = None
 
     def resolved(self, metric: str) -> str:
-        """What so many queries tell of the primary metric; "" where the runs answer alike."""
+        """What this many queries show of the primary metric; "" where the runs answer alike."""
         found, needed = self.resolution, self.queries_needed
         if found is None or not found.deviation:
             return ""
@@ -146,7 +145,7 @@ class PairComparison:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every pair that was compared; `p_holm` is corrected over all of their metrics."""
+    """Every compared pair; `p_holm` is corrected over all their metrics."""
 
     entries: list[Entry]
     primary_metric: str
@@ -166,18 +165,18 @@ class Comparison:
 
     @property
     def tests(self) -> int:
-        """How many p-values are corrected together."""
+        """Number of p-values corrected together."""
         return sum(len(pair.metrics) for pair in self.pairs)
 
     @property
     def diagnostics(self) -> list[str]:
-        """What all runs have that only says how far the metrics can be trusted: `Judged@10`."""
+        """Metrics of all runs that only say how far the others can be trusted: `Judged@10`."""
         first, *others = (entry.scores.values for entry in self.entries)
         return [m for m in first if is_diagnostic(m) and all(m in one for one in others)]
 
 
 def told_apart(entries: Sequence[Entry]) -> list[Entry]:
-    """The same entries with labels of which no two are alike, in as few words as that takes."""
+    """The same entries with distinct labels, as short as possible."""
     found = [replace(entry, apart="") for entry in entries]
     for look, words in _TELLING:
         labels = Counter(entry.label for entry in found)
@@ -194,7 +193,7 @@ def told_apart(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def open_entry(store: RunStore, reference: str) -> Entry:
-    """A run by reference (see `RunStore.find`), with ":retrieval" or ":reranked" for its stage.
+    """Open a run by reference (see `RunStore.find`); ":retrieval" or ":reranked" names its stage.
 
     "all:NAME" is all runs of that name that belong together, as one; see `runs.together`.
     """
@@ -221,10 +220,10 @@ def compare_runs(
 
     Args:
         runs: loaded runs (at their last stage) or entries, two or more.
-        metrics: which; default all that they share.
+        metrics: which to compare; default: all that the runs share.
         all_pairs: every pair instead of each against the first.
         seed: of the resamples.
-        mixed_protocols: pair runs of different protocols too, by the ids of their queries.
+        mixed_protocols: also pair runs of different protocols, by query id.
         label: one of `labels.LABELS`: only queries that the first run with `--ablate-modality`
             gave this label.
 
@@ -263,10 +262,10 @@ def compare_runs(
 class TableRow:
     """One run at one stage. Latencies are milliseconds per query; None where nothing was timed.
 
-    They are of queries asked one by one; of runs of earlier versions, shares of batches.
+    They come from queries asked one by one; in runs of earlier versions, from shares of batches.
 
     `differences` is against the table's first row; empty in that row. `warning` says why the
-    metrics of a row cannot be relied on, "" where they can. `spread` is that over the runs of a row
+    metrics of a row cannot be relied on, "" where they can. `spread` is over the runs of a row
     that stands for several.
     """
 
@@ -305,16 +304,16 @@ class RunTable:
 
     @property
     def tests(self) -> int:
-        """How many p-values are corrected together."""
+        """Number of p-values corrected together."""
         return sum(len(row.differences) for row in self.rows)
 
 
 def run_table(
     runs: Sequence[Run | Entry], metrics: Sequence[str] | None = None, seed: int = 0
 ) -> RunTable:
-    """Runs on the same eval set in one table, with differences to the first.
+    """Put runs on the same eval set into one table, with differences from the first.
 
-    p-values are corrected for all rows and metrics of the table by Holm's method.
+    p-values are corrected over all rows and metrics of the table by Holm's method.
 
     Raises:
         MmragError: different eval sets.
@@ -330,7 +329,7 @@ def run_table(
 
 
 def comparison_table(comparison: Comparison) -> RunTable:
-    """The table of `run_table` for a comparison that was made already."""
+    """The table of `run_table` for a finished comparison."""
     against = {pair.b: pair.metrics for pair in comparison.pairs if pair.a == 0}
     rows = [_row(entry, against.get(i, {})) for i, entry in enumerate(comparison.entries)]
     primary = comparison.primary_metric
@@ -346,7 +345,7 @@ def comparison_table(comparison: Comparison) -> RunTable:
 
 
 def stage_entries(run: Run) -> list[Entry]:
-    """A run as its stages: retrieval and, where there is one, the reranked ranking."""
+    """Split a run into its stages: retrieval and, if there is one, the reranked ranking."""
     return [Entry(run, stage) for stage in (RETRIEVAL, RERANKED) if stage in run.scores]
 
 
@@ -355,7 +354,7 @@ def _row(entry: Entry, differences: dict[str, Difference]) -> TableRow:
     reranked = entry.stage == RERANKED
     times = run.timings_ms
     if not reranked and "rerank" in times:
-        # Without its last part: the stages' own percentiles cannot be subtracted.
+        # Without the last part: the stages' own percentiles cannot be subtracted.
         times = run.stage_timings(RETRIEVAL)
     total = _latency(run, reranked) or times.get("total")
     cost = run.stage_cost(entry.stage) if total else None
@@ -378,7 +377,7 @@ def _row(entry: Entry, differences: dict[str, Difference]) -> TableRow:
 
 
 def _latency(run: Run, reranked: bool) -> dict[str, float] | None:
-    """Of queries asked one by one; what models took, which is timed by query, comes on top."""
+    """Latency of queries asked one by one, plus the time that models took, measured per query."""
     found = run.latency_ms.get("total")
     if found is None:
         return None
@@ -461,7 +460,7 @@ def _check_same_set(entries: Sequence[Entry], mixed_protocols: bool) -> None:
 
 
 def _mixed(a: Entry, b: Entry) -> bool:
-    """Whether protocols tell the runs apart; a run of before there were any fits its equals."""
+    """Whether the runs differ in protocol; runs from before protocols match if their sets do."""
     one, other = a.run.protocol, b.run.protocol
     if one is None or other is None:
         return one is not other and a.run.eval_set.labels_sha256 != b.run.eval_set.labels_sha256
@@ -473,7 +472,7 @@ def _protocol(entry: Entry) -> str:
 
 
 def _judged_notes(pairs: Iterable[tuple[Entry, Entry]]) -> list[str]:
-    """Warns where more of one side's hits were judged than of the other's; once for each side."""
+    """Notes on sides of whose hits fewer were judged than of the other's, one for each."""
     worst: dict[tuple[str, str], tuple[float, float]] = {}
     for a, b in pairs:
         names = [name for name in a.scores.values if find_metric(name) is METRICS["Judged"]]
@@ -491,10 +490,10 @@ def _judged_notes(pairs: Iterable[tuple[Entry, Entry]]) -> list[str]:
 
 
 def _picture_notes(entries: Sequence[Entry]) -> list[str]:
-    """Whether pictures that several runs saw changed; their queries may be different samples."""
+    """Notes on changes in pictures that several runs saw; the runs may ask different queries."""
     refs = [entry.run.eval_set for entry in entries]
     if any(ref.gallery_sha256 is None and ref.pictures_sha256 for ref in refs):
-        # An earlier version's run: one hash for all pictures of all queries that were asked.
+        # A run of an earlier version: one hash for all pictures of all queries asked.
         asked = {json.dumps([e.run.config.get(key) for key in _SAMPLE]) for e in entries}
         seen = {ref.pictures_sha256 for ref in refs} - {None}
         if len(asked) > 1 or len(seen) < 2:

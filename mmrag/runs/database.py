@@ -1,4 +1,4 @@
-"""A SQL database for runs: SQLite in WAL mode or PostgreSQL, and errors without passwords."""
+"""The SQL database for runs, SQLite in WAL mode or PostgreSQL; its errors show no passwords."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Database:
             an SQLite file. Default: `MMRAG_RUNS_URL`, else `runs.db` under `MMRAG_HOME`.
 
     Raises:
-        MmragError: no such kind of database, it does not answer, or another version made it.
+        MmragError: unknown kind of database, no answer from it, or another version made it.
     """
 
     def __init__(self, url: str | os.PathLike[str] | None = None) -> None:
@@ -45,7 +45,7 @@ class Database:
                 self.engine = self._make_engine()
                 self._make_tables()
             return
-        # The drivers fail in their own ways on what a URL asks of them.
+        # Each driver fails in its own way on a bad URL.
         except (ValueError, TypeError, OverflowError) as error:
             reason = self._without_password(one_line(error))
         raise MmragError(f"The run store {self.shown} cannot be opened: {reason.rstrip('.')}.")
@@ -63,10 +63,10 @@ class Database:
 
     @contextmanager
     def errors(self, what: str) -> Iterator[None]:
-        """Turn the driver's errors into one `MmragError` sentence without a password in it."""
+        """Turn the driver's errors into an `MmragError` of one sentence, without a password."""
         try:
             yield
-        # A name of bytes that are no UTF-8 is no name in a database.
+        # A name that is not valid UTF-8 cannot be stored.
         except (SQLAlchemyError, UnicodeEncodeError) as error:
             cause = getattr(error, "orig", None) or error
             reason = self._without_password(one_line(cause))
@@ -110,7 +110,7 @@ class Database:
         try:
             self._create_all()
         except (ProgrammingError, IntegrityError):
-            # Somebody else made them at the same moment, as PostgreSQL says; they are there.
+            # PostgreSQL's error when another process made them at the same moment; they exist.
             self._create_all()
         with self.engine.begin() as connection:
             query = sa.select(schema.meta.c.value).where(schema.meta.c.key == "schema")
@@ -125,7 +125,7 @@ class Database:
             )
 
     def _create_all(self) -> None:
-        """In one transaction; SQLite looks and makes in one step."""
+        """Create the tables in one transaction; SQLite checks and creates in one step."""
         with self.engine.begin() as connection:
             for table in schema.tables.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))

@@ -1,4 +1,4 @@
-"""Queries of a run with their first results, as pictures that can stand in a page."""
+"""Queries of a run with their first results, as pictures to embed in a page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Example:
-    """A query and its first results; `wanted` are right images that are not among them."""
+    """A query and its first results; `wanted` are right images not among them."""
 
     query_id: str
     category: str
@@ -53,7 +53,7 @@ def sample(run: Run, number: int, seed: int = 0) -> list[str]:
 
 
 def changed_most(run: Run, metric: str, number: int) -> tuple[list[str], list[str]]:
-    """Ids of the queries that reranking helped and harmed most."""
+    """Ids of the queries that reranking helped most and harmed most."""
     before, after = run.scores[RETRIEVAL], run.scores[RERANKED]
     ids, rows_a, rows_b = common_rows(before, after)
     sign = 1 if higher_is_better(metric) else -1
@@ -65,7 +65,7 @@ def changed_most(run: Run, metric: str, number: int) -> tuple[list[str], list[st
 
 
 def examples(run: Run, eval_set: EvalSet, query_ids: Sequence[str], metric: str) -> list[Example]:
-    """Examples from some queries at the run's last stage."""
+    """Examples of the given queries at the run's last stage."""
     stage = run.stage
     wanted = set(query_ids)
     asked = [query for query in eval_set.queries if query.query_id in wanted]

@@ -22,16 +22,15 @@ from mmrag.system.durable import write_file
 from mmrag.system.spreadsheet import spreadsheet_cell
 
 FORMATS = ("trec", "csv", "json", "parquet", "html", "mteb", *SUBMISSIONS)
-# A spreadsheet takes a cell that begins so for a formula.
 
 
 def export_run(run: Run, format: str, stage: str | None = None) -> list[tuple[str, bytes]]:
-    """A run in one of `FORMATS`.
+    """Export a run in one of `FORMATS`.
 
     - `trec`: the rankings of one stage, as trec_eval reads them.
     - `csv`: one row per query and stage with its metrics, timings and first results; text that a
       spreadsheet would take for a formula gets an apostrophe in front.
-    - `json`: all that is known about the run.
+    - `json`: everything known about the run.
     - `parquet`: as `csv`, with whole rankings and scores as lists.
     - `html`: one page with plots and example queries; see `report.html_report`.
     - `mteb`: what MTEB's results repository keeps: `TASK.json` and `model_meta.json`.
@@ -46,7 +45,7 @@ def export_run(run: Run, format: str, stage: str | None = None) -> list[tuple[st
         File names and contents, one or more.
 
     Raises:
-        MmragError: unknown format or stage, or the eval set is not where it was.
+        MmragError: unknown format or stage, or the eval set has moved.
     """
     stage = stage or run.stage
     run.check_stage(stage)
@@ -77,7 +76,7 @@ def export_run(run: Run, format: str, stage: str | None = None) -> list[tuple[st
 def write_export(
     run: Run, format: str, out: str | os.PathLike[str], stage: str | None = None
 ) -> list[Path]:
-    """Export into `out`: a file, or for several files a folder. Returns what was written."""
+    """Export into `out`, a file, or a folder for several files; return the paths written."""
     files = export_run(run, format, stage)
     out = Path(out)
     if len(files) == 1:
@@ -94,7 +93,7 @@ def write_export(
 
 
 def run_json(run: Run) -> dict[str, Any]:
-    """All that is known about a run as plain values, rankings and per-query metrics included."""
+    """Everything known about a run as plain values, with rankings and per-query metrics."""
     per_query = ("rankings", "scores")
     return {
         **{name: _values(value) for name, value in vars(run).items() if name not in per_query},
@@ -103,7 +102,7 @@ def run_json(run: Run) -> dict[str, Any]:
 
 
 def _rows(run: Run, stage: str) -> Iterator[dict[str, Any]]:
-    """Per query: category, ranking, metrics, timings, usage and what else is known."""
+    """One row per query: category, ranking, metrics, timings, usage and anything else known."""
     scores = run.scores.get(stage)
     place = {query_id: i for i, query_id in enumerate(scores.query_ids)} if scores else {}
     for query_id, one in run.rankings[stage].items():
@@ -129,7 +128,7 @@ def _flat_rows(run: Run) -> Iterator[dict[str, Any]]:
     parts = ("encode", "search", "rerank", *(["rewrite"] if run.rewrites else []))
     for stage in run.rankings:
         if stage == REWRITTEN:
-            # It stands with the rankings that it led to.
+            # Kept with the rankings that it led to.
             continue
         for row in _rows(run, stage):
             times = row["timings_ms"]
@@ -211,7 +210,7 @@ def _number(value: Any) -> float | None:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN and no infinity; they become null."""
+    """A value for JSON, which has no NaN or infinity: they become null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):

@@ -18,12 +18,12 @@ from mmrag.system.spreadsheet import spreadsheet_cell
 
 DEPTH = 50
 FACETS = ("eval set", "encoder", "reranker", "state")
-# Of a run that came in as a file.
+# For a run imported from a file.
 _UNKNOWN = "not known"
 
 
 def facets(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """Facets that narrow runs: each of `FACETS` with its values in alphabetical order."""
+    """Facets to narrow runs by: each of `FACETS` with its values in alphabetical order."""
     values = [_facets(run) for run in runs]
     return {name: sorted({one[name] for one in values}, key=str.casefold) for name in FACETS}
 
@@ -31,12 +31,12 @@ def facets(runs: Sequence[Run]) -> dict[str, list[str]]:
 def narrow(
     runs: Sequence[Run], chosen: Mapping[str, str | None] | None = None, words: str = ""
 ) -> list[Run]:
-    """The runs that fit, in their order.
+    """The matching runs, in their order.
 
     Args:
         runs: all of them.
         chosen: facet to the value it must have; None for any.
-        words: each must be in the run's id, its name or its notes, in any case.
+        words: each must occur in the run's id, name or notes, in upper or lower case.
     """
     wanted = {name: value for name, value in (chosen or {}).items() if value is not None}
     found = words.casefold().split()
@@ -59,7 +59,7 @@ def _facets(run: Run) -> dict[str, str]:
 
 
 def _short(name: str) -> str:
-    """A model's name without where its folder is: "encoder:/home/me/tuned" is "encoder:tuned"."""
+    """A model's name without its folder's path: "encoder:/home/me/tuned" is "encoder:tuned"."""
     kind, colon, rest = name.rpartition(":")
     return kind + colon + Path(rest).name if Path(rest).is_absolute() else name
 
@@ -69,7 +69,7 @@ def _text(run: Run) -> str:
 
 
 def overview(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row per run: what it is, its primary metric with interval, latency and cost."""
+    """One row per run: its description, primary metric with interval, latency and cost."""
     rows = []
     for run in runs:
         estimate = run.summary.overall.get(run.eval_set.primary_metric)
@@ -202,7 +202,7 @@ def categories(entries: Sequence[Entry], metric: str) -> pd.DataFrame:
 
 
 def category_table(entries: Sequence[Entry], metric: str) -> pd.DataFrame:
-    """A metric by category as words, a column for each entry: "0.912 [0.889, 0.934]"."""
+    """A metric by category in words, a column for each entry: "0.912 [0.889, 0.934]"."""
     rows: dict[str, dict[str, object]] = {}
     for entry in entries:
         for name, estimates in entry.run.summaries[entry.stage].categories.items():

@@ -19,7 +19,7 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-# What of a difference can be asked for, and what is asked without a word.
+# The parts of a difference that a condition may name.
 PARTS: dict[str, Callable[[Difference], float]] = {
     "delta": lambda one: one.delta,
     "low": lambda one: one.ci95[0],
@@ -64,7 +64,7 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """The findings, for people."""
+        """The findings in words."""
         found = ", ".join(f"{name} {value:+.4f}" for name, value in self.values.items())
         return (
             f"{'FAILED' if self.failed else 'passed'}: {self.condition} ({found}) for {self.pair}"
@@ -72,10 +72,11 @@ class Verdict:
 
 
 def parse_condition(text: str) -> Condition:
-    """A condition such as "hit_rate@1 < -0.01" or "nDCG@10 < -0.01 and nDCG@10 p < 0.05".
+    """Parse a condition such as "hit_rate@1 < -0.01" or "nDCG@10 < -0.01 and nDCG@10 p < 0.05".
 
-    The difference is the newer run's value minus the baseline's. After the metric may stand `low`
-    or `high` (ends of its 95 % interval), `p`, `holm` (corrected p) or `new` (the value itself).
+    The difference is the newer run's value minus the baseline's. The metric may be
+    followed by `low` or `high` (ends of the difference's 95 % interval), `p`, `holm` (corrected p)
+    or `new` (the newer run's value).
 
     Raises:
         MmragError: not of that form.
@@ -94,7 +95,7 @@ def parse_condition(text: str) -> Condition:
 
 
 def judge(comparison: Comparison, conditions: Sequence[Condition]) -> list[Verdict]:
-    """Every condition on every pair.
+    """Apply every condition to every pair.
 
     Raises:
         MmragError: a metric that was not compared.
@@ -166,7 +167,7 @@ def junit(comparison: Comparison, verdicts: Sequence[Verdict]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text from data as Markdown that shows it and does nothing else."""
+    """Text from data, escaped as Markdown."""
     one_line = " ".join(text.split())
     return re.sub(r"([\\`*_{}\[\]()#|~!])", r"\\\1", one_line).replace("<", "&lt;")
 

@@ -41,19 +41,19 @@ def import_run(
         path: a TREC run file (ordered by score as a 32-bit float, ties by id, both descending,
             as trec_eval does), or a submission to CIRR's or CIRCO's server (a JSON object of query
             id to image ids, best first).
-        eval_set: what it answers. Queries of the set that the file lacks found nothing.
+        eval_set: the set it answers. Queries of the set that the file lacks count as no hits.
         store: where it is kept. Default: `RunStore()`.
         name: of the run. Default: the TREC file's tag, else the file's name.
         metrics: see `score_rankings`. Default: those that suit the set.
         seed: of the intervals.
-        duplicates: what to do about an image that a ranking holds twice, as some published ones
-            do: "first" counts it at its first place and says how many queries are concerned.
+        duplicates: what to do about an image that occurs twice in a ranking, as in some published
+            ones: "first" counts its first place and notes how many queries are affected.
 
     Returns:
         The run. Queries of the file that the set does not have are in `skipped`.
 
     Raises:
-        MmragError: a wrong line, an image that is not in the set, or no query of the set at all.
+        MmragError: a malformed line, an image not in the set, or no query of the set at all.
     """
     run = read_run(path, eval_set, name=name, metrics=metrics, seed=seed, duplicates=duplicates)
     own = RunStore() if store is None else None
@@ -110,7 +110,7 @@ def read_run(
     if not ranked:
         raise MmragError(f"{path} holds no query of the eval set {eval_set.name!r}.")
     k = max(len(one.image_ids) for one in ranked.values())
-    # A ranking of the whole gallery is as deep as any; a cut-off one has no metrics beyond it.
+    # A ranking of the whole gallery has metrics at any depth; others only up to their cut-off.
     whole = k >= len(eval_set.images) - 1
     names = [canonical(m) for m in metrics or default_metrics(eval_set, max(k, 50 * whole, 1))]
     scores = score_rankings({i: one.image_ids for i, one in ranked.items()}, eval_set, names)
@@ -140,7 +140,7 @@ def read_run(
 
 
 def _pools(eval_set: EvalSet) -> dict[str, frozenset[str]]:
-    """The candidates of each query that has its own; a set that queries share is made once."""
+    """The candidates of each query that has its own; queries may share one set."""
     made = {pool: frozenset(pool) for pool in {query.pool for query in eval_set.queries}}
     return {query.query_id: made[query.pool] for query in eval_set.queries if query.pool}
 

@@ -1,4 +1,4 @@
-"""Jobs of the dashboard as rows in the run store: what a process left is not forgotten."""
+"""Jobs of the dashboard as rows in the run store, so that unfinished ones are not lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmrag.runs.owner import is_alive, is_on_this_machine, this_process
 class LeftJob:
     """A job that was waiting or running when its process ended.
 
-    `plan` is what `JobRows.add` got; `state` is "waiting" or "running"; `created` is ISO 8601.
+    `plan` is as given to `JobRows.add`; `state` is "waiting" or "running"; `created` is ISO 8601.
     """
 
     row_id: str
@@ -31,7 +31,7 @@ class LeftJob:
 
 
 class JobRows:
-    """The jobs that are not over; those that are have no row. Safe to share between threads."""
+    """The jobs not yet over; finished ones have no row. Safe to share between threads."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -59,12 +59,12 @@ class JobRows:
             connection.execute(change.values(state="running"))
 
     def over(self, row_id: str) -> None:
-        """Forget a job: it is over, goes on as another one, or nobody wants it any more."""
+        """Forget a job: it is over, continues as another one, or is no longer wanted."""
         with self.database.begin("cannot be written") as connection:
             connection.execute(schema.jobs.delete().where(schema.jobs.c.job_id == row_id))
 
     def left(self) -> list[LeftJob]:
-        """Jobs of processes on this machine that have ended, the oldest first."""
+        """Jobs left by processes of this machine that have ended, oldest first."""
         query = sa.select(schema.jobs).order_by(schema.jobs.c.created, schema.jobs.c.job_id)
         with self.database.begin("cannot be read") as connection:
             rows = list(connection.execute(query).mappings())

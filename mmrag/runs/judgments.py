@@ -1,4 +1,4 @@
-"""Further judgments of an eval set: a qrels file becomes a set that shares gallery and queries."""
+"""More judgments of an eval set: a qrels file becomes a set of the same gallery and queries."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mmrag.system.durable import write_file
 from mmrag.system.names import Names
 from mmrag.system.words import counted
 
-# Lies in the folder of a set that was made here; no other set is ever removed.
+# Marks the folder of a set that was made here; only such sets are ever removed.
 _MARK = "judgments_of.json"
 
 
@@ -39,13 +39,13 @@ def import_qrels(
         path: TREC's four columns (topic, iteration, image, grade; grades below 0 become 0), or
             BEIR's three with their header.
         eval_set: whose queries were judged. Gallery and queries of the new set are the same.
-        title: of the judgments; the set is called by both names.
+        title: of the judgments; the new set's name joins both.
 
     Returns:
-        The new set, and sentences about what its numbers leave out.
+        The new set, and sentences on what its numbers leave out.
 
     Raises:
-        MmragError: a wrong line, an image that is not in the set, no query of the set with a
+        MmragError: a malformed line, an image not in the set, no query of the set with a
             right image, or a name that is taken.
     """
     path = Path(path)
@@ -97,19 +97,19 @@ def import_qrels(
 
 
 def rescore(run: Run, eval_set: EvalSet, store: RunStore) -> Run:
-    """A copy of a run, scored against other judgments of the same queries and images.
+    """Copy a run, scored against other judgments of the same queries and images.
 
-    Rankings, timings and costs are the run's. Ablations are left out: they were scored with the
-    old judgments.
+    Rankings, timings and costs stay. Ablations are left out: they were scored with the old
+    judgments.
 
     Raises:
-        MmragError: the run has no rankings yet, or ranks what the set does not hold.
+        MmragError: the run has no rankings yet, or ranks images that the set lacks.
     """
     run.check_stage(run.stage)
     _check_same(run, eval_set)
     stages = [stage for stage in (RETRIEVAL, RERANKED) if stage in run.rankings]
     skipped = {one["query_id"] for one in run.skipped}
-    # A file from elsewhere answers the whole set; what it lacks found nothing.
+    # An imported file answers the whole set; queries it lacks count as no hits.
     done = None if "imported" in run.config else set(run.rankings[stages[-1]]) - skipped
     deepest = max((cutoff(metric) or 1 for metric in run.config.get("metrics", [])), default=1)
     names = default_metrics(eval_set, deepest)
@@ -162,13 +162,13 @@ def uploaded_judgments() -> dict[str, Path]:
 
 
 def remove_judgments(name: str, store: RunStore) -> list[str]:
-    """Remove a set that `import_qrels` made, and the runs that `is_from_elsewhere` has of it.
+    """Remove a set that `import_qrels` made, and its runs for which `is_from_elsewhere` holds.
 
     Returns:
-        The ids of these runs. Runs that were evaluated with the set stay.
+        The ids of the removed runs. Runs evaluated with the set stay.
 
     Raises:
-        MmragError: there is none of that name.
+        MmragError: there is no such set.
     """
     folder = uploaded_judgments().get(name)
     if folder is None or folder.is_symlink():

@@ -1,4 +1,4 @@
-"""Labels of what a composed query needs, as `--ablate-modality` found it."""
+"""Labels of what a composed query needs, as found by `--ablate-modality`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 PICTURE, TEXT, EITHER = "picture suffices", "text suffices", "either suffices"
 BOTH, NONE = "needs both", "none finds it"
-# The rankings of a composed query's parts, which a run keeps beside its own.
+# Stages that rank a composed query's parts, kept beside the run's own.
 ALONE = ("image alone", "text alone")
 LABELS = (PICTURE, TEXT, EITHER, BOTH, NONE)
 
@@ -30,7 +30,7 @@ def composition_rows(
 
     Args:
         found: `composition` of the ablation of picture and text.
-        metrics: which are shown; all where none of them was measured.
+        metrics: which to show; all if none of these was measured.
     """
     gaps, needing = found["gaps"], found["needs_both"]
     names = list(dict.fromkeys([*gaps, *needing]))

@@ -1,7 +1,7 @@
-"""Runs as the result files of MTEB, so that they can be sent to its results repository.
+"""Runs as MTEB's result files, to be sent to its results repository.
 
-That keeps `results/MODEL/REVISION/TASK.json` with a `model_meta.json` beside it
-(https://github.com/embeddings-benchmark/results); the layout is that of mteb 2.26.
+The repository keeps `results/MODEL/REVISION/TASK.json` with a `model_meta.json` beside it
+(https://github.com/embeddings-benchmark/results); the layout is as in mteb 2.26.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.metrics.metrics import score_rankings
 from mmrag.runs.run import Run
 
-# Cut-offs, names and digits as mteb has them.
+# Cut-offs, names and digits as in mteb.
 _CUTOFFS = (1, 3, 5, 10, 20, 100, 1000)
 _NAMES = {
     "nDCG": "ndcg_at_{}",
@@ -34,7 +34,7 @@ _OPEN = ("mit", "apache-2.0", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-sa-4.0", "bsd-
 
 @dataclass(frozen=True)
 class Task:
-    """A task of mteb, as its own table describes it."""
+    """A task of mteb, as in mteb's own table."""
 
     name: str
     revision: str
@@ -43,7 +43,7 @@ class Task:
     languages: tuple[str, ...] = ("eng-Latn",)
 
 
-# Benchmark and protocol to the task that asks the same.
+# Benchmark and protocol to the equivalent task.
 TASKS = {
     ("cirr", "mieb"): Task("CIRRIT2IRetrieval", "bb0713ed1ed136b2974fce68df7e26388040b650"),
     ("fashioniq", "mieb"): Task(
@@ -53,7 +53,7 @@ TASKS = {
 
 
 def task_of(run: Run) -> Task:
-    """The task that a run's protocol is; for other sets one by the set's name and its labels."""
+    """The task of a run's protocol; for other sets, one named by the set and its labels."""
     protocol = run.protocol
     known = TASKS.get((protocol.benchmark, protocol.name)) if protocol else None
     return known or Task(_plain(run.eval_set.name), run.eval_set.labels_sha256[:40])
@@ -66,8 +66,8 @@ def mteb_files(run: Run, eval_set: EvalSet, stage: str) -> list[tuple[str, dict[
 
     Args:
         run: loaded whole.
-        eval_set: what it was made on.
-        stage: which of its rankings.
+        eval_set: the set it was made on.
+        stage: of the rankings.
     """
     task, k = task_of(run), int(run.config.get("k") or 1)
     names = {
@@ -137,7 +137,7 @@ def model_meta(encoder: Mapping[str, Any], name: str, revision: str | None) -> d
 
 
 def _plain(name: str) -> str:
-    """A name that can be part of a file's; of a folder the last part."""
+    """A name that can be part of a file name; for a folder, its last part."""
     last = Path(name).name if name.startswith("/") else name
     return re.sub(r"[^\w.-]+", "-", last).strip("-.") or "unnamed"
 

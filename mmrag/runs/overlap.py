@@ -18,7 +18,7 @@ PERSISTENCE = 0.9
 
 @dataclass(frozen=True)
 class Overlap:
-    """Means over the queries that both ranked, with 95 % intervals.
+    """Means over the queries that both runs ranked, with 95 % intervals.
 
     `rbo` is 1 for the same ranking and 0 for nothing in common; `tau` is over the images that both
     rank, from -1 to 1, None where no query has two. `other_first` holds (query id, first hit of a,
@@ -63,7 +63,7 @@ def rank_biased_overlap(
     """RBO, extrapolated from the depth that both reach.
 
     W. Webber, A. Moffat, J. Zobel: "A Similarity Measure for Indefinite Rankings", ACM TOIS 28,
-    2010, equation 30: agreement at each depth, weighted by `persistence` to the power of it.
+    2010, equation 30: agreement at each depth, weighted by `persistence` to the power of the depth.
     """
     depth = min(len(a), len(b))
     if not depth:

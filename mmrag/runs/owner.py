@@ -1,4 +1,4 @@
-"""The process that makes a run, and whether it is still there."""
+"""The process that makes a run, and whether it is still alive."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import psutil
 
 from mmrag.system.processes import started_after_boot
 
-# A process on another host that has written nothing for so long is taken for dead.
+# A process on another host that has written nothing for this long counts as dead.
 _SILENCE = timedelta(minutes=10)
 
 
 def this_process() -> str:
-    """This process as the owner of the runs it makes: host, number and start."""
+    """This process as the owner of the runs it makes: host, process id and start."""
     process = psutil.Process()
     return f"{socket.gethostname()}:{process.pid}:{started_after_boot(process):.2f}"
 
 
 def is_alive(owner: str | None, touched: str | None) -> bool:
-    """Whether the process that makes a run is still there; on another host, whether it writes.
+    """Whether the process that makes a run is alive; on another host, whether it still writes.
 
     Args:
         owner: what `this_process` said there.
@@ -44,5 +44,5 @@ def is_on_this_machine(owner: str) -> bool:
 
 
 def is_this_process(owner: str) -> bool:
-    """Whether a run whose owner is alive is made by this very process."""
+    """Whether the owner of a run, known to be alive, is this process."""
     return is_on_this_machine(owner) and owner.rsplit(":", 2)[1] == str(os.getpid())

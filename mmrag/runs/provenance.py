@@ -38,9 +38,9 @@ _LIBRARIES = (
 
 
 def labels_sha256(eval_set: EvalSet) -> str:
-    """Hash of all that decides a score: ids, texts, categories, metadata, judgments, settings.
+    """Hash of what decides a score: ids, texts, categories, metadata, judgments, settings.
 
-    Neither the folder nor the order of judgments counts.
+    The folder and the order of judgments do not count.
     """
     root = eval_set.image_root
     digest = hashlib.sha256()
@@ -71,7 +71,7 @@ def labels_sha256(eval_set: EvalSet) -> str:
 
 
 def _special(query: EvalQuery, root: Path) -> list[Any]:
-    """The rare fields of a query; nothing for others, whose hash is that of earlier versions."""
+    """The rare fields of a query; empty without any, so that its hash is as in earlier versions."""
     parts: list[Any] = []
     if query.more_images:
         parts.append(["images", *(_relative(path, root) for path in query.more_images)])
@@ -89,7 +89,7 @@ def _pool_sha256(pool: tuple[str, ...]) -> str:
 
 
 def query_picture_hashes(eval_set: EvalSet) -> dict[str, str]:
-    """SHA-256 of each query picture's bytes, by path; what cannot be read is left out."""
+    """SHA-256 of each query picture's bytes, by path; unreadable ones are left out."""
     paths = sorted({path for query in eval_set.queries for path in query.pictures})
     return {path: digest for path in paths if (digest := content_hash(path))}
 
@@ -153,7 +153,7 @@ def _device_name(device: str) -> str:
 
 
 def _relative(path: str, root: Path) -> str:
-    # Most are plain and below the root; pathlib takes ten times as long to say so.
+    # Most are plain and below the root; pathlib takes ten times as long to check.
     rest = path.removeprefix(f"{root}/")
     if rest != path and "//" not in path and "/." not in path and not path.endswith("/"):
         return rest
@@ -161,10 +161,10 @@ def _relative(path: str, root: Path) -> str:
 
 
 def open_eval_set(run: Run) -> EvalSet:
-    """The eval set that a run was made on, as it was.
+    """Open the eval set that a run was made on, unchanged.
 
     Raises:
-        MmragError: it is gone, or its queries or judgments are others now.
+        MmragError: it is gone, or its queries or judgments have changed.
     """
     eval_set = EvalSet.load(run.eval_set.folder)
     if run.protocol is not None:

@@ -54,8 +54,8 @@ class Published:
 
 @dataclass(frozen=True)
 class Beside:
-    """A published figure and ours, both percentages; `chance` is False where ours is off by more
-    than its 95 % interval.
+    """A published figure and ours, both percentages; `chance` is False where the published
+    figure lies outside our 95 % interval.
     """
 
     published: Published
@@ -64,13 +64,13 @@ class Beside:
 
     @property
     def chance(self) -> bool:
-        """Whether the published figure lies in the interval, to a decimal."""
+        """Whether the published figure lies in the interval, to one decimal."""
         low, high = self.ci95
         return low - 0.05 <= self.published.value <= high + 0.05
 
     @property
     def sentence(self) -> str:
-        """ "published 22.51, here 22.49 (21.30 to 23.70)", and whether that is chance."""
+        """ "published 22.51, here 22.49 (21.30 to 23.70)", and whether chance explains it."""
         low, high = self.ci95
         judged = (
             "no more than chance"
@@ -95,7 +95,7 @@ def published() -> list[Published]:
 
 
 def find_published(eval_set: str = "") -> list[Published]:
-    """Those of a benchmark ("cirr"), or of an eval set by its name ("cirr-val-all")."""
+    """Figures of a benchmark ("cirr"), or of an eval set by its name ("cirr-val-all")."""
     benchmark, _, rest = eval_set.partition("-")
     named = (split for split in _splits() if f"-{split.replace('_', '-')}-" in f"-{rest}-")
     split = next(named, "")
@@ -103,9 +103,9 @@ def find_published(eval_set: str = "") -> list[Published]:
 
 
 def beside(runs: Run | Sequence[Run]) -> list[Beside]:
-    """The published figures of what a run measured, or the runs on a benchmark's categories.
+    """Published figures beside those of a run, or of the runs on a benchmark's categories.
 
-    Figures that are means over categories are compared with such a mean.
+    Means over categories are compared with means over categories.
     """
     runs = [runs] if isinstance(runs, Run) else runs
     first = runs[0]
@@ -118,7 +118,7 @@ def beside(runs: Run | Sequence[Run]) -> list[Beside]:
         estimates = _mean_over(runs) if whole else {}
     encoder = str((first.config.get("encoder") or {}).get("name", ""))
     reranker = str((first.config.get("reranker") or {}).get("name", ""))
-    if not encoder:  # An imported run; figures of systems without a name here are not its own.
+    if not encoder:  # An imported run, to which other systems' figures do not belong.
         return []
     return [
         Beside(

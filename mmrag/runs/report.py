@@ -1,4 +1,4 @@
-"""A run as one HTML page that needs nothing else: numbers, plots, example queries."""
+"""A run as one self-contained HTML page: numbers, plots, example queries."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from mmrag.runs.published import beside
 from mmrag.runs.run import RERANKED, RETRIEVAL, Run
 
 _CURVE = 50
-# A path of this machine, of which the last part is enough.
+# A path on this machine, of which only the last part is shown.
 _LOCAL = re.compile(r"(?<![\w/])/(?:[^/\s]+/)*([^/\s]+)")
 
 
 def html_report(run: Run, seed: int = 0) -> str:
     """The report of a loaded run.
 
-    Pictures and the curve over k come from the eval set; where that is gone or has changed, the
-    page says so and shows the rest. Paths of this machine are not in it.
+    Pictures and the curve over k come from the eval set; if that is gone or has changed, the
+    page says so and shows the rest. No path of this machine is in it.
 
     Args:
         run: from `RunStore.load`.
@@ -60,7 +60,7 @@ def html_report(run: Run, seed: int = 0) -> str:
     environment.filters["metric"] = metric_title
     environment.filters["smallest_p"] = smallest_p
     entries = stage_entries(run)
-    # The tables of ablations show these; the JSON export has every metric.
+    # Shown in the tables of ablations; the JSON export has every metric.
     closely = {*filter(None, [primary]), *leading_metrics()}
     composed = run.ablations.get("modality", {}).get("composition")
     return environment.get_template("report.html.j2").render(

@@ -19,7 +19,7 @@ def rerank_stages(
     reranker: Mapping[str, Any],
     score: Callable[[Mapping[str, list[str]]], Scores],
 ) -> list[dict[str, Any]]:
-    """One entry for each stage; none for a single reranker that says nothing of its memory.
+    """One entry for each stage; none for a single reranker that does not report its memory.
 
     Args:
         first: the rankings of retrieval.
@@ -29,8 +29,8 @@ def rerank_stages(
 
     Returns:
         For each stage `reranker`, `depth`, `metrics` (name to the mean after it), `ms` (`p50`,
-        `p95`, `mean` a query), `cost_usd` of all queries (None where there is no price),
-        `requests`, `statuses` (how often each) and `memory_mb`, the peak, None where not known.
+        `p95`, `mean` per query), `cost_usd` of all queries (None where there is no price),
+        `requests`, `statuses` (how often each) and `memory_mb`, the peak, None if unknown.
     """
     told = {query_id: _stages(one, reranker) for query_id, one in last.items()}
     told = {query_id: stages for query_id, stages in told.items() if stages}

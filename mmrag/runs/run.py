@@ -1,4 +1,4 @@
-"""A run: the rankings one configuration gave for one eval set, and how they came about."""
+"""A run: the rankings of one configuration for one eval set, and how they were made."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RETRIEVAL, RERANKED = "retrieval", "reranked"
-# Not a ranking: what rewriting each query took and gave.
+# Not a ranking: the rewritten words of each query, and what they took.
 REWRITTEN = "rewritten"
-# A run in which more than one reranking in so many failed says nothing of its reranker.
+# If more than one reranking in this many failed, a run says nothing about its reranker.
 _MOST_FAILED = 10
 STOPPED_BY_BUDGET = "stopped: budget"
 
@@ -30,8 +30,8 @@ class EvalSetRef:
     """The eval set that a run was made on.
 
     `labels_sha256` covers ids, texts, judgments and settings: runs that share it can be compared.
-    `pictures_sha256` covers the bytes of the gallery's pictures and of those of the queries that
-    were asked, `gallery_sha256` the gallery's alone; None for a run that came from elsewhere.
+    `pictures_sha256` covers the bytes of the pictures of the gallery and of the queries asked,
+    `gallery_sha256` of the gallery alone; None for an imported run.
     """
 
     name: str
@@ -49,9 +49,9 @@ class EvalSetRef:
 class Ranked:
     """One query's ranking at one stage, best first.
 
-    `details` holds, where there is such a thing, the `reason` a query was skipped for, the
-    reranker's `explanation`, `status`, `problems`, `stages` and `memory_mb`, the order of a
-    query's `subset`, and the SHA-256 of its `picture`.
+    `details` may hold the `reason` a query was skipped for, the reranker's `explanation`,
+    `status`, `problems`, `stages` and `memory_mb`, the order of a query's `subset`, and the
+    SHA-256 of its `picture`.
     """
 
     query_id: str
@@ -75,29 +75,28 @@ class Run:
         config: encoder, index, reranker, k, rerank_k, batch size, seed and so on, as plain values.
         environment: library versions, device, git commit.
         summaries: stage ("retrieval", "reranked") to metrics with intervals.
-        timings_ms: part ("encode", "search", "rerank", "total") to p50, p95 and mean per query; of
-            encoding and searching a query's share of its batch, so they say how many queries are
-            got through in a time.
-        latency_ms: the same parts of a sample of queries that were asked one by one, and `queries`,
-            how many; see `mmrag.evaluation.latency`. Empty in runs of earlier versions.
+        timings_ms: part ("encode", "search", "rerank", "total") to p50, p95 and mean per query; for
+            encoding and searching a query's share of its batch, so they measure throughput.
+        latency_ms: the same parts for a sample of queries asked one by one, and `queries`, how
+            many; see `mmrag.evaluation.latency`. Empty in runs of earlier versions.
         usage: requests, tokens and cost of reranking and answering together.
-        lost: the part of `usage` that was paid for rerankings which will be asked for again.
-        spent_usd: what all commands that worked on the run spent at most, in US dollars: beyond
-            the cost in `usage` also requests whose outcome was lost.
-        skipped: queries that were left out: `{"query_id", "reason"}`.
-        missing_images: gallery images that are not in the index: `{"image_id", "reason"}`.
-        ceiling: what reranking could reach at best: "hit_rate@N" and "R@N" of the first
+        lost: the part of `usage` paid for rerankings that will be asked for again.
+        spent_usd: the most that all commands working on the run spent, in US dollars: the cost in
+            `usage`, and requests whose outcome was lost.
+        skipped: queries left out: `{"query_id", "reason"}`.
+        missing_images: gallery images not in the index: `{"image_id", "reason"}`.
+        ceiling: the best that reranking could reach: "hit_rate@N" and "R@N" of the first
             stage for N = `rerank_k`; empty without a reranker.
         reranks: how many queries' reranking was "complete", "repaired", "failed".
-        rewrites: how many queries were "rewritten", and for how many that "failed", so that they
-            were asked as they stand; empty without a rewriter.
-        rerank_stages: what each stage of a cascade, or a cross-encoder, brought and took; see
+        rewrites: how many queries were "rewritten", and for how many this "failed", so that they
+            were asked unchanged; empty without a rewriter.
+        rerank_stages: gain and cost of each stage of a cascade, or of a cross-encoder; see
             `mmrag.runs.rerank_stages`.
         ablations: name to result, see `mmrag.evaluation.ablations`.
         labels: empty where no model gave labels; else "models" (name to number of labels), "others"
             (how many labels people gave), "sample" (queries judged by both) and "corrected" (stage
-            to metric to what `mmrag.labels.corrected` gives).
-        notes: sentences a reader of the numbers has to know.
+            to metric to the result of `mmrag.labels.corrected`).
+        notes: sentences that a reader of the numbers needs.
         rankings: stage to query id to `Ranked`.
         scores: stage to per-query metrics.
     """
@@ -147,13 +146,13 @@ class Run:
 
     @property
     def query_template(self) -> str | None:
-        """The template of what was asked; None where each query's own text was."""
+        """The template of the text asked; None if each query's own was used."""
         template = self.config.get("query_template")
         return None if template is None else str(template)
 
     @property
     def rewriting(self) -> str:
-        """Who put the queries into other words, and how often that worked; "" without it."""
+        """Who reworded the queries, and how often that worked; "" without rewriting."""
         by = self.config.get("rewriter")
         if not by:
             return ""
@@ -166,7 +165,7 @@ class Run:
 
     @property
     def protocol(self) -> Protocol | None:
-        """How the eval set was asked and scored; None where nothing but the set itself says so."""
+        """How the eval set was asked and scored; None where only the set itself says so."""
         stored = self.config.get("protocol")
         return Protocol.parse(stored, f"run {self.run_id}") if stored else None
 
@@ -182,7 +181,7 @@ class Run:
 
     @property
     def warning(self) -> str:
-        """A sentence to read before any number; empty where none is needed."""
+        """A sentence to read before any number; empty if none is needed."""
         failed, asked = self.reranks.get("failed", 0), sum(self.reranks.values())
         if failed * _MOST_FAILED <= asked:
             return ""
@@ -218,7 +217,7 @@ class Run:
         return {query_id: one.image_ids for query_id, one in self.rankings[stage].items()}
 
     def stage_timings(self, stage: str) -> dict[str, dict[str, float]]:
-        """Timings up to a stage: those of retrieval leave reranking out. Needs the rankings."""
+        """Timings up to and including a stage. Needs the rankings."""
         last = self.rankings.get(RERANKED) if stage == RERANKED else None
         finished = set(self.scores[stage].query_ids) if stage in self.scores else None
         first = self.rankings.get(RETRIEVAL, {})
@@ -227,14 +226,14 @@ class Run:
         return percentiles(first, last)
 
     def stage_cost(self, stage: str) -> float | None:
-        """US dollars that a stage came to, with rewriting; None when a model has no price."""
+        """Cost of a stage in US dollars, with rewriting; None when a model has no price."""
         usages = [one.usage for one in self.rankings.get(RETRIEVAL, {}).values() if one.usage]
         rewriting = sum(usages, Usage()).cost_usd
         reranking = self.rerank_cost() if stage == RERANKED else 0.0
         return None if rewriting is None or reranking is None else rewriting + reranking
 
     def rerank_cost(self) -> float | None:
-        """US dollars that reranking came to; None when the model has no price."""
+        """Cost of reranking in US dollars; None when the model has no price."""
         usages = [one.usage for one in self.rankings.get(RERANKED, {}).values() if one.usage]
         return sum(usages, self.lost).cost_usd
 
@@ -268,7 +267,7 @@ def percentiles(
 
     Args:
         ranked: the first stage's rankings.
-        more: the reranked ones; queries that are missing there are left out of "total".
+        more: the reranked ones; queries missing there are left out of "total".
     """
     parts: dict[str, list[float]] = {}
     totals: list[float] = []

@@ -1,6 +1,6 @@
 """Tables of the run store, the same in SQLite and PostgreSQL.
 
-A ranking is one row with JSON lists, so that 10,000 queries are 10,000 rows and not a million.
+A ranking is one row with JSON lists, so 10,000 queries are 10,000 rows and not a million.
 JSON is kept as text: PostgreSQL's own JSON types refuse some strings that ids may hold.
 """
 
@@ -22,11 +22,11 @@ runs = Table(
     Column("eval_set", Text, nullable=False),
     Column("state", String, nullable=False),
     Column("created", String, nullable=False),
-    # Runs that would come out the same share it: an interrupted one is found by it.
+    # Shared by runs that would give the same result: finds an interrupted one.
     Column("resume_key", String),
-    # Host, process and its start: tells a run that is under way from one that was killed.
+    # Host, process and its start: tells a run in progress from one that was killed.
     Column("owner", String),
-    # When something was last written, for runs that are made on another host.
+    # Time of the last write, for runs made on another host.
     Column("touched", String),
     # Everything else in `Run` that is not a ranking.
     Column("header", Text, nullable=False),

@@ -1,4 +1,4 @@
-"""The run store: runs in a database, written while they are made and read as a whole."""
+"""The run store: runs in a database, written as they are made and read whole."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OWN_NOTE, _LONGEST_NOTE = "Own note: ", 2000
 
 
 class RunStore:
-    """Keeps runs; a context manager, safe to share between threads.
+    """A store of runs; a context manager, safe to share between threads.
 
     Args:
         url: `postgresql+psycopg://user:password@host/database`, `sqlite:///FILE` or the path of
@@ -74,7 +74,7 @@ class RunStore:
             return [_run(row) for row in connection.execute(query.limit(limit)).mappings()]
 
     def under_way_elsewhere(self) -> list[UnderWay]:
-        """Runs that other processes are making at this moment, newest first."""
+        """Runs that other processes are making now, newest first."""
         c = schema.runs.c
         query = sa.select(schema.runs).where(c.state == "running").order_by(c.created.desc())
         with self.database.begin("cannot be read") as connection:
@@ -85,12 +85,12 @@ class RunStore:
             ]
 
     def find(self, reference: str) -> str:
-        """The id of a run named by its id, the beginning of it, its name, or "latest".
+        """The id of a run named by its id, the beginning of the id, its name, or "latest".
 
-        Of several runs with the same name it is the newest.
+        Of several runs with the same name, the newest counts.
 
         Raises:
-            MmragError: there is none, or the beginning fits several.
+            MmragError: there is none, or several ids begin so.
         """
         c = schema.runs.c
         conditions: list[sa.ColumnElement[bool]]
@@ -115,7 +115,7 @@ class RunStore:
         )
 
     def load(self, reference: str) -> Run:
-        """A whole run; see `find` for how to name it.
+        """Load a whole run; see `find` for how to name it.
 
         Raises:
             MmragError: there is none.
@@ -139,7 +139,7 @@ class RunStore:
             connection.execute(schema.runs.insert(), row)
 
     def resume(self, resume_key: str) -> Run | None:
-        """Take over the newest unfinished run with this key that nobody is working on."""
+        """Take over the newest unfinished run with this key that no process is making."""
         c = schema.runs.c
         query = sa.select(schema.runs).where(c.resume_key == resume_key, c.state != "complete")
         with self.database.begin("cannot be read") as connection:
@@ -159,7 +159,7 @@ class RunStore:
         return None
 
     def write(self, run_id: str, stage: str, ranked: Sequence[Ranked]) -> None:
-        """Store rankings of a run; they are kept whatever happens next."""
+        """Store rankings of a run; they are kept whatever happens afterwards."""
         rows = [
             {
                 "run_id": run_id,
@@ -199,9 +199,9 @@ class RunStore:
                 connection.execute(schema.scores.insert(), row)
 
     def annotate(self, reference: str, note: str) -> str:
-        """Write one's own note on a run, in the place of the one before; returns the run's id.
+        """Write one's own note on a run, replacing the one before; return the run's id.
 
-        It stands among the run's notes as "Own note: ..."; an empty one takes it away.
+        It appears among the run's notes as "Own note: ..."; an empty note removes it.
 
         Raises:
             MmragError: there is no such run, or the note is longer than 2,000 characters.
@@ -241,7 +241,7 @@ def now() -> str:
 
 
 def run_document(run: Run) -> dict[str, Any]:
-    """A loaded run as plain values that `run_from_document` takes back."""
+    """Convert a loaded run to plain values that `run_from_document` takes back."""
     return {
         **_columns(run),
         "rankings": {
@@ -253,10 +253,10 @@ def run_document(run: Run) -> dict[str, Any]:
 
 
 def run_from_document(held: dict[str, Any]) -> Run:
-    """The run of `run_document`.
+    """Rebuild the run of a `run_document`.
 
     Raises:
-        KeyError, TypeError, ValueError: it is none.
+        KeyError, TypeError, ValueError: not such a document.
     """
     run = _run({name: held[name] for name in (*_COLUMNS, "header")} | {"owner": "", "touched": ""})
     for stage, rows in held["rankings"].items():

@@ -1,4 +1,4 @@
-"""Plots as inline SVG that follows the page's colours; every text in them is escaped."""
+"""Plots as inline SVG that follows the page's colours; all text in them is escaped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Line:
 
 
 def curves(lines: Sequence[Line], across: str, up: str) -> Markup:
-    """Curves with their 95 % bands over k = 1, 2, 3 ...
+    """Draw curves with their 95 % bands over k = 1, 2, 3 ...
 
     Args:
         lines: of the same length; the first is drawn in front.
@@ -80,7 +80,7 @@ def curves(lines: Sequence[Line], across: str, up: str) -> Markup:
 
 
 def bars(estimates: Sequence[tuple[str, Estimate]], what: str) -> Markup:
-    """Horizontal bars from 0 to 1 with 95 % whiskers; the first one stands out.
+    """Draw horizontal bars from 0 to 1 with 95 % whiskers; the first one stands out.
 
     Args:
         estimates: label and value.

@@ -1,7 +1,7 @@
 """Several runs of one model as one: seeds on the same queries, or folds of a set.
 
-Runs belong together that share their name, protocol and primary metric, and were made on the same
-eval set, or on parts of one set as `eval-set split` makes them.
+Runs belong together if they share name, protocol and primary metric, and were made on the same eval
+set, or on parts of one set made by `eval-set split`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from mmrag.metrics.summary import summarise
 from mmrag.runs.run import Ranked, Run
 from mmrag.runs.store import RunStore
 
-# What names the runs of a name together.
+# Prefix that names all runs of a name together.
 ALL = "all:"
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A metric over so many runs: `sd` is the sample standard deviation, 0 for one run."""
+    """A metric over several runs: `sd` is the sample standard deviation, 0 for one run."""
 
     runs: int
     mean: float
@@ -37,7 +37,7 @@ class Spread:
 
 
 def groups(runs: Sequence[Run]) -> list[list[Run]]:
-    """Complete runs that belong together, in the order in which each group first comes."""
+    """Complete runs that belong together, in the order of first appearance."""
     found: dict[Hashable, list[Run]] = {}
     for run in runs:
         if run.state == "complete":
@@ -46,7 +46,7 @@ def groups(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def load_together(store: RunStore, name: str) -> Run:
-    """All complete runs that belong together with the newest one of a name, as one.
+    """Load all complete runs that belong together with the newest one of a name, as one.
 
     Raises:
         MmragError: there is none.
@@ -58,14 +58,14 @@ def load_together(store: RunStore, name: str) -> Run:
 
 
 def together(runs: Sequence[Run]) -> Run:
-    """Loaded runs as one, which is not stored.
+    """Combine loaded runs into one, which is not stored.
 
-    Each query's metrics are means over its runs; a set's queries are in all of them, folds have
+    Each query's metrics are means over its runs; runs on one set share its queries, folds have
     their own. `config["together"]` has the ids of the runs and the `spread` of every metric, by
-    stage. Rankings and times are those of the first run on each set.
+    stage. Rankings and times come from the first run on each set.
 
     Raises:
-        MmragError: no run, other stages or metrics, or folds with queries in common.
+        MmragError: no run, different stages or metrics, or folds with queries in common.
     """
     if not runs:
         raise MmragError("There is no run to put together.")

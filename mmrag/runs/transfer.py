@@ -1,4 +1,4 @@
-"""A run as one file, so that a baseline can be carried between machines."""
+"""A run as one file, to carry a baseline between machines."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def import_baseline(
     store: RunStore,
     eval_set: str | os.PathLike[str] | None = None,
 ) -> tuple[Run, bool]:
-    """Keep the run of a file that `export_baseline` wrote, under its own id.
+    """Store the run in a file that `export_baseline` wrote, under its own id.
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-"""TREC run files: rankings in and out as every retrieval tool reads them."""
+"""TREC run files: rankings read and written as every retrieval tool does."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _BLANK = re.compile(r"[\s%]")
 def trec_lines(ranked: Mapping[str, Ranked], tag: str) -> Iterator[str]:
     """`query Q0 image rank score tag`, one line per result.
 
-    Scores are written so that trec_eval, which sorts by score and not by rank, finds the same
-    order: as they are where they do that (with nine digits, which keeps 32-bit floats apart), else
-    as falling whole numbers. Blanks in ids are percent-encoded, as the format has no quotes.
+    Scores are written so that trec_eval, which sorts by score and not by rank, gets the same order:
+    unchanged where that works (with nine digits, which tell 32-bit floats apart), else as falling
+    whole numbers. Blanks in ids are percent-encoded, as the format has no quotes.
     """
     names = _encoded(set(ranked) | {i for one in ranked.values() for i in one.image_ids})
     tag = re.sub(r"\s+", "_", tag.strip()) or "mmrag"
@@ -39,12 +39,12 @@ def trec_lines(ranked: Mapping[str, Ranked], tag: str) -> Iterator[str]:
 def read_trec(
     path: Path, repeated: set[str] | None = None
 ) -> tuple[dict[str, dict[str, float]], str]:
-    """Query id to image id to score, and the file's tag.
+    """Read query id to image id to score, and the file's tag.
 
-    With `repeated`, an image that stands twice keeps its best score, and its query is added there.
+    With `repeated`, an image that occurs twice keeps its best score, and its query is added to it.
 
     Raises:
-        MmragError: a line that is not of the format; names file and line.
+        MmragError: a malformed line; names file and line.
     """
     found: dict[str, dict[str, float]] = {}
     tag = ""
@@ -78,10 +78,10 @@ def read_trec(
 
 
 def decoded(name: str, known: Names) -> str | None:
-    """The id that a name in a file stands for: itself, or what was percent-encoded.
+    """The id that a name in a file stands for: the name itself, or its percent-decoded form.
 
     Raises:
-        AmbiguousName: it is neither, and several ids are written nearly so.
+        AmbiguousName: it is neither, and several ids are written almost the same.
     """
     for candidate in (name, unquote(name)):
         if candidate in known:

@@ -1,4 +1,4 @@
-"""The addresses behind a name to listen on, and the names by which others may reach it."""
+"""The addresses behind a host name to listen on, and the names by which others may reach it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 def bound_addresses(host: str | None) -> list[str]:
-    """The addresses that a server listens on when it is told `host`; None or "" are all.
+    """The addresses that a server listens on when given `host`; None or "" means all.
 
     Raises:
         MmragError: no such name.
@@ -33,7 +33,7 @@ def is_local(host: str | None) -> bool:
 
 
 def reachable_names(host: str | None) -> list[str]:
-    """The names and addresses that a server on `host` is asked by, for its allowed hosts."""
+    """The names and addresses by which a server on `host` may be asked, for its allowed hosts."""
     addresses = bound_addresses(host)
     names = [*LOCAL_NAMES, host or "", *addresses]
     if not is_local(host):

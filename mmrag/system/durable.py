@@ -1,7 +1,7 @@
-"""Files that are there as a whole or not at all, also when the power fails.
+"""Files written whole or not at all, even if the power fails.
 
-A file is written beside its place, put through to the disk (`fsync`), and only then renamed; the
-folder is put through too, because the name is kept there.
+A file is written next to its path, synced to disk (`fsync`), and only then renamed; its folder,
+which holds the name, is synced too.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from mmrag.system.locks import take
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; when the block ends it takes the place of `path`.
+    """Give a path beside `path` to write to; when the block ends, it replaces `path`.
 
-    Whatever ends the block early, the file that was there before stays as it was. The folder is
-    made when it is absent. Who writes the same file meanwhile waits.
+    If the block ends early, for whatever reason, the former file stays. The folder is created if
+    absent. Another writer of the same file waits meanwhile.
 
     Raises:
         OSError: no space, no permission.
@@ -37,12 +37,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def own_part(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[Path]:
-    """The file `path` + ".part", locked against other processes; made when it is absent.
+    """Give the file `path` + ".part", locked against other processes; created if absent.
 
-    What an earlier process left in it is still there. It goes again when nothing came into it.
+    What an earlier process left in it is kept. It is removed at the end if still empty.
 
     Args:
-        waiting: called once when another process has it.
+        waiting: called once if another process has it.
     """
     part = path.with_name(path.name + ".part")
     while True:
@@ -50,7 +50,7 @@ def own_part(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[
         try:
             take(handle, waiting)
             if not _is(handle, part):
-                # Whoever had it has finished it, or thrown it away.
+                # The process that had it finished or removed it.
                 continue
             try:
                 yield part
@@ -70,7 +70,7 @@ def _is(handle: int, path: Path) -> bool:
 
 
 def write_file(path: Path, data: bytes | str) -> None:
-    """Write a file whole or not at all; text is UTF-8.
+    """Write a file whole or not at all; text becomes UTF-8.
 
     Raises:
         OSError: no space, no permission.
@@ -80,17 +80,17 @@ def write_file(path: Path, data: bytes | str) -> None:
 
 
 def settle(part: Path, path: Path) -> None:
-    """Give a file that was written beside its place the name it is read by."""
+    """Rename a file written beside its final path to the name under which it is read."""
     sync_file(part)
     part.replace(path)
     sync_folder(path.parent)
 
 
 def move_aside(path: Path) -> Path:
-    """Rename something that is damaged, so that a new one can take its place; nothing is deleted.
+    """Rename something damaged, so that a new one can take its place; nothing is deleted.
 
     Returns:
-        Where it is now: the same name with `.broken-` and the time behind it.
+        The new path: the same name with `.broken-` and the time appended.
     """
     stamp = f"{datetime.now():%Y%m%d-%H%M%S}"
     number = 1
@@ -102,7 +102,7 @@ def move_aside(path: Path) -> Path:
 
 
 def put_through(folder: Path) -> None:
-    """Put all files and names below a folder, and its own name, through to the disk."""
+    """Sync all files and names below a folder, and its own name, to disk."""
     for at, _, files in os.walk(folder):
         for name in files:
             # Another process may remove it meanwhile.
@@ -113,17 +113,17 @@ def put_through(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Put a file's content through to the disk."""
+    """Sync a file's content to disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Put the names in a folder through to the disk, where the drive knows such a thing."""
+    """Sync the names in a folder to disk, if the drive supports it."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
-    # Some network drives know no such thing for a folder.
+    # Some network drives cannot sync a folder.
     except OSError:
         pass
     finally:

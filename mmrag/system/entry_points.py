@@ -13,14 +13,14 @@ from mmrag.errors import MmragError
 def added(group: str) -> dict[str, EntryPoint]:
     """Name to entry point of a group such as `mmrag.encoders`; nothing is imported.
 
-    Of several packages that add one name the first in alphabetical order counts.
+    If several packages add one name, the first in alphabetical order counts.
     """
     found = sorted(entry_points(group=group), key=lambda one: (one.name, one.value))
     return {one.name: one for one in reversed(found)}
 
 
 def load(group: str, name: str) -> Any:
-    """The object that a package added under a name.
+    """Load the object that a package added under a name.
 
     Raises:
         MmragError: it cannot be imported; the message names the package.
@@ -28,7 +28,7 @@ def load(group: str, name: str) -> Any:
     point = added(group)[name]
     try:
         return point.load()
-    # Somebody else's module can fail in any way while it is imported.
+    # A third-party module can fail in any way on import.
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise MmragError(

@@ -1,4 +1,4 @@
-"""Tells which pictures of an eval set exist, without one look-up per picture."""
+"""Find out which pictures of an eval set exist, without one look-up per picture."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ LEAVES_ROOT = "is a link that leads out of the image root"
 
 
 def absent_files(root: str, paths: Iterable[str]) -> dict[str, str]:
-    """Why pictures cannot be used: path to reason, for those that are no files below `root`.
+    """Find unusable pictures: path to reason, for those that are not files below `root`.
 
-    Links are followed as far as they stay below `root`. Every folder is listed once, which on a
-    network drive takes far less time than asking for each of its files.
+    Links are followed while they stay below `root`. Every folder is listed once, which on a network
+    drive takes far less time than a look-up of each file.
 
     Args:
         root: an absolute path without links in it.
@@ -45,7 +45,7 @@ def _folder_problem(root: str, folder: str) -> str | None:
     try:
         if not Path(real).is_dir():
             return NOT_FOUND
-    except OSError as error:  # a name that is too long, for one
+    except OSError as error:  # for example, a name that is too long
         return f"cannot be read: {error.strerror or error}"
     return None if _is_below(root, real) else LEAVES_ROOT
 
@@ -55,13 +55,13 @@ def _plain_files(folder: str) -> set[str]:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
     except OSError:
-        return set()  # its files may be readable all the same; they are asked for one by one
+        return set()  # its files may still be readable; they are looked up one by one
 
 
 def _file_problem(root: str, path: str) -> str | None:
-    """For what a listing does not show as a plain file: links, other spellings, nothing at all."""
+    """The problem of a path not listed as a plain file: a link, another spelling, or absent."""
     try:
-        # The folder was looked at already: one question settles what is simply not there.
+        # The folder has been checked: one look-up tells whether the file is simply absent.
         os.lstat(path)
         if not _is_below(root, os.path.realpath(path)):
             return LEAVES_ROOT

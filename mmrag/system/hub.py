@@ -18,7 +18,7 @@ _CHUNK = 1 << 20
 
 
 class MissingFileError(CheckpointError):
-    """The hub answers, and has no such file."""
+    """The hub answers, but has no such file."""
 
 
 def download_file(
@@ -28,10 +28,10 @@ def download_file(
     progress: Callable[..., Any] | None = None,
     revision: str | None = None,
 ) -> Path:
-    """One file of a hub repository to `target`, through `target.part`.
+    """Download one file of a hub repository to `target`, through `target.part`.
 
-    Of several processes that want it at once one fetches it, and the others wait and use it. What
-    the hub's own client keeps already is copied from there.
+    If several processes want it at once, one fetches it, and the others wait and use it. A file in
+    the cache of the hub's own client is copied from there.
 
     Raises:
         CheckpointError: it cannot be fetched, or its checksum is not the hub's.
@@ -56,7 +56,7 @@ def download_file(
             f"{file} of {repository} is not here, and the hub is not asked for it "
             "(HF_HUB_OFFLINE, or it could not be reached)."
         ) from error
-    # The hub client raises its own, httpx's and OS errors, depending on what is wrong.
+    # The hub client raises its own errors, httpx's or the system's, depending on the cause.
     except Exception as error:
         what = type(error).__name__ + (f" at {url}" if url else "")
         raise CheckpointError(f"{file} of {repository} cannot be fetched ({what}).") from error
@@ -85,14 +85,14 @@ def download_any(
     progress: Callable[..., Any] | None = None,
     first: bool = False,
 ) -> list[Path]:
-    """Those of `files` that a hub's repository has, into `folder`.
+    """Download those of `files` that a hub repository has into `folder`.
 
     Args:
         repository: `OWNER/NAME`.
-        files: what to ask for.
+        files: names to ask for.
         folder: where to put them.
         progress: see `download_file`.
-        first: stop after the first that there is.
+        first: stop after the first that exists.
 
     Raises:
         CheckpointError: the hub cannot be asked, or a file arrived damaged.
@@ -107,16 +107,16 @@ def download_any(
 
 
 def list_files(repository: str, revision: str | None = None) -> list[str]:
-    """The files of a hub's repository.
+    """List the files of a hub repository.
 
     Raises:
-        CheckpointError: it cannot be asked, or has no such repository.
+        CheckpointError: the hub cannot be asked, or has no such repository.
     """
     import huggingface_hub
 
     try:
         info = huggingface_hub.HfApi().model_info(repository, revision=revision, timeout=10)
-    # The hub client raises its own, httpx's and OS errors, depending on what is wrong.
+    # The hub client raises its own errors, httpx's or the system's, depending on the cause.
     except Exception as error:
         raise CheckpointError(
             f"{repository} cannot be looked up on the hub ({type(error).__name__})."
@@ -125,7 +125,7 @@ def list_files(repository: str, revision: str | None = None) -> list[str]:
 
 
 def check_repository(repository: str) -> None:
-    """MmragError unless it may be the name of a hub's repository, which cannot leave a folder."""
+    """Raise `MmragError` unless it is a valid hub repository name, which cannot leave a folder."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
@@ -137,7 +137,7 @@ def check_repository(repository: str) -> None:
 
 @contextlib.contextmanager
 def offline() -> Iterator[None]:
-    """Whatever asks a hub in between fails at once, as with `HF_HUB_OFFLINE=1`."""
+    """Make every request to a hub fail at once within the block, as with `HF_HUB_OFFLINE=1`."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -155,7 +155,7 @@ def _fetch(
 
     done = part.stat().st_size if part.is_file() else 0
     if size is not None and done > size:
-        # Emptied and not removed: the lock is on the file.
+        # Emptied, not removed: the lock is on the file.
         os.truncate(part, 0)
         done = 0
     if size is not None and done == size and size > 0:
@@ -173,7 +173,7 @@ def _fetch(
                 bar = progress and progress(
                     total=size, initial=done, unit="B", unit_scale=True, desc=name
                 )
-                # In the pieces that arrive: a larger buffer would be lost with the connection.
+                # In pieces as they arrive: a larger buffer would be lost with the connection.
                 try:
                     for chunk in reply.iter_bytes():
                         out.write(chunk)
@@ -195,7 +195,7 @@ def _fetch(
 
 
 def _checksum_fits(path: Path, etag: str) -> bool:
-    """The hub's ETag is a file's SHA-256, or for small files git's SHA-1 of the blob."""
+    """Whether a file fits the hub's ETag: SHA-256, or for small files git's SHA-1 of the blob."""
     if len(etag) == 64:
         digest = hashlib.sha256()
     elif len(etag) == 40:

@@ -1,4 +1,4 @@
-"""The hub's own client, which other libraries fetch with: how often it asks, and what it says."""
+"""The hub's own client, which other libraries use: limit its requests and its log lines."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from contextlib import contextmanager
 
 @contextmanager
 def asked_once() -> Iterator[None]:
-    """Within it a hub that cannot be reached is asked once, not six times for each file.
+    """Ask a hub that cannot be reached only once within the block, not six times for each file.
 
-    After the first failure the client goes on with what is here, as with `HF_HUB_OFFLINE`. Its
-    lines about it become one sentence.
+    After the first failure the client continues with local files, as with `HF_HUB_OFFLINE`. Its
+    log lines about it become one sentence.
     """
     first = _FirstFailure()
     client = logging.getLogger("huggingface_hub.utils._http")
     level = client.level
     client.addFilter(first)
-    # The filter sees nothing of a logger that is switched off.
+    # The filter sees nothing from a disabled logger.
     client.setLevel(logging.WARNING)
     try:
         yield
@@ -29,7 +29,7 @@ def asked_once() -> Iterator[None]:
 
 
 class _FirstFailure(logging.Filter):
-    """Keeps the client's lines to itself, and stops its asking at the first that says a failure."""
+    """Drops the client's log lines, and stops its requests at the first line on a failure."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class _FirstFailure(logging.Filter):
         return False
 
     def undo(self) -> None:
-        """Ask again from here on."""
+        """Let the client ask again."""
         if self.was_offline is not None:
             from huggingface_hub import constants
 

@@ -15,17 +15,17 @@ from typing import NoReturn
 
 STATUS = 130
 _MESSAGE = "Stopped. What was written is kept; the same command goes on."
-# For what is under way: rows are written, a run is scored as far as it came.
+# Time to finish up: rows are written, a run is scored as far as it got.
 _GRACE_SECONDS = 1.2
 _said = threading.Lock()
 _asked = threading.Event()
 
 
 def stop_quickly() -> None:
-    """From now on Ctrl-C raises KeyboardInterrupt, and a little later ends the process.
+    """Make Ctrl-C raise KeyboardInterrupt, and end the process a little later.
 
-    Python tells of a signal only between two of its own instructions, and a database, a model or
-    an import can keep it from those for long. So a thread learns of it at the same time.
+    Python handles a signal only between two of its own instructions, and a database, a model or an
+    import can delay that for long. So a thread is told of it at the same time.
     """
     if _is_ignored():
         return
@@ -38,9 +38,9 @@ def stop_quickly() -> None:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Ctrl-C waits until the block has ended, or for a program that takes this process's place.
+    """Hold Ctrl-C back until the block ends, or for a program that replaces this process.
 
-    That program starts with Ctrl-C held back and says with `stop_at_once` that it is ready for it.
+    That program starts with Ctrl-C held back and calls `stop_at_once` when it is ready for it.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -50,17 +50,17 @@ def held_back() -> Iterator[None]:
 
 
 def stop_at_once() -> None:
-    """From now on Ctrl-C ends the process: there is nothing under way that has to be kept."""
+    """Make Ctrl-C end the process at once: nothing in progress has to be kept."""
     if not _is_ignored():
         signal.signal(signal.SIGINT, lambda *_: leave())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def ignore_at_the_end() -> None:
-    """Call first: once all has been said and cleared away, Ctrl-C no longer changes the status.
+    """Keep Ctrl-C from changing the exit status once all is done; call this before all else.
 
-    Python gives the signal back to the system while it takes itself apart, which would end a
-    command that is done as if it had been killed. What is registered first runs last.
+    Python returns the signal to the system while it shuts down, which would end a finished command
+    as if it had been killed. The function registered first runs last.
     """
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
@@ -71,27 +71,27 @@ def asked() -> bool:
 
 
 def say_stopped() -> None:
-    """Say once on standard error that the command was stopped, and what is kept."""
+    """Print once to standard error that the command was stopped, and what is kept."""
     if _said.acquire(blocking=False):
         print(_MESSAGE, file=sys.stderr, flush=True)
 
 
 def leave() -> NoReturn:
-    """End the process now: taking a large library apart in good order can take seconds."""
+    """End the process now: an orderly shutdown of a large library can take seconds."""
     say_stopped()
     sys.stdout.flush()
     os._exit(STATUS)
 
 
 def _is_ignored() -> bool:
-    """As for a command in the background of a shell without job control."""
+    """Whether Ctrl-C is ignored, as for a background command of a shell without job control."""
     return signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     first = not _asked.is_set()
     _asked.set()
-    # A second one has nothing left to interrupt but what keeps things whole.
+    # A second one could only interrupt the orderly end.
     if first:
         raise KeyboardInterrupt
 

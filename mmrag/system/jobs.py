@@ -1,4 +1,4 @@
-"""Work that runs in the background, one piece after the other, with its progress."""
+"""Background work, one job after the other, with its progress."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mmrag.system.memory import out_of_memory
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a stage is: `done` of `total` queries."""
+    """Progress of a stage: `done` of `total` queries."""
 
     stage: str
     done: int
@@ -51,7 +51,7 @@ class Job:
         return self.state in ("done", "failed", "cancelled")
 
     def remaining_seconds(self, now: float | None = None) -> float | None:
-        """Of the stage that is running, by its rate so far; None while that is not known."""
+        """Remaining seconds of the current stage, at its rate so far; None while unknown."""
         done = self.progress.done if self.progress else 0
         if self.progress is None or not done or self.stage_started is None:
             return None
@@ -79,17 +79,17 @@ class JobQueue:
         key: Hashable = None,
         keep: Callable[[], Callable[[State], None]] | None = None,
     ) -> int:
-        """Add a job, unless the same one is waiting or running.
+        """Add a job unless the same one is waiting or running.
 
         Args:
-            title: for the list.
+            title: shown in the list.
             work: called with `on_progress` and `should_stop` as `evaluate` takes them; returns
                 the id of the run.
-            key: jobs with equal ones are the same; None is like no other.
-            keep: called when the job is new; what it returns is told of each change of state.
+            key: jobs with equal keys are the same; None equals no other.
+            keep: called when the job is new; what it returns is called on each change of state.
 
         Returns:
-            The job's number, or that of the same one.
+            The number of the job, or of the same earlier one.
         """
         with self._changed:
             for number, job in self._jobs.items():
@@ -109,7 +109,7 @@ class JobQueue:
         return job_id
 
     def jobs(self) -> list[Job]:
-        """All jobs, the latest first."""
+        """All jobs, latest first."""
         with self._changed:
             return list(reversed(self._jobs.values()))
 
@@ -126,7 +126,7 @@ class JobQueue:
                 self._tell(job_id, "cancelled")
 
     def wait(self, job_id: int, timeout: float) -> Job:
-        """The job when it is over, or as it is after `timeout` seconds."""
+        """Wait for a job; return it when it is over, or as it is after `timeout` seconds."""
         with self._changed:
             self._changed.wait_for(lambda: self._jobs[job_id].is_over, timeout)
             return self._jobs[job_id]
@@ -149,7 +149,7 @@ class JobQueue:
                 self._finish(job_id, "failed", error=error)
             # The worker must outlive any job.
             except Exception as error:  # noqa: BLE001
-                # Escaped: what it quotes may come from data.
+                # Escaped: it may quote data.
                 trace = "".join(traceback.format_exception(error))
                 logging.getLogger(__name__).error("A job failed: %s", ascii(trace))
                 self._finish(job_id, "failed", error=error)

@@ -1,4 +1,4 @@
-"""JSON read one record after the other: neither the text nor the objects are held all at once."""
+"""JSON read record by record: neither the whole text nor all objects are held in memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-# A longer record than that is not read.
+# Longer records are not read.
 MOST_CHARACTERS = 4_000_000
 _BLOCK = 1 << 16
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -16,16 +16,16 @@ _TOO_LONG = f"a record of more than {MOST_CHARACTERS:,} characters"
 
 
 def json_records(file: TextIO) -> Iterator[tuple[int, Any]]:
-    """(number, record) of a list, of a single record, or of JSON Lines.
+    """Read (number, record) from a list, a single record, or JSON Lines.
 
-    The number is the line of JSON Lines, and the position (from 1) in a list. NaN and infinities
-    are None.
+    The number is the line in JSON Lines, and the position (from 1) in a list. NaN and infinities
+    become None.
 
     Args:
-        file: one that can be read again from its beginning; only "\\n" may end its lines.
+        file: seekable; only "\\n" may end its lines.
 
     Raises:
-        ValueError: "line N: not JSON (REASON)", once what stands before it has been given.
+        ValueError: "line N: not JSON (REASON)", after the records before it were yielded.
     """
     window = _Window(file)
     window.skip_space()
@@ -59,14 +59,14 @@ def json_records(file: TextIO) -> Iterator[tuple[int, Any]]:
 
 
 class _Window:
-    """The part of a file that is looked at, from `at` on."""
+    """The part of a file under examination, from `at` on."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._text, self._at, self._line = "", 0, 1
 
     def record(self) -> Any:
-        """The next value; ValueError when it is none, or too long."""
+        """The next value; ValueError if it is malformed or too long."""
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
@@ -74,7 +74,7 @@ class _Window:
                 if not self._more():
                     raise self.wrong(str(error)) from error
             else:
-                # A number may go on in the next block.
+                # A number may continue in the next block.
                 if end < len(self._text) or not self._more():
                     self._at = end
                     return value
@@ -82,7 +82,7 @@ class _Window:
                 raise self.wrong(_TOO_LONG)
 
     def skip_space(self) -> bool:
-        """Whether anything follows."""
+        """Skip white space; whether anything follows."""
         while True:
             self._at = _skip(self._text, self._at)
             if self._at < len(self._text):
@@ -91,7 +91,7 @@ class _Window:
                 return False
 
     def take(self, character: str) -> bool:
-        """Whether that comes next; then it is passed over, with the space behind it."""
+        """Whether the character comes next; if so, it is skipped, with the space after it."""
         found = self._text.startswith(character, self._at)
         if found:
             self._at += 1
@@ -104,7 +104,7 @@ class _Window:
         return ValueError(f"line {line}: not JSON ({reason})")
 
     def _more(self) -> bool:
-        # As much again as is held: a long record is not looked at from its beginning too often.
+        # Doubles what is held, so that a long record is not rescanned too often.
         block = self._file.read(max(_BLOCK, len(self._text) - self._at))
         self._line += self._text.count("\n", 0, self._at)
         self._text, self._at = self._text[self._at :] + block, 0

@@ -1,7 +1,7 @@
-"""A command that ends with the process that started it, whatever ends that.
+"""A command that ends with the process that started it, however that ends.
 
-`run` starts `python -m mmrag.system.leash`, which starts the command in a group of its own. Between
-them is a pipe, which the system closes when the process is gone; the group is then ended.
+`run` starts `python -m mmrag.system.leash`, which starts the command in a process group of its own.
+The system closes the pipe between them when the process is gone; then the group is ended.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _GRACE_SECONDS = 2.0
 
 
 def run(command: Sequence[str], *, keep: Sequence[int] = (), **options: Any) -> int:
-    """Run a command and wait for it; what it started in its group ends with this process too.
+    """Run a command and wait for it; all that it started in its group ends with this process too.
 
     Args:
-        keep: open files that stay open until all of it has ended.
+        keep: open files that stay open until all of this has ended.
         options: as `subprocess.Popen` takes them.
 
     Returns:
-        Its exit status.
+        The command's exit status.
     """
     told, hold = os.pipe()
     try:
@@ -49,14 +49,14 @@ def run(command: Sequence[str], *, keep: Sequence[int] = (), **options: Any) -> 
 
 
 def _main(told: int, command: Sequence[str]) -> int:
-    # A function and not "ignore", which the command would inherit.
+    # A function, not "ignore", which the command would inherit.
     signal.signal(signal.SIGTERM, lambda *_: None)
     child = subprocess.Popen(command)
     ending = threading.Event()
     threading.Thread(target=_end_with_parent, args=(told, ending), daemon=True).start()
     status = child.wait()
     if ending.is_set():
-        os.killpg(0, signal.SIGKILL)  # what it had started, and did not end
+        os.killpg(0, signal.SIGKILL)  # what it started and did not end
     return status
 
 

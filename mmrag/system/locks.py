@@ -1,4 +1,4 @@
-"""Locks between processes, which the system takes back when a process ends, whatever ends it."""
+"""Locks between processes, which the system releases when a process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def locked(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator
     """Hold the lock on a file or folder that exists, waiting for it as long as it takes.
 
     Args:
-        waiting: called once when somebody else holds it.
+        waiting: called once if another process holds it.
     """
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -34,13 +34,13 @@ def take(handle: int, waiting: Callable[[], None] | None = None) -> None:
 
 
 def try_to_take(handle: int) -> bool:
-    """Lock an open file unless somebody else holds it; closing it unlocks."""
+    """Lock an open file if it is free, and return whether it was; closing it unlocks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
-        # A network drive without locks: as good as alone.
+        # A network drive without locks: treated as the only user.
         if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
             raise
     return True

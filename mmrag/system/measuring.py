@@ -16,15 +16,15 @@ from mmrag.system.locks import try_to_take
 
 @contextmanager
 def alone() -> Iterator[int]:
-    """While the block runs no other measurement of this machine begins; also a decorator.
+    """Let no other measurement of this machine begin while the block runs; also a decorator.
 
-    What a measurement itself starts is part of it, and measures under its lock.
+    What a measurement itself starts is part of it, and runs under its lock.
 
     Gives:
         The open file that holds the lock: children that inherit it keep it until they end.
 
     Raises:
-        MmragError: one runs already.
+        MmragError: another measurement is running.
     """
     path = Path(tempfile.gettempdir()) / "mmrag-measuring.lock"
     handle = _open(path)
@@ -39,7 +39,7 @@ def alone() -> Iterator[int]:
                 f"Another measurement of this machine is running{named}, and two at once would "
                 "both be wrong; wait until it has ended, or stop it."
             )
-        with contextlib.suppress(OSError):  # somebody else's file: locked, not written
+        with contextlib.suppress(OSError):  # another user's file: locked, not written
             os.truncate(handle, 0)
             os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         yield handle
@@ -48,7 +48,7 @@ def alone() -> Iterator[int]:
 
 
 def measure_alone(main: Callable[[], int]) -> int:
-    """The status of a program that measures: 1 with one line where another one measures already."""
+    """Run a program that measures, alone; 1 with one line if another measurement is running."""
     try:
         with alone():
             return main()
@@ -64,7 +64,7 @@ def _is_above(pid: str) -> bool:
 
 
 def _open(path: Path) -> int:
-    """Of another user's file in a shared folder only reading is permitted, which is enough."""
+    """Open the lock file; another user's, in a shared folder, for reading, which is enough."""
     flags = os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         return os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o644)

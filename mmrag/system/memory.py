@@ -1,4 +1,4 @@
-"""Out of memory, in whichever library: one sentence with what was needed and the smaller choice."""
+"""Out of memory, in any library: one sentence with the need and smaller choices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WORDS = re.compile(
     r"|failed to map segment|can't start new thread|allocation failed",
     re.IGNORECASE,
 )
-# What Python says where a library lost a MemoryError on its way.
+# Python's message if a library lost a MemoryError on its way.
 _NO_REASON = re.compile(r"NULL without setting an exception|error return without exception set")
 _LITTLE = 500 << 20
 _BYTES = re.compile(r"(?:allocate|size)\D{0,40}?(\d[\d.]*) ?([KMGT]i?B|bytes)", re.IGNORECASE)
@@ -20,10 +20,10 @@ _UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def out_of_memory(error: BaseException) -> str | None:
-    """The sentence for an error that says that memory was short; None for any other error.
+    """The sentence for an error that means that memory ran short; None for any other error.
 
-    torch raises RuntimeError, Rust libraries OSError-like text, the loader ImportError: what they
-    share is the words.
+    torch raises RuntimeError, Rust libraries OSError-like text, the loader ImportError: only the
+    words are common to them.
     """
     chain: list[BaseException] = []
     link: BaseException | None = error
@@ -53,7 +53,7 @@ def _is_tight() -> bool:
 
 
 def _is_foreign(error: BaseException) -> bool:
-    """An error of a library's own class that says it."""
+    """Whether it is an error of a library's own class that says so."""
     module = type(error).__module__.partition(".")[0]
     return module not in ("builtins", "mmrag") and bool(_WORDS.search(str(error)))
 

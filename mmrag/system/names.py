@@ -1,7 +1,7 @@
-"""Names that are written in another way than the files or ids that they mean.
+"""Names spelled differently from the files or ids that they mean.
 
-macOS takes letters apart ("e" and its accent), Windows separates folders by a backslash, and a list
-that was made elsewhere begins with that machine's folders.
+macOS decomposes letters ("e" and its accent), Windows separates folders by a backslash, and paths
+listed elsewhere begin with that machine's folders.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
 
 
 class AmbiguousName(EvalSetError):
-    """A name that means one of several things, and does not say which."""
+    """A name that could mean several things."""
 
 
 def slashed(name: str) -> str:
@@ -63,10 +63,10 @@ class Names:
         return found
 
     def find(self, name: str) -> str | None:
-        """The name itself, else the one that differs in separators or Unicode's form only.
+        """The name itself, else the one that differs only in separators or Unicode's form.
 
         Raises:
-            AmbiguousName: several differ only so.
+            AmbiguousName: there are several such names.
         """
         for candidate in (name, slashed(name)):
             if candidate in self._names:
@@ -80,7 +80,7 @@ class Names:
         return found[0] if found else None
 
     def find_by_end(self, path: str) -> str | None:
-        """The one name that has more of its last parts in common with `path` than any other."""
+        """The one name that shares more of its last parts with `path` than any other."""
         wanted = plain(path).split("/")
         lengths = [
             (_common_end(parts, wanted), name) for parts, name in self._ends.get(wanted[-1], ())
@@ -91,7 +91,7 @@ class Names:
 
 
 def as_on_disk(root: str, paths: Iterable[str]) -> dict[str, str]:
-    """For paths that are not there: the file below `root` that is meant, where there is one.
+    """Map absent paths to the file below `root` that is meant, if there is one.
 
     Files that another of `paths` names exactly are not given to a second one.
 
@@ -100,7 +100,7 @@ def as_on_disk(root: str, paths: Iterable[str]) -> dict[str, str]:
         paths: absolute, in normal form, below `root`.
 
     Raises:
-        AmbiguousName: several files are called so.
+        AmbiguousName: several files fit a path.
     """
     wanted = dict.fromkeys(paths)
     absent = absent_files(root, wanted)

@@ -1,4 +1,4 @@
-"""Tells processes apart, whatever is done to the clock."""
+"""Telling processes apart, even if the clock is set."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import psutil
 def started_after_boot(process: psutil.Process) -> float:
     """Seconds from the machine's start to the process's.
 
-    With the process's number that identifies it for as long as the machine runs. The time of day
-    when it was started would not: setting the clock changes what the system says of that.
+    Together with the process id, this identifies it for as long as the machine runs. The time of
+    day of its start would not: setting the clock changes it.
     """
     booted = psutil.boot_time()
     return process.create_time() - booted

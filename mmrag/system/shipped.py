@@ -12,7 +12,7 @@ _CLONE = _PACKAGE.parent
 _CARRIED = _PACKAGE / "_shipped"
 IS_CLONE = not _CARRIED.is_dir() and (_CLONE / "dashboard.py").is_file()
 ROOT = _CLONE if IS_CLONE else _CARRIED
-# Of encoders that ship, wherever they are compared.
+# Notes on shipped encoders, wherever they are compared.
 WEAK_ON_PURPOSE = {
     frozenset({"demo", "demo-clip"}): "demo-clip is the weaker one on purpose: it was trained for "
     "300 steps, demo for 2,000.",

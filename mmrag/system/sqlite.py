@@ -21,7 +21,7 @@ TIMEOUT_SECONDS = 30.0
 def use_wal(connection: sqlite3.Connection) -> None:
     """Put the file into WAL mode, where readers and a writer do not wait for each other.
 
-    While somebody else does the same to a new file SQLite fails at once, whatever its timeout.
+    If another process does the same to a new file, SQLite fails at once, whatever its timeout.
 
     Raises:
         sqlite3.OperationalError: the file stays locked for `TIMEOUT_SECONDS`, or cannot be written.
@@ -39,16 +39,16 @@ def use_wal(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def open_cache(path: Path, table: str) -> Iterator[sqlite3.Connection]:
-    """A SQLite file in WAL mode of things that can be made again; commits on success.
+    """Open a SQLite file in WAL mode for things that can be made again; commits on success.
 
-    A damaged file is moved aside and a new one begun. What the power took of the last moments
-    before it failed is made again, so it need not be written through (`synchronous = NORMAL`).
+    A damaged file is moved aside and a new one begun. The last writes before a power failure may
+    be lost and made again, so they need not be synced (`synchronous = NORMAL`).
 
     Args:
-        table: the SQL that makes its table, if it is absent.
+        table: the SQL that creates its table, if absent.
 
     Raises:
-        MmragError: the file cannot be written, or turned out to be damaged; says how to go on.
+        MmragError: the file cannot be written, or turned out to be damaged; says what to do.
     """
     seen = None
     try:
@@ -71,10 +71,10 @@ def open_cache(path: Path, table: str) -> Iterator[sqlite3.Connection]:
 
 
 def _mend(path: Path) -> os.stat_result | None:
-    """Look whether a file is a database at all, and move it aside when it is not.
+    """Check whether a file is a database at all, and move it aside if not.
 
     Returns:
-        Which file was looked at; None when there is none.
+        The file checked; None if there is none.
     """
     for _ in range(2):
         if not path.exists():
@@ -96,7 +96,7 @@ def _is_damage(error: sqlite3.Error) -> bool:
 
 
 def _set_aside(path: Path, seen: os.stat_result | None) -> None:
-    """Move a damaged file away, with its log, unless another process has done so meanwhile."""
+    """Move a damaged file and its log aside, unless another process has done so meanwhile."""
     with locked(path.parent):
         if seen is None or not path.exists() or not os.path.samestat(seen, path.stat()):
             return

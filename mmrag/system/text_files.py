@@ -1,7 +1,7 @@
 """Text files as people's programs write them: UTF-8 with or without a byte order mark, or UTF-16.
 
-Windows puts a byte order mark in front of what it saves; read as a letter, it makes the first
-name in a file another one.
+Windows puts a byte order mark in front of what it saves; read as a letter, it would change the
+first name in a file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def decode(data: bytes) -> str:
-    """The text of a whole file, without a byte order mark; line ends stay as they are.
+    """Decode a whole file, without a byte order mark; line ends stay as they are.
 
     Raises:
         UnicodeDecodeError: neither UTF-8 nor UTF-16 with a byte order mark.
@@ -24,10 +24,10 @@ def decode(data: bytes) -> str:
 
 
 def as_utf8(data: bytes) -> bytes:
-    """The same text in UTF-8 without a byte order mark; UTF-8 is not checked.
+    """Convert to UTF-8 without a byte order mark; UTF-8 is not checked.
 
     Raises:
-        UnicodeDecodeError: the byte order mark says UTF-16, and the rest is something else.
+        UnicodeDecodeError: the byte order mark says UTF-16, but the rest is not.
     """
     if data.startswith(_UTF_16):
         return decode(data).encode()
@@ -35,7 +35,7 @@ def as_utf8(data: bytes) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, without a byte order mark.
+    """Read the text of a file, without a byte order mark.
 
     Raises:
         OSError: it cannot be read.
@@ -45,7 +45,7 @@ def read_text(path: Path) -> str:
 
 
 def open_text(path: Path, newline: str | None = None) -> TextIO:
-    """A file opened for reading as text; what `newline` means is `open`'s affair.
+    """Open a file for reading as text; `newline` is as in `open`.
 
     Raises:
         OSError: it cannot be opened.

@@ -9,7 +9,7 @@ def counted(n: int, one: str, many: str | None = None) -> str:
     Args:
         n: how many.
         one: the words for one, such as "picture" or "query was skipped".
-        many: those for any other number. Default: `one` with the ending of a plural.
+        many: the words for any other number. Default: `one` with a plural ending.
     """
     if n == 1:
         return f"1 {one}"

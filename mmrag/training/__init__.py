@@ -1,1 +1,1 @@
-"""Fine-tuning encoders on labelled queries, and small encoders trained from nothing."""
+"""Fine-tuning encoders on labelled queries, and training small encoders from scratch."""

@@ -1,6 +1,6 @@
 """Training batches: queries, the pictures they should find, and pictures they should not.
 
-Every batch is a function of (seed, step), so an interrupted training goes on with the same ones.
+Every batch is a function of (seed, step), so an interrupted training resumes with the same ones.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CACHE_BYTES = 2 << 30
 
 @dataclass(frozen=True)
 class Side:
-    """Inputs of one kind of a batch, and their rows in it."""
+    """Inputs of one kind in a batch, and their rows."""
 
     rows: list[int]
     pixels: npt.NDArray[Any] | None
@@ -48,18 +48,18 @@ class Batch:
 
 
 class BatchMaker:
-    """Draws batches from an eval set.
+    """Draws training batches from an eval set.
 
     Args:
-        eval_set: its queries with at least one right image are used, with `text` or one of the
-            `paraphrases` as wording.
+        eval_set: its queries with at least one right image are used, worded by `text` or one of
+            the `paraphrases`.
         model: whose preprocessing is used.
         batch_size: queries per batch.
-        hard_negatives: pictures judged 0 that join the batch for each query.
+        hard_negatives: pictures judged 0 added to the batch for each query.
         group_size: two thirds of a batch are groups of this many queries, in which the right
             pictures of the others are judged 0 for the first; 1 makes no groups.
         augment: "none", "light" (crop, mirror) or "strong" (more crop, brightness, contrast).
-        seed: of everything drawn.
+        seed: of all draws.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class BatchMaker:
             raise EvalSetError(f"{eval_set.name} has no query with a right image to train on.")
         self._categories = [by_category[name] for name in sorted(by_category)]
         self.queries = sum(map(len, self._categories))
-        # Small categories (a few product names, say) are seen more often than their share.
+        # Small categories (a few product names, say) are drawn more often than their share.
         weights = np.sqrt([len(queries) for queries in self._categories])
         self._weights = weights / weights.sum()
         self._asking: dict[str, list[EvalQuery]] = defaultdict(list)
@@ -112,7 +112,7 @@ class BatchMaker:
     def freeze(
         self, depth: int, variants: int, advance: Callable[[int], object] | None = None
     ) -> None:
-        """Take pictures through the tower's first `depth` layers now, each in some variants."""
+        """Compute the tower's first `depth` layers in advance, on some variants per picture."""
         asked = {query.image for queries in self._categories for query in queries if query.image}
         paths = sorted(asked | set(self._path.values()))
         key = f"{self._augment} {self._seed}"
@@ -197,7 +197,7 @@ class BatchMaker:
         return self._model.preprocess(image)
 
     def _load(self, path: str) -> Image.Image:
-        """The picture at about 1.3 times the model's size, kept in memory while there is room."""
+        """The picture at about 1.3 times the model's size, cached in memory while there is room."""
         cached = self._cache.get(path)
         if cached is not None:
             return cached

@@ -1,7 +1,7 @@
-"""Training pictures as the frozen part of a picture tower gives them, computed once.
+"""Outputs of the frozen part of a picture tower for training pictures, computed once.
 
-A tower whose lower layers are not trained gives the same for a picture at every step. So each
-picture goes through them in a few variants, and every step draws among those.
+Layers that are not trained give the same output for a picture at every step. So each picture goes
+through them once in a few variants, and every step draws from these.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ Features = npt.NDArray[np.float16]
 
 
 class FrozenFeatures:
-    """`variants` of each picture; the first is the picture as it is.
+    """Several variants of each picture; the first is the unchanged picture.
 
     Args:
         model: a `VisualizedBGE` whose tower is a `ConvTower`.
-        depth: how many layers of the tower are frozen.
+        depth: number of frozen layers of the tower.
         paths: the pictures.
-        variants: of each.
-        key: says what else they depend on (augmentation, seed); kept in files of its own.
-        pixels: (path, generator or None for the picture as it is) to pixels.
-        advance: called with 1 for each picture that is done.
+        variants: number per picture.
+        key: names what else they depend on (augmentation, seed); each key has files of its own.
+        pixels: (path, generator, or None for the unchanged picture) to pixels.
+        advance: called with 1 after each picture.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The model that is trained: an existing encoder's, or one with fresh weights."""
+"""The model to train: an existing encoder's, or one with fresh weights."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ CONFIGS = Path(__file__).parent / "configs"
 
 @dataclass(frozen=True)
 class EncoderFiles:
-    """A `TrainableModel` in float32, and what its folder says of it."""
+    """A `TrainableModel` in float32, with the description in its folder."""
 
     model: Any
     card: dict[str, Any]
 
     def info(self) -> EncoderInfo:
-        """Enough for an `Encoder` that measures the model while it is trained."""
+        """Enough for an `Encoder` that measures the model during training."""
         model = self.model
         return EncoderInfo("", model.dim, model.image_size, "", "", "", "", "fp32", 0)
 
@@ -43,7 +43,7 @@ def open_model(
     checkpoint: str | None = None,
     text_model: str | None = None,
 ) -> EncoderFiles:
-    """The model of `encoder`, ready to be trained.
+    """Open the model of `encoder`, ready for training.
 
     Args:
         encoder: as `load_encoder` takes it, or `new:CONFIGURATION`.

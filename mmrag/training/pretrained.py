@@ -1,4 +1,4 @@
-"""Training that begins from weights that are there: which are taken, frozen, and changed slowly."""
+"""Training from existing weights: which are taken, which frozen, and which changed slowly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmrag.system.words import counted
 
 
 def init_from(model: Any, source: str) -> int:
-    """Take what fits from a weights file or an encoder.
+    """Load the weights that fit from a weights file or an encoder.
 
     Args:
         model: with fresh weights.
@@ -23,10 +23,10 @@ def init_from(model: Any, source: str) -> int:
             names (or those of EfficientNet-PyTorch) or of all of it; or an encoder's name.
 
     Returns:
-        How many tensors were taken.
+        Number of tensors taken.
 
     Raises:
-        CheckpointError: less than half of the picture tower is there.
+        CheckpointError: less than half of the picture tower was found.
     """
     tower = picture_tower(model)
     is_file = Path(source).suffix in (".safetensors", ".pth", ".pt", ".bin")
@@ -89,7 +89,7 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """The trained parameters, with `lr` by layer; norms, biases and other vectors are not decayed.
 
-    The picture tower's last layer has `layer_decay` times the learning rate of what stands above
+    The picture tower's last layer has `layer_decay` times the learning rate of the layers above
     it, and so on downwards.
     """
     rates: dict[int, float] = {}

@@ -17,7 +17,7 @@ class TrainingState:
 
     Args:
         out: the training's folder.
-        key: identifies the training; only the same one goes on from here.
+        key: identifies the training; only the same one resumes from here.
     """
 
     def __init__(self, out: Path, key: str) -> None:
@@ -25,17 +25,17 @@ class TrainingState:
         self._key = key
 
     def exists(self) -> bool:
-        """Whether there is something to go on from."""
+        """Whether there is a state to resume from."""
         return self.path.is_file()
 
     def load(
         self, model: torch.nn.Module, optimizer: torch.optim.Optimizer
     ) -> tuple[list[float], dict[str, dict[str, float]]]:
-        """Put the state into model and optimiser; returns losses and the metrics before."""
+        """Load the state into model and optimiser; return losses and metrics before training."""
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
             key = state["key"]
-        # A damaged file shows itself in many ways.
+        # A damaged file can fail in many ways.
         except Exception as error:
             raise CheckpointError(f"{self.path} is damaged; remove it to start anew.") from error
         if key != self._key:
@@ -57,7 +57,7 @@ class TrainingState:
         losses: list[float],
         before: dict[str, dict[str, float]],
     ) -> None:
-        """Write the state; a write that is killed leaves the one before."""
+        """Write the state; a killed write leaves the previous one."""
         held = {
             "key": self._key,
             "model": model.state_dict(),
@@ -68,7 +68,7 @@ class TrainingState:
         try:
             with replacing(self.path) as part:
                 torch.save(held, part)
-        # torch's own writer does not pass on what the system says.
+        # torch's own writer hides the system's reason.
         except RuntimeError as error:
             raise MmragError(
                 f"{self.path} cannot be written, most likely for want of space; make room and run "
@@ -76,5 +76,5 @@ class TrainingState:
             ) from error
 
     def remove(self) -> None:
-        """The training is finished."""
+        """Remove the state: the training is finished."""
         self.path.unlink(missing_ok=True)

@@ -37,25 +37,25 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """The part of `tqdm` that is used here."""
+    """The part of `tqdm` used here."""
 
     def update(self, n: int) -> object:
-        """n more steps are done."""
+        """Note n more steps done."""
 
     def set_postfix_str(self, text: str) -> object:
-        """Shown behind the bar."""
+        """Show text behind the bar."""
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """All that decides the outcome, beside encoder, eval set and library versions.
+    """All that decides the outcome, besides encoder, eval set and library versions.
 
-    With `half` the trained weights are rounded to 16 bits, before they are measured and saved.
-    `init_from` is what `pretrained.init_from` takes; the picture tower's first `freeze` layers are
-    left as they are, in `variants` of each picture that are computed once (0: anew at each step),
-    and those above learn slower from the top downwards by `layer_decay`. With `patience` the
-    held-out queries are measured every `check_every` steps; after so many checks without a better
-    hit rate@1 the training stops, and the best weights are kept.
+    With `half`, the trained weights are rounded to 16 bits before they are measured and saved.
+    `init_from` is what `pretrained.init_from` takes; the picture tower's first `freeze` layers stay
+    unchanged, with `variants` of each picture computed once (0: anew at each step), and the layers
+    above learn more slowly from the top down by `layer_decay`. With `patience`, the held-out
+    queries are measured every `check_every` steps; after that many checks without a better hit
+    rate@1 the training stops, and the best weights are kept.
     """
 
     epochs: float = 10.0
@@ -89,7 +89,7 @@ class TrainingSettings:
             raise MmragError("variants are of what a frozen part makes; say how much with freeze.")
 
     def said(self) -> dict[str, Any]:
-        """Its values, without those that came later where they change nothing."""
+        """The values, without later additions that have their defaults."""
         later = ("init_from", "freeze", "variants", "layer_decay", "patience", "check_every")
         defaults = {one.name: one.default for one in fields(self)}
         return {
@@ -130,7 +130,7 @@ def train(
 
     The loss is the cross-entropy of the right picture among all pictures of the batch (InfoNCE;
     A. van den Oord et al., arXiv:1807.03748); pictures that are also right do not count as wrong.
-    AdamW, linear warm-up, cosine schedule. Interrupted training goes on when started again with
+    AdamW, linear warm-up, cosine schedule. Interrupted training resumes when started again with
     the same arguments, and ends with the same weights.
 
     Args:
@@ -139,8 +139,8 @@ def train(
             `new:visualized-bge-tiny`, `new:clip-tiny`, or `new:` and a JSON file like those.
         out: folder for the encoder; `load_encoder(out)` loads it.
         settings: see `TrainingSettings`.
-        held_out: set that is measured before and after; by default every tenth query of each
-            category of `eval_set` is put aside for that.
+        held_out: set measured before and after; by default every tenth query of each category of
+            `eval_set` is put aside for this.
         checkpoint: weights file, as `load_encoder` takes it.
         text_model: as `load_encoder` takes it.
         checkpoint_seconds: how often the state is saved.
@@ -262,7 +262,7 @@ def train(
 
 
 def hold_out(eval_set: EvalSet) -> tuple[EvalSet, EvalSet]:
-    """Every tenth query of each category put aside: (the rest, those)."""
+    """Put every tenth query of each category aside: (the rest, those put aside)."""
     seen: Counter[str] = Counter()
     kept: list[EvalQuery] = []
     aside: list[EvalQuery] = []
@@ -312,7 +312,7 @@ def _measure(files: EncoderFiles, held_out: EvalSet) -> dict[str, dict[str, floa
 
 
 def _schedule(step: int, total: int, warmup: float) -> float:
-    """Linear to 1 during the warm-up's share of the steps, then half a cosine to 0."""
+    """Rise linearly to 1 over the warm-up's share of the steps, then fall by half a cosine to 0."""
     warm = max(1, round(warmup * total))
     if step < warm:
         return (step + 1) / warm
@@ -320,7 +320,7 @@ def _schedule(step: int, total: int, warmup: float) -> float:
 
 
 def _content(eval_set: EvalSet) -> list[Any]:
-    """All of an eval set that has a say in a training."""
+    """All of an eval set that affects a training."""
     images = [(image.image_id, image.text) for image in eval_set.images]
     return [images, [asdict(query) for query in eval_set.queries], eval_set.qrels]
 

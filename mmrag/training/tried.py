@@ -1,4 +1,4 @@
-"""A table of what was tried: the trainings whose folders stand beside each other."""
+"""A table of trainings whose folders lie beside each other."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ LOG = "training.json"
 
 @dataclass(frozen=True)
 class Tried:
-    """One training: its folder's name, in what it differs from the others, and what came of it.
+    """One training: its folder's name, its settings that differ from the others', and its results.
 
-    `metrics` are hit rates on the held-out queries, by their name.
+    `metrics` are hit rates on the held-out queries, by name.
     """
 
     name: str
@@ -28,10 +28,10 @@ class Tried:
 
 
 def tried(out: Path) -> list[Tried]:
-    """Finished trainings on the same queries, measured on the same ones, best first.
+    """Finished trainings with the same training and held-out queries, best first.
 
     Args:
-        out: the folder of one; the others are looked for beside it.
+        out: the folder of one training; the others are searched for beside it.
     """
     logs = {path.parent.name: _read(path) for path in sorted(out.parent.glob(f"*/{LOG}"))}
     own = logs.get(out.name, {}).get("sets")
@@ -59,7 +59,7 @@ def _settings(log: Mapping[str, Any]) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         log = json.loads(read_text(path))
-    # Whatever else stands there is no training of ours.
+    # Anything else there is not one of these trainings.
     except (OSError, ValueError):
         return {}
     return log if isinstance(log, dict) else {}

@@ -1,1 +1,1 @@
-"""The dashboard's pages: each file is one page that loads, lets choose, computes and shows."""
+"""The dashboard's pages: each file is one page: it loads, offers choices, computes and shows."""

@@ -1,4 +1,4 @@
-"""Models for work in the background: they compute in turn with the visitors' searches."""
+"""Models for background work, which take turns with the visitors' searches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def encoder(name: str) -> Encoder:
-    """The encoder that searches use too; searches come in between its batches."""
+    """The encoder of the searches; they run in between its batches."""
     shared = resources.encoder(name)
     return Encoder(_TakesTurns(shared.model, resources.model_turns()), shared.info)
 
@@ -35,7 +35,7 @@ def reranker(
     batch: bool = False,
     depth: int | None = None,
 ) -> Reranker:
-    """A reranker; where it computes here, searches come in between its batches."""
+    """A reranker; if it computes here, searches run in between its batches."""
     from mmrag.rerank import load_reranker
     from mmrag.rerank.cascade import Cascade, parse_stages
 
@@ -57,7 +57,7 @@ class _TakesTurns:
     def __init__(self, model: EmbeddingModel, turns: Turns) -> None:
         self.dim = model.dim
         self.image_size = model.image_size
-        # Not those to change it: it is the visitors' too.
+        # Without abilities that change it: visitors share it.
         self.abilities: frozenset[Ability] = model.abilities & {"any-shape", "several"}
         self._model = model
         self._turns = turns

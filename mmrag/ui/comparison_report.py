@@ -27,10 +27,10 @@ def comparison_report(
     """The report, as UTF-8.
 
     Args:
-        entries: what is compared, the first with each other.
-        found: the table of the same.
-        metrics: which are shown; the first decides which queries are listed.
-        caption: what the table's numbers are.
+        entries: the compared runs, the first against each other one.
+        found: their table.
+        metrics: to show; the first decides which queries are listed.
+        caption: explains the table's numbers.
         charts: by title.
     """
     metric = metrics[0]

@@ -1,8 +1,8 @@
 """Permissions: open addresses need a password, and only the owner's link may change things.
 
-`mmrag dashboard` says in the environment what holds: `MMRAG_DASHBOARD_OWNER` is the
-secret in the owner's link, where the dashboard listens to more than this machine, and
-`MMRAG_READ_ONLY=1` switches off for everybody what changes or costs something.
+`mmrag dashboard` sets the rules in the environment: `MMRAG_DASHBOARD_OWNER` is the secret in the
+owner's link, if other machines can reach the dashboard, and `MMRAG_READ_ONLY=1` switches off for
+everybody what changes or costs something.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ _LINK = "owner"
 
 
 def by_link() -> bool:
-    """Whether the visitor comes by the owner's link; call before anything is drawn."""
+    """Whether the visitor came by the owner's link; call before anything is drawn."""
     secret = os.environ.get("MMRAG_DASHBOARD_OWNER")
     given = st.query_params.get(_LINK)
     if given is None:
         return False
-    # It stays in no address that is copied, and in no history.
+    # Keep it out of copied addresses and of the history.
     del st.query_params[_LINK]
     return bool(secret) and hmac.compare_digest(os.fsencode(given), os.fsencode(secret or ""))
 
 
 def require_door() -> None:
-    """Show one sentence and no more where others can reach the dashboard and nothing guards it."""
+    """Show only one sentence if others can reach the dashboard and nothing guards it."""
     guards = ("MMRAG_DASHBOARD_OWNER", "MMRAG_DASHBOARD_PASSWORD")
     if any(os.environ.get(guard) for guard in guards) or has_oidc():
         return
@@ -55,7 +55,7 @@ def may_change() -> bool:
 
 
 def only_owners(what: str) -> None:
-    """Refuse what this visitor may not do; `what` begins the sentence, such as "Indexing".
+    """Refuse what only owners may do; `what` begins the sentence, such as "Indexing".
 
     Raises:
         MmragError: they may not.
@@ -68,7 +68,7 @@ def only_owners(what: str) -> None:
 
 
 def not_read_only(what: str) -> None:
-    """Refuse what every visitor may do, unless nothing may be changed at all.
+    """Refuse what every visitor may otherwise do, if nothing may be changed at all.
 
     Raises:
         MmragError: the dashboard was started with `--read-only`.
@@ -78,7 +78,7 @@ def not_read_only(what: str) -> None:
 
 
 def read_only() -> bool:
-    """Whether nothing may be changed, by anybody."""
+    """Whether nobody may change anything."""
     return os.environ.get("MMRAG_READ_ONLY") == "1"
 
 

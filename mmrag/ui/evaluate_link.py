@@ -1,4 +1,4 @@
-"""The way from labels to numbers: the Evaluate page, with the configurations at hand chosen."""
+"""A link from labels to numbers: the Evaluate page, with the present configurations chosen."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from mmrag.ui import resources
 
 
 def evaluate_link(eval_set: str, configurations: Iterable[tuple[str, str | None]]) -> None:
-    """Lead to the Evaluate page.
+    """Draw a link to the Evaluate page.
 
     Args:
         eval_set: the set, by its folder's name.
-        configurations: encoder and reranker, None without one; those that are not offered there
-            are left out.
+        configurations: encoder and reranker, None without one; those not offered there are left
+            out.
     """
     pairs = list(configurations)
     offered = resources.encoder_names()

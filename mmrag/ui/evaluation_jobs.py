@@ -1,4 +1,4 @@
-"""Evaluating in the background: it goes on when its visitor leaves, and others see it too."""
+"""Background evaluation: it continues when its visitor leaves, and others see it too."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Plan:
     rewrite: str | None = None
 
     def title(self) -> str:
-        """In words."""
+        """The plan in words."""
         rewriting = f", rewritten by {self.rewrite}" if self.rewrite else ""
         return f"{self.eval_set}: {self.encoder}{rewriting}, {self.reranker.label}"
 
@@ -48,12 +48,12 @@ def queue() -> JobQueue:
 
 @st.cache_data(ttl=1, show_spinner=False)
 def under_way_elsewhere() -> list[UnderWay]:
-    """Evaluations of other processes that are under way; looked up once a second for all."""
+    """Evaluations in progress in other processes; looked up once a second for all visitors."""
     return resources.runs().under_way_elsewhere()
 
 
 def submit(plan: Plan) -> int:
-    """Put a plan into the queue; returns the job's number."""
+    """Put a plan into the queue; return the job's number."""
     not_read_only("Evaluating")
     if plan.reranker.costs_money or plan.ablations.answers or plan.rewrite:
         only_owners("Asking a paid model")

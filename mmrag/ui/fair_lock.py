@@ -1,4 +1,4 @@
-"""A lock that is taken in the order of asking, and that says how many are before one."""
+"""A lock granted in the order of requests, which tells how many are ahead."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# Seconds: shorter waits are not worth a word.
+# Seconds; shorter waits are not reported.
 _UNNOTICED = 0.3
 
 
 class Turns:
-    """Lets one thread at a time through, first come, first served.
+    """A lock for one thread at a time, first come, first served.
 
-    Not reentrant: who holds it and asks again waits for ever.
+    Not reentrant: a holder that asks again waits for ever.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Turns:
 
     @property
     def waiting(self) -> int:
-        """How many wait, without the one whose turn it is."""
+        """How many threads wait, not counting the holder."""
         with self._changed:
             return max(0, len(self._queue) - 1)
 
@@ -32,8 +32,8 @@ class Turns:
         """Hold the lock.
 
         Args:
-            on_wait: called in this thread with how many are before it, after a moment and whenever
-                that changes. What it raises gives the place in the queue up.
+            on_wait: called in this thread with the number ahead of it, after a moment and whenever
+                that changes. An exception from it gives up the place in the queue.
         """
         ticket = object()
         with self._changed:

@@ -1,4 +1,4 @@
-"""What cannot be used here and why, and fetching weights in the background, one after the other."""
+"""What cannot be used here and why, and fetching weights in the background, one by one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmrag.ui.doors import only_owners
 
 @dataclass(frozen=True)
 class Missing:
-    """What a page does not offer: its name, why, and what fetching it means, such as "0.4 GB".
+    """Something a page cannot offer: its name, the reason, and the size to fetch, such as "0.4 GB".
 
     `fetches` is empty where a click does not help.
     """
@@ -59,7 +59,7 @@ def _size(how_to_get: str, gigabytes: float = 0.0) -> str:
 
 
 def job_of(name: str) -> Job | None:
-    """The latest attempt to fetch it."""
+    """The latest job that fetches `name`."""
     return next((job for job in queue().jobs() if job.title == name), None)
 
 
@@ -69,7 +69,7 @@ def is_busy() -> bool:
 
 
 def submit(name: str) -> None:
-    """Fetch an encoder or a reranker, unless that is under way.
+    """Fetch an encoder or a reranker, unless that is in progress.
 
     Raises:
         MmragError: this visitor may not.
@@ -79,7 +79,7 @@ def submit(name: str) -> None:
 
 
 class _Bar:
-    """What a download tells, as tqdm takes it, for the page."""
+    """A progress bar in the manner of tqdm, which reports a download to the page."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ def _work(name: str) -> Work:
         from mmrag.rerank import download_reranker, has_weights
 
         fetch = download_reranker if has_weights(name) else download_encoder
-        # Their checksums are looked at; loading them waits until somebody uses them.
+        # Checksums are verified; the weights are loaded only when used.
         try:
             fetch(name, partial(_Bar, on_progress, should_stop), prove=False)
         finally:

@@ -25,7 +25,7 @@ PREPARE = "MMRAG_DASHBOARD_PREPARE"
 
 @dataclass
 class _Indexing:
-    """The first pictures' way into the index; `error` where they did not get there."""
+    """Indexing of the first pictures; `error` if it failed."""
 
     share: float = 0.0
     what: str = "Indexing the pictures that ship with mmrag …"
@@ -37,11 +37,11 @@ class _Indexing:
 
         try:
             with resources.model_turns().turn():
-                # The page can be used with these; the others follow when they are scored.
+                # These make the page usable; the others are indexed when they are scored.
                 demo.index_galleries(self._tell, demo.possible()[:1])
         except MmragError as error:
             self.error = error
-        # Whoever waits for it has to be told.
+        # The waiting page must be told.
         except Exception as error:  # noqa: BLE001
             self.error = MmragError(f"The pictures could not be indexed: {error}")
         finally:
@@ -53,7 +53,7 @@ class _Indexing:
 
 @st.cache_resource(show_spinner=False)
 def _under_way() -> list[_Indexing]:
-    """The one that this process has begun, if any."""
+    """The indexing that this process has begun, if any."""
     return []
 
 
@@ -96,9 +96,9 @@ def _score(
 
 
 def ensure_something_to_search() -> dict[str, CollectionInfo]:
-    """Collections that an encoder at hand can search, by name; makes the demo when there is none.
+    """Collections that an available encoder can search, by name; without any, the demo is made.
 
-    Stops the page with a sentence when there is nothing to search, or not yet.
+    Stop the page with a sentence if there is nothing to search, or not yet.
     """
     begun = _under_way()
     found = usable_collections()
@@ -121,7 +121,7 @@ def ensure_something_to_search() -> dict[str, CollectionInfo]:
 
 
 def _begin() -> _Indexing:
-    """Start indexing, unless it goes on already."""
+    """Start indexing, unless it is in progress."""
     begun = _under_way()
     with _beginning():
         if not begun or (begun[-1].is_over and begun[-1].error is None):
@@ -132,7 +132,7 @@ def _begin() -> _Indexing:
 
 @st.fragment(run_every=0.5)
 def _show_progress() -> None:
-    """How far it is; the page is drawn anew when it is over."""
+    """Show the progress; redraw the page when indexing is over."""
     begun = _under_way()
     if not begun or begun[-1].is_over:
         resources.collections.clear()

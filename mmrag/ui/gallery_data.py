@@ -1,6 +1,6 @@
 """Data of the Gallery page, computed once for all visitors and kept for a short while.
 
-`state` stands for what a collection holds; when it changes, everything is read anew.
+`state` stands for the content of a collection; when it changes, everything is read anew.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """The closest pairs, how many there are in all, and how many images were compared."""
+    """The closest pairs, their number in all, and the number of images compared."""
 
     pairs: list[Pair]
     found: int
@@ -49,9 +49,9 @@ class Duplicates:
 
 @dataclass(frozen=True)
 class Map:
-    """Images and where they lie: row i of all four belongs to one image.
+    """Images and their positions: row i of all four belongs to one image.
 
-    `labels` are those of the overview's facets.
+    `labels` are the overview's facets.
     """
 
     image_ids: list[str]
@@ -61,12 +61,12 @@ class Map:
 
 
 def state(info: CollectionInfo) -> str:
-    """Changes when the collection does, as far as its description shows."""
+    """A text that changes when the collection does, as far as its description shows."""
     return f"{info.fingerprint}|{info.embed}|{info.rows}"
 
 
 def forget() -> None:
-    """Read everything anew: a collection has changed."""
+    """Drop cached data: a collection has changed."""
     resources.collections.clear()
     for cached in (overview, matches, embedding_map, duplicates, odd_pictures):
         cached.clear()
@@ -74,7 +74,7 @@ def forget() -> None:
 
 @st.cache_resource(ttl=_SECONDS, max_entries=8, show_spinner=False)
 def overview(uri: str, name: str, state: str) -> browse.Overview:
-    """All ids, and what they can be narrowed by."""
+    """All ids, and the facets to narrow them by."""
     return browse.overview(resources.index(uri, name))
 
 
@@ -82,7 +82,7 @@ def overview(uri: str, name: str, state: str) -> browse.Overview:
 def matches(
     uri: str, name: str, state: str, words: str, where: Where, filter: str
 ) -> tuple[str, ...]:
-    """The ids that match; see `browse.matching_ids`."""
+    """The matching ids; see `browse.matching_ids`."""
     return browse.matching_ids(resources.index(uri, name), words, dict(where), filter or None)
 
 
@@ -127,7 +127,7 @@ def odd_pictures(uri: str, name: str, state: str) -> dict[str, int]:
 
 
 def fitting_threshold(uri: str, name: str, state: str) -> float:
-    """A threshold that leaves few enough pairs to look at; encoders differ in this."""
+    """A threshold that leaves few enough pairs to inspect; it depends on the encoder."""
     for threshold in THRESHOLDS[:-1]:
         close = duplicates(uri, name, state, threshold)
         if close.found <= max(FEW_PAIRS, MOST_PAIRS * close.compared):
@@ -141,5 +141,5 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def thumbnails(images: Sequence[GalleryImage], side: int = SIDE) -> list[str | None]:
-    """`data:` URLs of small pictures, made side by side; None for one that cannot be read."""
+    """`data:` URLs of small pictures, made in parallel; None for an unreadable one."""
     return list(_pool().map(lambda image: data_url(image.path, side), images))

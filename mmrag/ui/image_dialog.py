@@ -1,4 +1,4 @@
-"""One picture in large, with what is known of it."""
+"""One enlarged picture, with its details."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGE = 1024
 
 
 def open_dialog(images: Sequence[GalleryImage], image_id: str, collection: str) -> None:
-    """Show one of the images; the others can be leafed through."""
+    """Show one of the images, with buttons to leaf through the others."""
     ids = [image.image_id for image in images]
     if image_id in ids:
         st.session_state.leaf = ids.index(image_id)
@@ -38,7 +38,7 @@ def _dialog(images: Sequence[GalleryImage], collection: str) -> None:
 
 
 def large_picture(path: str) -> bytes | None:
-    """A picture for looking at, as WebP; None when it cannot be read."""
+    """An enlarged picture as WebP; None if it cannot be read."""
     try:
         return thumbnail(path, LARGE)
     except ImageError:
@@ -46,7 +46,7 @@ def large_picture(path: str) -> bytes | None:
 
 
 def describe(image: GalleryImage) -> None:
-    """Name, text and metadata, as text."""
+    """Show name, text and metadata as text."""
     if image.text:
         st.text(image.text)
     st.text(image.image_id)

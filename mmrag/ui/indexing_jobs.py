@@ -1,4 +1,4 @@
-"""Indexing in the background: it goes on when its visitor leaves, and others see it too."""
+"""Background indexing: it continues when its visitor leaves, and others see it too."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REPORTS_KEPT = 50
 
 @dataclass(frozen=True)
 class IndexingPlan:
-    """A folder that is to become a collection."""
+    """A folder to be made into a collection."""
 
     folder: str
     collection: str
@@ -33,7 +33,7 @@ class IndexingPlan:
     prune: bool = False
 
     def title(self) -> str:
-        """In words."""
+        """The plan in words."""
         return f"{self.collection}: {self.folder} with {self.encoder}"
 
 
@@ -68,7 +68,7 @@ def _plans() -> dict[int, IndexingPlan]:
 
 
 def submit(plan: IndexingPlan) -> int:
-    """Put a plan into the queue; returns the job's number."""
+    """Put a plan into the queue; return the job's number."""
     only_owners("Indexing")
     number = kept_jobs.submit(queue(), KIND, plan, _work(plan))
     _plans()[number] = plan
@@ -76,12 +76,12 @@ def submit(plan: IndexingPlan) -> int:
 
 
 def stopped_before_removing(job: Job) -> bool:
-    """Whether it failed because it would have removed much that nobody asked to be removed."""
+    """Whether a job failed because it would have removed much without being asked to."""
     return job.error_type == RemovalError.__name__ and job.job_id in _plans()
 
 
 def submit_with_removal(job: Job) -> None:
-    """Put the plan of a job that stopped before removing into the queue again, and remove."""
+    """Queue the plan of a job that stopped before removing again, this time with removal."""
     submit(replace(_plans().pop(job.job_id), prune=True))
 
 

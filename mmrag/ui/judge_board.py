@@ -1,4 +1,4 @@
-"""Judging by key, click or thumb; the browser goes on while the server stores."""
+"""Judging by key, click or thumb; the browser continues while the server stores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class BoardImage:
-    """A picture to judge: `src` is a `data:` URL, None where it cannot be read."""
+    """A picture to judge: `src` is a `data:` URL, None if unreadable."""
 
     id: str
     src: str | None
@@ -25,9 +25,9 @@ class BoardImage:
 
 @dataclass(frozen=True)
 class BoardQuery:
-    """A query with its pooled pictures. All texts are shown as text, whatever they hold.
+    """A query with its pooled pictures. All texts are shown as plain text.
 
-    `picture` is a `data:` URL, "" where it cannot be read, None where the query has none.
+    `picture` is a `data:` URL, "" if unreadable, None if the query has none.
     """
 
     id: str
@@ -39,7 +39,7 @@ class BoardQuery:
 
 @dataclass(frozen=True)
 class Word:
-    """A judgment from the browser, numbered from 1; `grade` is None where it was taken back."""
+    """A judgment from the browser, numbered from 1; `grade` is None if withdrawn."""
 
     number: int
     query_id: str
@@ -60,13 +60,13 @@ def _component() -> Any:
 def judge_board(
     queries: Sequence[BoardQuery], *, session: str, stored: int, left: int, key: str
 ) -> None:
-    """Show what comes next; what is said arrives in `words_said` before the page runs again.
+    """Show the next queries; judgments arrive in `words_said` before the page runs again.
 
     Args:
         queries: the next ones, each with all its pictures.
-        session: another one begins anew.
-        stored: the number of the last word that is stored.
-        left: pictures that were left to judge when the files were read.
+        session: a new value starts afresh.
+        stored: the number of the last word stored.
+        left: pictures left to judge when the files were read.
         key: of the component.
     """
     _component()(
@@ -82,7 +82,7 @@ def judge_board(
 
 
 def words_said(key: str) -> list[Word]:
-    """The judgments that the browser has sent; anything malformed is left out."""
+    """The judgments that the browser has sent; malformed ones are left out."""
     state = st.session_state.get(key)
     sent = state.get("words") if state is not None else None
     words = []

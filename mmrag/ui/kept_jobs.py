@@ -1,4 +1,4 @@
-"""Jobs that are kept in the run store until they are over, and offered again after a restart."""
+"""Jobs kept in the run store until they are over, and offered again after a restart."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mmrag.ui.navigation import show_error
 
 
 def submit(queue: JobQueue, kind: str, plan: Any, work: Work) -> int:
-    """Put a plan (a dataclass with a `title`) into a queue; the same one only once.
+    """Put a plan (a dataclass with a `title`) into a queue; an equal plan only once.
 
     Returns:
         The job's number.
@@ -37,11 +37,11 @@ def submit(queue: JobQueue, kind: str, plan: Any, work: Work) -> int:
 
 
 def offer_left(kind: str, again: Callable[[dict[str, Any]], object]) -> None:
-    """Draw the jobs of that kind that a dashboard left when it ended.
+    """Draw the jobs of a kind that an ended dashboard left.
 
     Args:
         kind: as for `submit`.
-        again: submits a job with such a plan anew.
+        again: submits a plan anew.
     """
     try:
         left = [job for job in _left() if job.kind == kind]

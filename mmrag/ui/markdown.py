@@ -1,4 +1,4 @@
-"""Text from data in the few places where Streamlit takes Markdown only, and commands."""
+"""Commands, and text from data in the few places where Streamlit takes only Markdown."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import streamlit as st
 
 
 def command(text: str) -> None:
-    """A command or program to copy: wrapped, and in one colour that is legible."""
+    """Show a command or program to copy: wrapped, and in one legible colour."""
     st.code(text, language=None, wrap_lines=True)
 
 
 def escaped(text: str) -> str:
-    """The text as Markdown that shows just it: no pictures from elsewhere, no links, no icons."""
+    """The text, escaped as Markdown: no pictures from elsewhere, no links, no icons."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))

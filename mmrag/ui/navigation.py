@@ -1,4 +1,4 @@
-"""Page configuration, sign-in, and which pages there are."""
+"""Page configuration, sign-in, and the list of pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmrag.ui import sign_in
 
 _HERE = Path(__file__).parent
 
-# Title, icon, and what the page is for.
+# Title, icon, and the page's purpose.
 PAGES = {
     "search": (
         "Search",
@@ -65,11 +65,11 @@ def run() -> None:
             path = "start" if first else name
             pages.append(st.Page(file, title=title, icon=icon, url_path=path, default=first))
             if first:
-                # Streamlit has the first page at "/" alone, and people write its name too.
+                # Streamlit serves the first page only at "/", but people also type its name.
                 pages.append(st.Page(file, title=title, url_path=name, visibility="hidden"))
     from mmrag.errors import MmragError
 
-    # The page that a link names is still the one after signing in.
+    # The page that a link names stays current after signing in.
     page = st.navigation(pages, position="top" if known else "hidden")
     if not known:
         sign_in.ask()
@@ -88,7 +88,7 @@ def run() -> None:
 
 
 def show_error(error: Exception) -> None:
-    """One sentence where the result would be, as text."""
+    """Show an error as one sentence of text in place of the result."""
     with st.container(border=True):
         st.markdown(":material/error: **Something went wrong**")
         st.text(str(error))

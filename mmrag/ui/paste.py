@@ -25,7 +25,7 @@ def _component() -> Any:
 
 
 def pasted_picture(*, key: str) -> bytes | None:
-    """The picture that was just pasted, as the bytes of a file."""
+    """The bytes of the picture just pasted."""
     pasted = _component()(key=key, on_pasted_change=lambda: None).pasted
     if not isinstance(pasted, str) or len(pasted) > _MAX_CHARACTERS:
         return None

@@ -1,4 +1,4 @@
-"""Pictures beside each other, each a button; on a phone they wrap instead of shrinking."""
+"""Pictures side by side, each a button; on a phone they wrap instead of shrinking."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture. All texts are shown as text, whatever they hold.
+    """One picture. All texts are shown as plain text.
 
-    `src` is a `data:` URL; without one, the words in `missing` stand in its place. `label` is what
-    a screen reader says; `moved` counts the ranks gained (or lost) by reranking.
+    `src` is a `data:` URL; without one, the words in `missing` are shown instead. `label` is for
+    screen readers; `moved` counts the ranks gained (or lost) by reranking.
     """
 
     id: str
@@ -36,9 +36,9 @@ class Tile:
 
 @dataclass(frozen=True)
 class GridWord:
-    """What a visitor said of a picture, numbered from 1; None takes back, `undo` the last word.
+    """A visitor's judgment of a picture, numbered from 1; None withdraws it, `undo` the last one.
 
-    `of` names what the grid showed then.
+    `of` names what the grid showed at the time.
     """
 
     number: int
@@ -65,14 +65,14 @@ def picture_grid(
     tile_width: int = 112,
     judging: tuple[str, int] | None = None,
 ) -> str | None:
-    """Show tiles; returns the id of the one that was just clicked.
+    """Show tiles; return the id of the one just clicked.
 
     Args:
         tiles: the pictures.
         key: of the component.
-        tile_width: in pixels, at least.
-        judging: where pictures can be judged: what is shown, and the number of the last word that
-            was taken over; words are in `grid_words` before the page runs again.
+        tile_width: minimum, in pixels.
+        judging: if pictures can be judged: what is shown, and the number of the last word
+            processed; words are in `grid_words` before the page runs again.
     """
     about = None if judging is None else {"of": judging[0], "stored": judging[1]}
     result = _component()(
@@ -90,7 +90,7 @@ def picture_grid(
 
 
 def grid_words(key: str) -> list[GridWord]:
-    """What the browser has sent from a grid, in order; anything malformed is left out."""
+    """The words that the browser has sent from a grid, in order; malformed ones are left out."""
     state = st.session_state.get(key)
     sent = state.get("words") if state is not None else None
     words = []

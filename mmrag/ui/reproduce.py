@@ -1,4 +1,4 @@
-"""The command line and the Python that give what a page shows."""
+"""The command line and the Python program that reproduce what a page shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmrag.types import Query
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides a result. `candidates` hits are retrieved, reranked, and k of them shown."""
+    """All that decides a result: `candidates` hits are retrieved and reranked, and k shown."""
 
     query: Query
     collection: str
@@ -23,7 +23,7 @@ class Recipe:
 
 
 def command_line(recipe: Recipe) -> str:
-    """A shell command; an uploaded picture is called `picture.jpg`."""
+    """The shell command; an uploaded picture is named `picture.jpg`."""
     query, r = recipe.query, recipe
     words = [
         "python",
@@ -54,7 +54,7 @@ def command_line(recipe: Recipe) -> str:
 
 
 def python_code(recipe: Recipe) -> str:
-    """A short program; an uploaded picture is called `picture.jpg`."""
+    """The Python program; an uploaded picture is named `picture.jpg`."""
     query, r = recipe.query, recipe
     arguments = _arguments(query)
     if query.unwanted is not None:

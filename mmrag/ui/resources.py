@@ -1,7 +1,7 @@
 """Models, connections and eval sets that all visitors of the dashboard share.
 
 Everything here is made once per process and bounded in number. A visitor's own pictures and
-results live in their session only.
+results live only in their session.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 MODELS_KEPT = 3
 MODELS_OFFERED = 12
-# How the names of rerankers begin that ask a server which may charge for it.
+# Prefixes of rerankers that ask a server that may charge for it.
 PAID = ("vision", "gpt-4o", "openai:")
-# And those of rerankers that compute here.
+# Prefixes of rerankers that compute here.
 LOCAL = ("encoder:", "ce:", "bge-reranker")
-# Libraries complain at the end about objects that were passed over until then.
+# On exit, libraries complain about objects that the collector still skips.
 atexit.register(gc.unfreeze)
 
 
@@ -66,7 +66,7 @@ def reranker(name: str, presentation: str = "grid") -> Reranker:
 
 
 def check_here(name: str) -> None:
-    """Refuse a reranker that would ask a hub for its weights on mere selection.
+    """Refuse a reranker that would ask a hub for its weights just by being selected.
 
     Raises:
         CheckpointError: its weights are not here; says what to do.
@@ -83,10 +83,10 @@ def check_here(name: str) -> None:
 
 
 def spare_collector() -> None:
-    """Let the garbage collector pass over what stays: libraries and models.
+    """Let the garbage collector skip what stays: libraries and models.
 
-    Streamlit collects after every run of a page, and looking through all of torch each time takes
-    longer than the page itself. What has gone since the last call is collected first.
+    Streamlit collects after every run of a page, and scanning all of torch each time takes longer
+    than the page itself. Garbage since the last call is collected first.
     """
     gc.unfreeze()
     gc.collect()
@@ -95,7 +95,7 @@ def spare_collector() -> None:
 
 @st.cache_resource(show_spinner=False)
 def warm_up() -> threading.Thread:
-    """Import what computes while the first page is drawn; once per process."""
+    """Import the computing libraries while the first page is drawn; once per process."""
     thread = threading.Thread(target=_import_encoders, name="mmrag-warm-up", daemon=True)
     thread.start()
     return thread
@@ -110,13 +110,13 @@ def _import_encoders() -> None:
 
 @st.cache_resource
 def model_turns() -> Turns:
-    """Taken while a model computes: side by side, two on the same cores are slower than in turn."""
+    """The lock held while a model computes: two at once on the same cores take longer."""
     return Turns()
 
 
 @contextmanager
 def model_turn() -> Iterator[None]:
-    """Wait for the model; while others are before one, a line on the page says how many."""
+    """Wait for the model; a line on the page says how many are ahead."""
     place = st.empty()
 
     def say(before: int) -> None:
@@ -137,14 +137,14 @@ def index(uri: str, collection: str) -> ImageIndex:
 
 @st.cache_data(ttl=5, show_spinner="Connecting to Milvus …")
 def collections(uri: str) -> list[CollectionInfo]:
-    """The collections of a Milvus that this project made, then those that were adopted."""
+    """The collections of a Milvus that mmrag made, then the adopted ones."""
     from mmrag.index import adopted
     from mmrag.index.image_index import ImageIndex
     from mmrag.index.milvus_collection import list_collections
 
     found = list_collections(uri)
     for name in adopted.names(uri):
-        # One that is gone meanwhile is not there to be shown.
+        # A collection may have gone meanwhile.
         with contextlib.suppress(MmragError), ImageIndex.open(uri, name) as opened:
             found.append(opened.info())
     return found
@@ -179,7 +179,7 @@ def _stamp(folder: Path) -> tuple[int, ...]:
 class RerankerChoice:
     """A reranker as a page offers it; `name` is None for the order of retrieval.
 
-    `price` is told where it is chosen, and in no title.
+    `price` is shown where it is chosen, but not in titles.
     """
 
     label: str
@@ -189,7 +189,7 @@ class RerankerChoice:
 
     @property
     def offer(self) -> str:
-        """As a list to choose from has it."""
+        """The label in a list of choices."""
         return self.label + self.price
 
     @property
@@ -199,14 +199,14 @@ class RerankerChoice:
 
     @property
     def is_cascade(self) -> bool:
-        """Whether it says itself how many hits its stages look at."""
+        """Whether its name sets how many hits each stage reranks."""
         from mmrag.rerank.cascade import parse_stages
 
         return self.name is not None and bool(parse_stages(self.name))
 
     @property
     def stages(self) -> list[str]:
-        """The names of the stages: one, or those of a cascade; nothing without reranking."""
+        """Names of the stages: one, or those of a cascade; none without reranking."""
         from mmrag.rerank.cascade import parse_stages
 
         if self.name is None:
@@ -232,7 +232,7 @@ def reranker_choice(choices: dict[str, RerankerChoice], key: str) -> RerankerCho
 def named_models(key: str) -> list[str]:
     """Vision models that a visitor typed into a widget, or that a link names for it.
 
-    None for those who may not spend the key: links may name what they are not offered.
+    None for visitors who may not spend the key: links may name what they are not offered.
     """
     if not may_change():
         return []
@@ -242,7 +242,7 @@ def named_models(key: str) -> list[str]:
 
 
 def model_of(choice: RerankerChoice) -> str | None:
-    """The vision model that a choice asks; None where there is none, or it cannot be told."""
+    """The vision model that a choice asks; None if there is none, or it is unknown."""
     from mmrag.vision.endpoint import find_endpoint
     from mmrag.vision.server_models import resolve
 
@@ -256,7 +256,7 @@ def model_of(choice: RerankerChoice) -> str | None:
 
 
 def has_price(choice: RerankerChoice) -> bool:
-    """Whether what it costs is known, and can be limited."""
+    """Whether its cost is known, and so can be limited."""
     from mmrag.vision.models import find_model
 
     model = model_of(choice)
@@ -264,7 +264,7 @@ def has_price(choice: RerankerChoice) -> bool:
 
 
 def show_notice(choice: RerankerChoice) -> None:
-    """Say on the page where a vision model is gone or leaves soon."""
+    """Say on the page if a vision model has been withdrawn or soon will be."""
     from mmrag.vision.endpoint import find_endpoint
     from mmrag.vision.server_models import notice
 
@@ -276,10 +276,10 @@ def show_notice(choice: RerankerChoice) -> None:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a vision model is shown for a query, for estimates of cost.
+    """The input of a vision model for one query, for estimates of cost.
 
     Attributes:
-        candidates: how many hits.
+        candidates: number of hits.
         description: the mean length of an image's description, in characters.
         largest: the longest side of the pictures, in pixels.
     """
@@ -290,7 +290,7 @@ class Shown:
 
 
 def reranker_choices(shown: Shown = Shown()) -> dict[str, RerankerChoice]:
-    """The choices by a short key that may stand in a URL, with what they cost."""
+    """The choices, with their cost, by a short key for URLs."""
     from mmrag.encoders import list_encoders
     from mmrag.rerank import cross_encoder
     from mmrag.rerank.pairs import here
@@ -300,7 +300,7 @@ def reranker_choices(shown: Shown = Shown()) -> dict[str, RerankerChoice]:
         if described.available:
             name = f"encoder:{described.name}"
             choices[name] = RerankerChoice(f"re-scored by {described.name}", name)
-    # Links may name what this visitor is not offered; it is not among the choices then.
+    # Links may name what this visitor is not offered, which then is no choice.
     if may_change():
         choices |= vision_choices(shown)
     if cross_encoder.find("bge-reranker") is not None:
@@ -311,10 +311,10 @@ def reranker_choices(shown: Shown = Shown()) -> dict[str, RerankerChoice]:
 
 
 def vision_choices(shown: Shown = Shown()) -> dict[str, RerankerChoice]:
-    """The models of the server, what it recommends first, with what they cost.
+    """The models of the server with their cost, recommended ones first.
 
-    Those that are known to see stand before those of which nothing is known. None where no server
-    can be asked; `fetch_jobs.missing` says why.
+    Models known to take pictures come before unknown ones. None if no server can be asked;
+    `fetch_jobs.missing` says why.
     """
     from mmrag.vision.endpoint import endpoint_or_problem, find_endpoint
     from mmrag.vision.server_models import VISION, list_models, offered_models, resolve
@@ -329,7 +329,7 @@ def vision_choices(shown: Shown = Shown()) -> dict[str, RerankerChoice]:
         best = resolve(VISION, endpoint)
         names = [best, *offered_models(listed)] if listed else [best, *names]
     except MmragError:
-        # Chosen all the same, it says what is missing.
+        # If chosen anyway, it says what is missing.
         pass
     title = f"vision model ({best})" if best else "vision model"
     choices = {
@@ -361,7 +361,7 @@ def price_of(model: str, shown: Shown) -> str:
 
 
 def encoder_names() -> list[str]:
-    """Encoders whose weights are here."""
+    """Encoders with local weights."""
     from mmrag.encoders import list_encoders
 
     return [described.name for described in list_encoders() if described.available]

@@ -16,7 +16,7 @@ from mmrag.ui.tables import guarded
 
 _GREEN, _RED = "#2a9d70", "#d1495b"
 _WIDTH = 720
-# As in `.streamlit/config.toml`, for charts that leave the page.
+# As in `.streamlit/config.toml`, for exported charts.
 _COLOURS = [
     "#2f6fde",
     "#e07a1f",
@@ -30,11 +30,11 @@ _COLOURS = [
     "#7d4e2d",
 ]
 
-# Opaque, whatever the marks are; one below the other, so that none is cut on a phone.
+# Opaque, whatever the marks are; in one column, so that no entry is cut off on a phone.
 _LEGEND = alt.Legend(
     orient="top", symbolOpacity=1, symbolSize=90, rowPadding=3, labelLimit=320, columns=1
 )
-# Pixels of a chart's height that a row of the legend takes.
+# Height of a legend row, in pixels.
 _ROW = 22
 
 
@@ -63,7 +63,7 @@ def hit_rates(frame: pd.DataFrame) -> alt.LayerChart:
 
 
 def _names(column: str) -> alt.Y:
-    """An axis that shows every name, in the order of the table."""
+    """An axis with every name, in the order of the table."""
     return alt.Y(
         f"{column}:N",
         title=None,
@@ -95,10 +95,10 @@ def category_bars(frame: pd.DataFrame, metric: str) -> alt.LayerChart:
 
 
 def ablation_bars(table: pd.DataFrame, title: str) -> alt.Chart | None:
-    """Each metric by what was asked or measured; None where there is only one way to show.
+    """Each metric by what was asked or measured; None if there is only one column to show.
 
     Args:
-        table: with `metric`, and a column of numbers for each way; as `ablation_tables` makes it.
+        table: with `metric`, and columns of numbers to compare; as made by `ablation_tables`.
         title: of the table.
     """
     ways = [str(name) for name in table.select_dtypes("number")]
@@ -178,7 +178,7 @@ def _specification(chart: alt.Chart | alt.LayerChart) -> str:
 
 
 def as_zip(charts: Mapping[str, alt.Chart | alt.LayerChart]) -> bytes:
-    """Every chart as SVG and as Vega-Lite specification with its data, in one archive."""
+    """All charts as SVG and as Vega-Lite specifications with their data, in one archive."""
     import vl_convert
 
     out = io.BytesIO()

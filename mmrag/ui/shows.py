@@ -1,4 +1,4 @@
-"""Which of what ships a page begins with: photographs where they are indexed, else drawings."""
+"""The shipped set that a page begins with: photographs if indexed, else drawings."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ if TYPE_CHECKING:
 
 
 def readable(collection: str) -> str:
-    """An eval set's own collection by the set's name, any other as it is called."""
+    """Readable name of a collection: an eval set's own by the set's name, any other by its own."""
     match = re.fullmatch(r"eval_(.+)_[0-9a-f]{12}(_[a-z]+)?", collection)
     return match[1] + (match[2] or "").replace("_", ", ") if match else collection
 
 
 def collections_of(show: Show, found: Mapping[str, CollectionInfo]) -> dict[str, str]:
-    """A show's collections by encoder; none unless there is one for each of its encoders."""
+    """A show's collections by encoder; empty unless there is one for each of its encoders."""
     of_set = {i.encoder: n for n, i in found.items() if readable(n) == show.folder.name}
     return of_set if of_set.keys() >= set(show.encoders) else {}
 
 
 def of_set(eval_set: str | None) -> Show | None:
-    """The show whose queries these are."""
+    """The show that an eval set belongs to."""
     return next((show for show in SHOWS if show.folder.name == eval_set), None)
 
 
 def first(found: Mapping[str, CollectionInfo]) -> Show | None:
-    """What a page begins with."""
+    """The show that a page begins with."""
     return next((show for show in SHOWS if collections_of(show, found)), None)
 
 
 def other_button(found: Mapping[str, CollectionInfo]) -> None:
-    """A button that leads from one show's queries and pictures to the other's."""
+    """Draw a button that switches from one show's queries and pictures to the other's."""
     now = of_set(st.session_state.get("set"))
     other = next((s for s in SHOWS if s is not now and collections_of(s, found)), None)
     if now is None or other is None:
@@ -55,7 +55,7 @@ def other_button(found: Mapping[str, CollectionInfo]) -> None:
 
 
 def forget_sides() -> None:
-    """What is compared begins anew: it belongs to other pictures."""
+    """Reset the compared sides, which belong to other pictures."""
     for side in ("left", "right"):
         for part in ("collection", "rerank"):
             st.session_state.pop(f"{side}_{part}", None)

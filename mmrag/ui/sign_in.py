@@ -1,7 +1,7 @@
-"""Signing in with `MMRAG_DASHBOARD_PASSWORD` or OIDC, once for a browser, and signing out.
+"""Signing in with `MMRAG_DASHBOARD_PASSWORD` or OIDC, once per browser, and signing out.
 
 A signed cookie says that this browser gave the password, or came by the owner's link. It holds no
-secret, ends after `DAYS`, and is worth nothing once the password or the owner's link is another.
+secret, expires after `DAYS`, and is void once the password or the owner's link changes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FOCUS = (
     "const focus = () => { const field = document.querySelector('input[type=password]');"
     " if (field) field.focus(); else setTimeout(focus, 50); }; setTimeout(focus, 50)"
 )
-# What gives a role, by the setting that holds it.
+# The settings whose secrets give a role.
 _OWNER, _PASSWORD = "MMRAG_DASHBOARD_OWNER", "MMRAG_DASHBOARD_PASSWORD"
 
 
@@ -50,7 +50,7 @@ def is_signed_in() -> bool:
 
 
 def ask() -> None:
-    """Draw what a visitor sees who is not signed in, and end the page."""
+    """Draw the sign-in form, and end the page."""
     st.title("mmrag", anchor=False)
     write_cookie()
     if not _wants_password():
@@ -69,7 +69,7 @@ def ask() -> None:
 
 
 def sign_out_button() -> None:
-    """For whoever gave a password, came by the owner's link, or signed in with OIDC."""
+    """Draw it for visitors who gave a password, came by the owner's link, or used OIDC."""
     state = st.session_state
     if state.get("signed_in") or state.get("is_owner"):
         st.button("Sign out", icon=":material/logout:", type="tertiary", on_click=_sign_out)
@@ -78,14 +78,14 @@ def sign_out_button() -> None:
 
 
 def write_cookie() -> None:
-    """Draw what tells the browser to keep its cookie, or to forget it; it acts once."""
+    """Draw the script that has the browser keep or forget its cookie; it acts once."""
     script = st.session_state.get("cookie_script")
     if script:
         st.html(script, unsafe_allow_javascript=True)
 
 
 def _tell_browser(role: str | None) -> None:
-    """Remember this role, or none."""
+    """Have the browser remember this role, or none."""
     value = _signer(role).dumps(role) if role else ""
     age = DAYS * 86_400 if role else 0
     words = json.dumps(f"{COOKIE}={value}; Max-Age={age}; SameSite=Strict; Path=/")
@@ -108,7 +108,7 @@ def _wants_oidc() -> bool:
 
 
 def _remembered(role: str) -> bool:
-    """Whether the browser's cookie says so, and this dashboard wrote it."""
+    """Whether the browser's cookie holds this role, and this dashboard wrote it."""
     given = st.context.cookies.get(COOKIE)
     if not (given and os.environ.get(role)):
         return False
@@ -119,21 +119,21 @@ def _remembered(role: str) -> bool:
 
 
 def _signer(role: str) -> URLSafeTimedSerializer:
-    """Signs with this home's secret and with what gives the role."""
+    """A signer with this home's secret and the role's own."""
     digest = {"digest_method": hashlib.sha256}
     return URLSafeTimedSerializer(_secret() + os.environ[role], salt=role, signer_kwargs=digest)
 
 
 @st.cache_resource(show_spinner=False)
 def _secret() -> str:
-    """Without it a password could be guessed from a cookie at leisure; one for each home."""
+    """The secret of this home; without it, passwords could be guessed offline from a cookie."""
     path = config.home() / "cookie.secret"
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Another dashboard of this home waits, and then takes the same one.
+    # Another dashboard of this home waits, then takes the same secret.
     with own_part(path) as part:
         kept = path.read_text("ascii", "replace") if path.exists() else ""
         if len(kept) < SECRET_LENGTH:
-            # For nobody else on this machine from the first byte on.
+            # Unreadable for other users from the first byte on.
             part.chmod(0o600)
             part.write_text(kept := secrets.token_urlsafe(SECRET_LENGTH), "ascii")
             settle(part, path)
@@ -142,7 +142,7 @@ def _secret() -> str:
 
 @st.cache_resource(show_spinner=False)
 def _attempts() -> threading.Lock:
-    """Held while a password is looked at: all visitors together have one try a second."""
+    """The lock held while a password is checked: all visitors together have one try a second."""
     return threading.Lock()
 
 

@@ -10,9 +10,9 @@ import pandas as pd
 from mmrag.ui.tables import guarded
 
 NO_RESULT = "no result yet"
-# One below the other: two names of machines beside each other are cut on a phone.
+# In one column: two machine names side by side are cut off on a phone.
 _LEGEND = alt.Legend(orient="top", symbolOpacity=1, labelLimit=320, columns=1)
-# Pixels of a chart's height that axis, title and a row of the legend take.
+# Height of axis with title, and of a legend row, in pixels.
 _AXIS, _ROW = 70, 22
 
 
@@ -35,17 +35,17 @@ def readable(name: str) -> str:
 
 
 def percent(value: object) -> str:
-    """ "85%", or nothing where it is not known."""
+    """ "85%", or "" if unknown."""
     return f"{value:.0%}" if isinstance(value, float) and value == value else ""
 
 
 def times(value: object) -> str:
-    """ "2.60", or nothing where it is not known."""
+    """ "2.60", or "" if unknown."""
     return f"{value:.2f}" if isinstance(value, float) and value == value else ""
 
 
 def encoding(rows: pd.DataFrame, unit: str) -> alt.LayerChart:
-    """Rates by way of encoding, a bar for each machine and device; those without keep a place.
+    """Rates by way of encoding, a bar for each machine and device; unmeasured ones keep a place.
 
     Args:
         rows: with `place` (machine and device), `how`, `value` and `said`.
@@ -96,7 +96,7 @@ def history(rows: pd.DataFrame, unit: str) -> alt.Chart:
 
 
 def searching(rows: pd.DataFrame, size: str) -> alt.Chart:
-    """Milliseconds of a search over the number of images, a line for each index and place."""
+    """Milliseconds per search over the number of images, a line for each index and place."""
     return (
         alt.Chart(guarded(rows))
         .mark_line(point=True)
@@ -114,13 +114,13 @@ def searching(rows: pd.DataFrame, size: str) -> alt.Chart:
 
 
 def under_load(rows: pd.DataFrame) -> alt.Chart:
-    """Searches a second over the number of clients, a line for each store."""
+    """Searches per second over the number of clients, a line for each store."""
     clients = alt.X("clients:Q", title="clients at once", scale=alt.Scale(type="log", nice=False))
     return _lines(rows, clients, alt.Y("value:Q", title="searches a second"), "clients:Q")
 
 
 def recall(rows: pd.DataFrame) -> alt.Chart:
-    """Milliseconds that 95 of 100 searches stay below over recall, a line for each store."""
+    """95th percentile of milliseconds per search over recall, a line for each store."""
     share = alt.X("recall:Q", title="recall against exact search", scale=alt.Scale(zero=False))
     return _lines(rows, share, alt.Y("p95_ms:Q", title="milliseconds, p95"), "ef:Q")
 

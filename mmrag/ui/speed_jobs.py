@@ -1,4 +1,4 @@
-"""Measuring in the background: one at a time for all visitors, kept when pages are left."""
+"""Background measurements: one at a time for all visitors; they continue when pages are left."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mmrag.ui.doors import may_change
 QUICK = ["--quick", "--encoder", "demo", "--only", "encode or query", "--json"]
 LIMIT_SECONDS = 1800
 _POLL_SECONDS = 0.5
-# As pytest says how far it is.
+# pytest's progress.
 _PERCENT = re.compile(r"\[\s*(\d+)%\]")
 
 
@@ -35,18 +35,18 @@ def queue() -> JobQueue:
 
 
 def is_busy() -> bool:
-    """Whether somebody measures now."""
+    """Whether a measurement is running."""
     return any(not job.is_over for job in queue().jobs())
 
 
 def submit() -> None:
-    """Measure, unless somebody does already, or this visitor may not."""
+    """Start a measurement, unless one is running or this visitor may not."""
     if may_change() and not is_busy():
         queue().submit("This machine, with the encoder demo", _measure)
 
 
 def last() -> dict[str, Any] | None:
-    """The last measurement from here: `{"when", "rows"}`; None when there is none."""
+    """The last measurement of this machine: `{"when", "rows"}`; None if there is none."""
     try:
         found: dict[str, Any] = json.loads(_kept().read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -101,7 +101,7 @@ def _wait(process: subprocess.Popen[str], should_stop: Callable[[], bool]) -> No
 
 
 def _follow(messages: IO[str], on_progress: Callable[[Progress], None], said: list[str]) -> None:
-    """Say how far it is, and keep the sentences with which it ends."""
+    """Report progress, and keep the closing sentences."""
     for line in messages:
         if line.startswith("Error: "):
             said.append(line.removeprefix("Error: ").strip())

@@ -1,4 +1,4 @@
-"""What requests to a model came to, in words."""
+"""The usage of a model, in words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from mmrag.types import Usage
 
 
 def spent(used: Usage) -> str:
-    """Tokens, cost, and what is to be known of them."""
+    """Tokens, cost, and notes on them."""
     cost = "no price known" if used.cost_usd is None else f"{used.cost_usd:.4f} USD"
     words = f"{used.tokens}, {cost}"
     if used.unanswered:

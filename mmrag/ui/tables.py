@@ -1,4 +1,4 @@
-"""Tables and charts on the pages, whose toolbar offers their data as CSV."""
+"""Data of tables and charts on the pages, whose toolbar offers it as CSV."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-# "-5", "+0.021 (p = 0.004)", "-0.010 [-0.082, +0.062]": begins with a sign and is only a number.
+# "-5", "+0.021 (p = 0.004)", "-0.010 [-0.082, +0.062]": begins with a sign but is just a number.
 _NUMBER = re.compile(
     r"[+-]?\d[\d.]*([eE][+-]?\d+)?( \[[+-]?[\d.]+, [+-]?[\d.]+\])?( \(p ([<=] [\d.]+|unknown)\))?"
 )
 
 
 def guarded(rows: pd.DataFrame | Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    """The rows as every table and chart here is given them: no text in them is a formula.
+    """The rows for a table or chart, with no text that is a formula.
 
-    Streamlit writes what it was given into its CSV. A text that a spreadsheet would take for a
-    formula gets an apostrophe in front, on the page too; all others stay as they are.
+    Streamlit writes its input into the CSV. A text that a spreadsheet would take for a formula gets
+    an apostrophe in front, on the page too; all others are unchanged.
     """
     shown = pd.DataFrame(rows).copy()
     for name in shown.select_dtypes(exclude=["number", "bool", "datetime", "datetimetz"]):

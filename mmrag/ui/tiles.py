@@ -1,4 +1,4 @@
-"""From results to what a page shows of them."""
+"""Convert results to what a page shows."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 def judged(result: SearchResult, eval_set: EvalSet | None, query_id: str | None) -> set[str] | None:
-    """Ids of the right images, or None where the hits cannot be judged.
+    """Ids of the right images, or None if the hits cannot be judged.
 
-    That is the case without judgments, and for hits of another gallery than the eval set's.
+    That is so without judgments, and for hits from another gallery than the eval set's.
     """
     if eval_set is None or query_id is None or query_id not in eval_set.qrels:
         return None
@@ -41,8 +41,8 @@ def hit_tiles(
 
     Args:
         hits: best first.
-        right: ids of the right images, None where nothing is judged.
-        judgments: grades by image; what is not right and not in them was never judged.
+        right: ids of the right images, None if nothing is judged.
+        judgments: grades by image; images neither right nor in it were never judged.
     """
     tiles = []
     for hit in hits:
@@ -69,7 +69,7 @@ def hit_tiles(
 
 
 def first_right(hits: list[Hit], right: set[str] | None) -> str:
-    """The place of the first right image, in words."""
+    """The rank of the first right image, in words."""
     if right is None:
         return ""
     for hit in hits:
@@ -91,7 +91,7 @@ def as_json(result: SearchResult) -> str:
             "text": query.text,
         },
         **({"notes": result.notes} if result.notes else {}),
-        # Where the files are on this machine is nobody else's business.
+        # Paths on this machine stay private.
         "hits": [asdict(hit) | {"path": Path(hit.path).name} for hit in result.hits],
         "explanation": result.explanation,
         "rerank": asdict(result.rerank) if result.rerank else None,

@@ -1,7 +1,7 @@
-"""Choices that stand in the URL under their own short names, so that a link opens the same view.
+"""Choices kept in the URL under short names of their own, so that a link opens the same view.
 
-Streamlit's `bind="query-params"` would write the label that a choice is shown with. What a run of
-a page chooses is written at its end, as one step of the browser's history; Back takes it back.
+Streamlit's `bind="query-params"` would write the displayed label of a choice. The choices of a page
+run are written at its end, as one step of the browser's history; Back undoes them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from streamlit.errors import StreamlitAPIException
 
 from mmrag.ui.markdown import escaped
 
-# What a link may name, in words.
+# Words for what a link may name.
 _WORDS = {
     "set": "the eval set",
     "query": "the query",
@@ -28,13 +28,13 @@ _WORDS = {
     "picture": "the picture",
 }
 
-# What another tab may take away while this one shows it.
+# Values that another tab may remove while this one shows them.
 _TAKEN_AWAY = {"left_collection", "right_collection"}
 
 
 @dataclass(frozen=True)
 class _Chosen:
-    """What a run of a page has under a key, and whether a link need not name it."""
+    """The values of a page run under a key, and whether a link may omit them."""
 
     values: list[str]
     is_default: bool
@@ -42,9 +42,9 @@ class _Chosen:
 
 
 def run_page(name: str, main: Callable[[], None]) -> None:
-    """Draw a page, say what its link named and is not here, and write its choices."""
+    """Draw a page, say what its link named that is not here, and write its choices."""
     if st.session_state.get("url_page") != name:
-        # Choices of another visit to this page stay; what the URL said then is over.
+        # Choices from an earlier visit to this page stay; its URL no longer counts.
         st.session_state.url_page, st.session_state.url_seen = name, {}
     place = st.container()
     st.session_state.url_gone = []
@@ -60,12 +60,12 @@ def run_page(name: str, main: Callable[[], None]) -> None:
 
 
 def before(key: str, options: Sequence[str], default: str) -> int:
-    """Call before the widget with this key: takes over what a link says, else keeps the choice.
+    """Call before the widget with this key: apply the link's value, else keep the choice.
 
     Returns:
-        The choice's index, which the widget must be given. Streamlit forgets what it has not yet
-        sent of a run when the next begins, and with it that session state had set a widget; the
-        browser then begins with what the widget itself says, and sends that back.
+        The choice's index, which the widget must be given. When the next run begins, Streamlit
+        forgets what it has not yet sent of the last one, including that session state had set a
+        widget; the browser then starts from the widget's own index, and sends that back.
     """
     linked = _moved_to(key)
     value = linked[0] if linked else default
@@ -82,14 +82,14 @@ def before(key: str, options: Sequence[str], default: str) -> int:
 
 
 def after(key: str, default: str) -> str:
-    """Call after the widget: its choice will be in the URL; returns it."""
+    """Call after the widget: put its choice into the URL; return it."""
     value: str = st.session_state[key]
     _write(key, [value], [default])
     return value
 
 
 def number_before(key: str, low: int, high: int, default: int) -> int:
-    """As `before`, for a whole number in a range; returns the number."""
+    """Like `before`, for a whole number in a range; return the number."""
     linked = _moved_to(key)
     if linked is not None:
         said = linked[0] if linked else str(default)
@@ -100,14 +100,14 @@ def number_before(key: str, low: int, high: int, default: int) -> int:
 
 
 def number_after(key: str, default: int) -> int:
-    """As `after`, for a whole number."""
+    """Like `after`, for a whole number."""
     value = int(st.session_state[key])
     _write(key, [str(value)], [str(default)])
     return value
 
 
 def text_before(key: str, default: str, of: object) -> str:
-    """As `before`, for a text that belongs to something: with another `of`, it begins anew.
+    """Like `before`, for a text that belongs to something: another `of` resets it.
 
     Returns:
         The text, which the widget must be given.
@@ -122,24 +122,24 @@ def text_before(key: str, default: str, of: object) -> str:
 
 
 def text_after(key: str, default: str) -> str:
-    """As `after`, for a text."""
+    """Like `after`, for a text."""
     value = str(st.session_state[key] or "")
     _write(key, [value], [default])
     return value
 
 
 def named_before(key: str) -> list[str]:
-    """The values that a link newly names under this key, for a key that no widget has."""
+    """The values that a link newly names under a key without a widget."""
     return _moved_to(key) or []
 
 
 def named_after(key: str, values: Sequence[str]) -> None:
-    """Put these into the URL; none take the key away."""
+    """Put these values into the URL; without any, the key is removed."""
     _write(key, list(values))
 
 
 def tabs(key: str, labels: Mapping[str, str]) -> Sequence[Any]:
-    """Tabs by their short names; only the `open` one need be drawn. The first is the default."""
+    """Draw tabs by short names; only the `open` one need be filled. The first is the default."""
     short = {label: name for name, label in labels.items()}
     first = next(iter(labels))
     linked = _moved_to(key)
@@ -152,7 +152,7 @@ def tabs(key: str, labels: Mapping[str, str]) -> Sequence[Any]:
 
 
 def before_many(key: str, options: Sequence[str], default: Sequence[str]) -> list[str]:
-    """As `before`, for a widget with several choices; returns them."""
+    """Like `before`, for a widget with several choices; return them."""
     linked = _moved_to(key)
     if linked:
         for value in linked:
@@ -164,16 +164,16 @@ def before_many(key: str, options: Sequence[str], default: Sequence[str]) -> lis
         st.session_state[key] = list(default)
     else:
         kept = [v for v in st.session_state[key] if v in options]
-        # All of them gone: they belonged to something else.
+        # If all are gone, they belonged to something else.
         st.session_state[key] = kept if kept or not st.session_state[key] else list(default)
     return list(st.session_state[key])
 
 
 def after_many(key: str, default: Sequence[str], *, changing: bool = False) -> list[str]:
-    """As `after`, for a widget with several choices.
+    """Like `after`, for a widget with several choices.
 
-    With `changing`, the default may be another one tomorrow: then it is named too, as soon as the
-    link says anything else. A page that did so at once could not be left by Back.
+    With `changing`, the default may be different tomorrow, so it is named too, as soon as the link
+    names anything else. A page that named it at once could not be left by Back.
     """
     values: list[str] = list(st.session_state[key])
     _write(key, values, list(default), changing=changing)
@@ -181,10 +181,10 @@ def after_many(key: str, default: Sequence[str], *, changing: bool = False) -> l
 
 
 def commit() -> None:
-    """Write what was chosen into the URL, in one step of the browser's history."""
+    """Write the choices into the URL, as one step of the browser's history."""
     chosen: dict[str, _Chosen] = st.session_state.pop("url_chosen", {})
     now = {key: st.query_params.get_all(key) for key in st.query_params}
-    # A default that the link names stays there: to take it out would be a step that Back undoes.
+    # A default that the link names stays there: removing it would be a step for Back to undo.
     written = {
         key: [] if one.is_default and one.values != now.get(key) else one.values
         for key, one in chosen.items()
@@ -200,14 +200,14 @@ def commit() -> None:
     try:
         st.query_params.from_dict(kept)
     except StreamlitAPIException:
-        # Where Streamlit itself keeps a widget's value in the URL, nobody else may set it.
+        # If Streamlit itself keeps a widget's value in the URL, no other code may set it.
         st.query_params.update({key: changed[key] for key in changed if key not in gone})
         for key in gone:
             del st.query_params[key]
 
 
 def _moved_to(key: str) -> list[str] | None:
-    """The URL's present words, if they are not those that this page last wrote there."""
+    """The URL's present values, if they differ from those that this page last wrote."""
     now = st.query_params.get_all(key)
     if key in _seen():
         return now if now != _seen()[key] else None
@@ -222,7 +222,7 @@ def _write(
 
 
 def gone(key: str, value: str) -> None:
-    """Say above the page that the link named what is not here."""
+    """Say above the page that the link named something that is not here."""
     what = _WORDS.get(key, key)
     st.session_state.setdefault("url_gone", []).append(
         f"The link names {what} “{value[:100]}”, which is not here. This is shown instead."

@@ -12,7 +12,7 @@ from mmrag.system.durable import put_through
 
 
 def export_set(eval_set: EvalSet, folder: Path) -> None:
-    """Write the files, and a copy of every picture below `images`."""
+    """Write the files, with a copy of every picture below `images`."""
     root, pictures = eval_set.image_root, folder.resolve() / "images"
 
     def copy(path: str) -> str:

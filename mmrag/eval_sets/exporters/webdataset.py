@@ -2,7 +2,7 @@
 
 `corpus/corpus-000000.tar` and `queries/queries-000000.tar` hold `KEY.jpg` (or .png, ...) and
 `KEY.json` with id, text and metadata; further pictures of a query are `KEY.1.jpg` and so on.
-`qrels.csv` has query-id, corpus-id and score, `pools.csv` query-id and corpus-id where queries have
+`qrels.csv` has query-id, corpus-id and score, `pools.csv` query-id and corpus-id if queries have
 candidates of their own.
 """
 
@@ -21,7 +21,7 @@ from mmrag.errors import EvalSetError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.images.decode import read_bytes
 
-# Pictures in one archive, so that several machines can share the work.
+# Pictures per archive, so that several machines can share the work.
 _SHARD = 10_000
 
 
@@ -74,7 +74,7 @@ def _write_shards(folder: Path, samples: Iterable[tuple[Sequence[str], dict[str,
 
 
 def _shards(samples: Iterable[Any]) -> Iterator[Iterator[Any]]:
-    """Parts of so many samples, each read before the next one is asked for."""
+    """Groups of `_SHARD` samples, each to be read before the next is asked for."""
     source = iter(samples)
     for first in source:
 

@@ -1,7 +1,7 @@
-"""Formats of other people's data sets, each in one file with an `import_set` function.
+"""Formats of published data sets, each in one file with an `import_set` function.
 
 `import_set(source, folder, **options)` makes an `EvalSet` for `folder` out of the files under
-`source`; pictures stay where they are, and need not be there. A new format is one file here and
+`source`; pictures stay where they are, and need not exist. A new format is one file here and
 one line in `IMPORTERS`.
 """
 
@@ -46,11 +46,11 @@ def import_eval_set(
 
     Args:
         format: one of `IMPORTERS`.
-        source: the data set's folder, as it is published.
+        source: the data set's folder, as published.
         folder: a new folder, or one that holds an earlier import of the same set.
         protocol: how it is asked, by name or as a TOML file (see `find_protocol`). Default: the
-            format's first one; with a `gallery` in `options`, what fits it.
-        options: what the format's `import_set` takes: `split`, `images`, `category`, `gallery`.
+            format's first one, or with a `gallery` in `options` the one that fits it.
+        options: arguments of the format's `import_set`: `split`, `images`, `category`, `gallery`.
 
     Raises:
         EvalSetError: unknown format or option, `source` is not in the format, or `folder` holds
@@ -85,7 +85,7 @@ def _protocol(format: str, reference: str | None, gallery: str | None) -> Protoc
 
 
 def _check_destination(folder: Path, name: str) -> None:
-    """Nobody's files are overwritten but those of an earlier import."""
+    """Raise `EvalSetError` if `folder` holds a data set other than an earlier import of `name`."""
     if (folder / "eval_set.json").exists():
         there = read_head(folder).get("name")
         if there != name:

@@ -32,9 +32,9 @@ def import_set(
     """A set in BEIR's layout, with pictures.
 
     A record's picture is its `image`, relative to `images`, else to `source`. Plain BEIR has none:
-    then it is the file in `images` that is called like the record's `_id`. A document's `title`
-    and `text` are joined, as BEIR's own loader does, and of the queries those stay that `split`
-    judges. Grades below 0, as TREC-COVID has them, become 0; a query with neither picture nor
+    then it is the file in `images` named after the record's `_id`. A document's `title` and `text`
+    are joined, as in BEIR's own loader, and only queries that `split` judges are kept. Grades
+    below 0, as in TREC-COVID, become 0; a query with neither picture nor
     text cannot be asked and is left out.
 
     Args:

@@ -23,13 +23,13 @@ _COCO = "COCO2017_unlabeled"
 def import_set(
     source: Path, folder: Path, split: str = "val", images: Path | None = None
 ) -> EvalSet:
-    """Queries of one split over COCO's unlabeled photos; image ids are COCO's numbers.
+    """Import the queries of one split over COCO's unlabeled photos; image ids are COCO's numbers.
 
     The gallery comes from `COCO2017_unlabeled/annotations/image_info_unlabeled2017.json`, else
     from the folder of pictures. The reference image stays in the ranking; the text is the relative
-    caption alone, as SEARLE asks (other protocols add the shared concept). Query metadata:
+    caption alone, as in SEARLE (other protocols add the shared concept). Query metadata:
     `semantic_aspects`, `shared_concept`, `reference` and `target` (image ids; the published recall
-    asks for the target alone, mAP for all of `gt_img_ids`). `test` has no judgments; the server
+    counts the target alone, mAP all of `gt_img_ids`). `test` has no judgments; only the server
     has them.
 
     Args:

@@ -29,7 +29,7 @@ def import_set(
     category: str = "cirr",
     images: Path | None = None,
 ) -> EvalSet:
-    """The queries of one benchmark with one label, over the benchmark's whole gallery.
+    """Import the queries of one benchmark with one label, over the benchmark's whole gallery.
 
     Args:
         source: the repository, with `final_dataset` and `shortcut_free_subsets`.
@@ -108,7 +108,7 @@ def _queries(source: Path, benchmark: str, split: str) -> Iterator[Record]:
 
 
 class _Places:
-    """Pictures below one folder, also where a file has another machine's path of them."""
+    """Pictures below one folder, even if a file gives them a path of another machine."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -117,7 +117,7 @@ class _Places:
     def find(self, record: Record, key: str) -> str:
         """The path of a picture below the folder.
 
-        Of a path that begins elsewhere the longest end that is there counts, else the last part.
+        For a path that begins elsewhere, the longest existing end counts, else the last part.
         """
         written = record.required(key)
         if not written.startswith(("/", "<")):

@@ -31,17 +31,17 @@ def import_set(
     images: Path | None = None,
     gallery: str = "split",
 ) -> EvalSet:
-    """Queries of one split over the images of its split file, or of all three.
+    """Import the queries of one split over the images of its split file, or of all three.
 
     As in the published scores, the reference image is left out of the ranking and `target_hard`
     alone is right. Query metadata: `subset` (the other members of `img_set`, for R_subset and the
-    server's second file), `reference` (an image id), `img_set` (its id), and `target_soft` as it
-    is published: it also holds -1.0 and 0.5, and at times the reference but not the target, so it
-    is no grade of relevance. `test1` has no judgments; the evaluation server has them. One of its
-    captions is blank: that query is asked with its picture alone.
+    server's second file), `reference` (an image id), `img_set` (its id), and `target_soft` as
+    published: it also holds -1.0 and 0.5, and at times the reference but not the target, so it is
+    no grade of relevance. `test1` has no judgments; only the evaluation server has them. One of
+    its captions is blank: that query is asked with its picture alone.
 
     Args:
-        source: the folder with `captions` and `image_splits` (or the one above `cirr`).
+        source: the folder with `captions` and `image_splits` (or the parent of `cirr`).
         folder: where the eval set goes.
         split: `val`, `test1` or `train`.
         images: the folder with `dev`, `test1` and `train`. Default: `img_raw` beside `captions`.

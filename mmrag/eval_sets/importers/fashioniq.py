@@ -37,13 +37,13 @@ def import_set(
     images: Path | None = None,
     gallery: str = "split",
 ) -> EvalSet:
-    """Queries of one category over the images of its split file, or of all in one gallery.
+    """Import the queries of one category over its split's images, or of all in one gallery.
 
     The published score is R@10 and R@50 of each category (our hit rate) and their mean over the
     three. The two captions are joined as CLIP4Cir does for evaluation ("CAPTION and CAPTION",
     outer full stops, question marks, commas and spaces cut off, the first word capitalised:
     `src/validate.py` of github.com/ABaldrati/CLIP4Cir); they are also kept in `captions` of the
-    metadata. As there, the reference image stays in the ranking. `test` has no judgments.
+    metadata. As in CLIP4Cir, the reference image stays in the ranking. `test` has no judgments.
 
     Args:
         source: the folder with `captions` and `image_splits`.
@@ -52,7 +52,7 @@ def import_set(
         split: `val`, `train` or `test`.
         images: the folder with NAME.jpg or NAME.png. Default: `images` beside `captions`.
         gallery: `split` (one category); for `all` categories `together`, the three split files, or
-            `all`, those of every split (74,381 images), as M-BEIR has it.
+            `all`, those of every split (74,381 images), as in M-BEIR.
     """
     if category not in (*CATEGORIES, "all"):
         raise EvalSetError(f"Unknown category {category!r}; use one of {', '.join(CATEGORIES)}.")
@@ -105,7 +105,7 @@ def _query(
 
 
 def joined(captions: tuple[str, ...]) -> str | None:
-    """The captions of one query as one text, with two of them exactly as CLIP4Cir does.
+    """The captions of one query as one text; two are joined exactly as in CLIP4Cir.
 
     Blank ones are left out; None when all are.
     """
@@ -128,7 +128,7 @@ def _names(path: Path) -> list[str]:
 
 
 def _files(pictures: Path, names: list[str]) -> dict[str, str]:
-    """Name to path; where there is no picture, with the suffix that most of the others have."""
+    """Name to path; a missing picture gets the suffix that most of the others have."""
     there = {path.name for path in pictures.iterdir()} if pictures.is_dir() else set()
     suffixes = {
         name: suffix for name in names for suffix in reversed(SUFFIXES) if name + suffix in there

@@ -11,11 +11,11 @@ from mmrag.galleries.gallery import open_gallery
 
 
 def import_set(source: Path, folder: Path) -> EvalSet:
-    """Every image asks for the other images of its class; the image itself is left out.
+    """Make every image a query for the other images of its class; the image itself is left out.
 
     The class is the first folder below `source`; images beside the class folders are in the
-    gallery but nobody's class. Classes of one image ask nothing. What `open_gallery` skips
-    (hidden files, links that lead out, other kinds of file) is not in the set.
+    gallery but in no class. Classes of one image give no query. What `open_gallery` skips (hidden
+    files, links that lead out, other kinds of file) is not in the set.
 
     Args:
         source: `source/CLASS/.../NAME.jpg`.

@@ -19,18 +19,18 @@ from mmrag.images.decode import load_image
 from mmrag.types import GalleryImage
 
 TASKS = ("change_attribute", "change_object", "focus_attribute", "focus_object")
-# A cut-out begins so much before its box, and is so much larger, in widths and heights of it.
+# How far a cut-out begins before its box, and exceeds it, in widths and heights of the box.
 _DILATION = 0.7
 
 
 def import_set(
     source: Path, folder: Path, split: str = "change_object", images: Path | None = None
 ) -> EvalSet:
-    """One task; the target and the gallery of each entry are the query's candidates.
+    """Import one task; the target and the gallery of each entry are the query's candidates.
 
     The tasks about objects use COCO's val photos of 2017 as they are. Those about attributes use
-    parts of Visual Genome's photos: each box is cut out with some of what is around it and made
-    square with black, as the published evaluation does, and written into `images` of `folder`.
+    parts of Visual Genome's photos: each box is cut out with some surroundings, padded to a black
+    square as in the published evaluation, and written into `images` of `folder`.
 
     Args:
         source: the folder with `genecis/change_object.json` and so on (or `genecis` itself).
@@ -92,7 +92,7 @@ def _coco(record: Record, photos: Path) -> tuple[str, str]:
 
 
 def _cut_out(record: Record, photos: Path, pictures: Path) -> tuple[str, str]:
-    """Id and path of a part of a photo; it is made where the photo is there."""
+    """Id and path of a part of a photo; the part is cut out if the photo exists."""
     photo = record.id("image_id")
     box: Any = record.values.get("instance_bbox")
     if not photo.isascii() or not photo.isdigit():

@@ -30,7 +30,7 @@ class _Product:
 def import_set(
     source: Path, folder: Path, split: str = "val", seed: int = 0, varieties: int = 3
 ) -> EvalSet:
-    """Labelled queries over the photos of one split.
+    """Make labelled queries over the photos of one split.
 
     - `same`: a photo; the other photos of the same product are right.
     - `variety`: a photo and "the NAME variety instead"; photos of that other product of the same
@@ -39,11 +39,11 @@ def import_set(
     - `picture`: the shop's own picture of a product; its photos are right.
 
     Args:
-        source: the data set's `dataset` folder (or the one above it).
+        source: the data set's `dataset` folder (or its parent).
         folder: where the eval set goes; the photos stay where they are.
         split: `train`, `val` or `test`.
         seed: of the choice of varieties.
-        varieties: how many other varieties are asked for, for each photo.
+        varieties: number of other varieties to ask for with each photo.
     """
     root = _root(source)
     products = _read_products(root)
@@ -146,7 +146,7 @@ def _read_split(root: Path, split: str, products: dict[int, _Product]) -> list[t
 
 
 def _below(root: Path, name: str) -> str:
-    """The absolute path that a list names; ValueError when it leaves `root`."""
+    """The absolute path of a listed file; ValueError if it leaves `root`."""
     path = inside(str(root), name.lstrip("/"))
     if path is None:
         raise ValueError(f"{name!r} leaves it")

@@ -25,12 +25,12 @@ _TABLES = ("query_files.csv", "database_files.csv")
 
 
 def import_set(source: Path, folder: Path, images: Path | None = None) -> EvalSet:
-    """All queries; the photos of a query's object in the database are its candidates.
+    """Import all queries; the photos of a query's object in the database are its candidates.
 
     `query_files.csv` and `database_files.csv`, in `source` or in `annotations`, have a photo's
-    path, a text and the object's name in each row. Right are the candidates with the query's
-    text. Photos are found under their paths; where `webdataset` has archives instead, they are
-    read in a stream and written into `images` of `folder`.
+    path, a text and the object's name in each row. The candidates with the query's text are right.
+    Photos are found under their paths; if `webdataset` has archives instead, they are streamed
+    into `images` of `folder`.
 
     Args:
         source: the data set's folder.
@@ -87,7 +87,7 @@ def import_set(source: Path, folder: Path, images: Path | None = None) -> EvalSe
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str, str, Any]]:
-    """Path, text and object of each line, and what makes an error of it."""
+    """Path, text and object of each line, and a function that makes an error for it."""
     try:
         with open_text(path, newline="") as file:
             for number, cells in enumerate(csv.reader(file), start=1):
@@ -104,7 +104,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str, Any]]:
 
 
 def _unpack(archives: list[Path], folder: Path, wanted: set[str]) -> None:
-    """Write photos under the paths that their records name: what the tables name, and no more."""
+    """Write the photos that the tables name, and no others, under the paths in their records."""
     for _, _, parts in samples(archives):
         name = str(record_of(parts).get("img_path", "")).removeprefix("./")
         found = inside(str(folder), name) if name in wanted else None

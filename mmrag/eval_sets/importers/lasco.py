@@ -20,13 +20,13 @@ from mmrag.types import GalleryImage
 def import_set(
     source: Path, folder: Path, split: str = "val", images: Path | None = None
 ) -> EvalSet:
-    """Queries of one split over its corpus; image ids are COCO's numbers.
+    """Import the queries of one split over its corpus; image ids are COCO's numbers.
 
-    The corpus is `lasco_SPLIT_corpus.json`, pairs of id and path; without it, the pictures that
-    the queries name. The reference image stays in the ranking.
+    The corpus is `lasco_SPLIT_corpus.json`, pairs of id and path; without it, it is the pictures
+    that the queries name. The reference image stays in the ranking.
 
     Args:
-        source: the folder with `lasco_val.json` (or the one above `downloads`).
+        source: the folder with `lasco_val.json` (or the parent of `downloads`).
         folder: where the eval set goes.
         split: `val` or `train`.
         images: the folder with `val2014` and `train2014`. Default: `coco` in `source`, else
@@ -50,7 +50,7 @@ def import_set(
         reference, target = (
             _known(record, key, gallery) for key in ("query-image", "target-image")
         )
-        # A question of VQA 2.0 may have given several queries.
+        # Several queries may come from one question of VQA 2.0.
         query_id = f"{record.integer('qid')}-{record.line - 1}"
         text = record.words("query-text")
         metadata = {"reference": reference}

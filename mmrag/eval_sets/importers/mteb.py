@@ -23,20 +23,20 @@ _PARTS = {
     "corpus": ("corpus",),
     "queries": ("queries", "query"),
     "qrels": ("qrels",),
-    # Candidates of each query, as sets to be reranked have them.
+    # Candidates of each query, in sets for reranking.
     "top_ranked": ("top_ranked",),
 }
 
 
 def import_set(source: Path, folder: Path, split: str = "test") -> EvalSet:
-    """A set in the hub's layout; its pictures are written into `images` of `folder`.
+    """Import a set in the hub's layout; its pictures are written into `images` of `folder`.
 
     `corpus`, `queries` (or `query`) and `qrels` are folders of Parquet files or the beginning of
-    their names (`corpus-00000-of-00001.parquet`); where names tell a split, those of `split` are
-    taken. Columns: `id`, `text`, `image` (bytes); `query-id`, `corpus-id`, `score`. Files are read
-    in a stream. Only documents with a picture can be in a gallery; others are an error, as are
-    other kinds of retrieval. Queries that nobody judged are left out.
-    `top_ranked`, where it is there, has `query-id` and `corpus-ids`, the candidates of each query.
+    their names (`corpus-00000-of-00001.parquet`); if names tell a split, those of `split` are
+    taken. Columns: `id`, `text`, `image` (bytes); `query-id`, `corpus-id`, `score`. Files are
+    streamed. Only documents with a picture can be in a gallery; others are an error, as are other
+    kinds of retrieval. Unjudged queries are left out. `top_ranked`, if present, has `query-id` and
+    `corpus-ids`, the candidates of each query.
 
     Args:
         source: the data set's folder.
@@ -92,7 +92,7 @@ def import_set(source: Path, folder: Path, split: str = "test") -> EvalSet:
 
 
 def _files(source: Path, part: str, split: str) -> list[Path]:
-    """The Parquet files of one part: of the split where their names tell one."""
+    """The Parquet files of one part, only of the split if their names tell one."""
     found = _found(source, part)
     if not found:
         raise EvalSetError(f"{source} holds no Parquet files of {part}.")
@@ -139,7 +139,7 @@ def _pools(
 
 
 def _write(row: Record, folder: Path, number: int) -> str | None:
-    """Write a row's picture under a name of our own; None when it has none."""
+    """Write a row's picture under a new name; None if it has none."""
     value = row.values.get("image")
     data = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(data, bytes) or not data:

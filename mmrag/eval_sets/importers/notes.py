@@ -1,4 +1,4 @@
-"""Sentences about what is odd in a data set and was imported as it is published."""
+"""Sentences about oddities of a data set, imported as published."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NAMED = 5
 
 
 def wordless_note(queries: Iterable[EvalQuery]) -> tuple[str, ...]:
-    """Names the queries without a text, in a set whose queries are meant to have one."""
+    """A note that names the queries without a text, in a set whose queries should have one."""
     ids = [query.query_id for query in queries if not query.text]
     if not ids:
         return ()
@@ -23,7 +23,7 @@ def wordless_note(queries: Iterable[EvalQuery]) -> tuple[str, ...]:
 
 
 def left_out_note(ids: Sequence[str]) -> tuple[str, ...]:
-    """Names the queries that cannot be asked."""
+    """A note that names the queries that cannot be asked."""
     if not ids:
         return ()
     what = (

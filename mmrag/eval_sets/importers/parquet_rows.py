@@ -11,12 +11,12 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from mmrag.errors import EvalSetError
 from mmrag.eval_sets.records import Record
 
-# Rows that are read at once: pictures are large.
+# Rows read at once: pictures are large.
 _ROWS = 64
 
 
 def rows(files: Iterable[Path], columns: Iterable[str]) -> Iterator[Record]:
-    """Every row, with those of the `columns` that a file has; a record's `line` counts rows.
+    """Every row, with the `columns` that its file has; a record's `line` counts rows.
 
     Raises:
         EvalSetError: a file cannot be read.

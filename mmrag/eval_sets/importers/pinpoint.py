@@ -32,10 +32,10 @@ _SIGNATURE = re.compile(r"[0-9a-f]{32}")
 def import_set(
     source: Path, folder: Path, split: str = "queries", images: Path | None = None
 ) -> EvalSet:
-    """All queries over the whole index, query pictures included, as the published script has it.
+    """Import all queries over the whole index, query pictures included, as in the published script.
 
-    Pictures lie under the path of their link, https://i.pinimg.com/736x/aa/bb/cc/aabbcc….jpg
-    without what is before aa. An image that a query names right and wrong is right.
+    Pictures lie under the path in their link, https://i.pinimg.com/736x/aa/bb/cc/aabbcc….jpg, from
+    aa on. An image that a query names both right and wrong is right.
 
     Args:
         source: the repository, with `pinpoint_licensed.parquet` and `index_signatures.txt`.
@@ -119,7 +119,7 @@ def _pictures(record: Record, pictures: Path) -> tuple[str, ...]:
 
 
 def _candidates(record: Record, key: str) -> tuple[str, ...]:
-    """The signatures of a list; in most of the published ones an entry is empty."""
+    """The signatures of a list; most published lists have an empty entry."""
     held = record.values.get(key)
     if isinstance(held, list):
         held = [one for one in held if one is not None]

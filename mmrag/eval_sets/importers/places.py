@@ -11,7 +11,7 @@ def data_folder(source: Path, needed: str, *below: str) -> Path:
     """`source` or one of the folders `below` it, whichever holds the path `needed`.
 
     Raises:
-        EvalSetError: none does; says what was looked for.
+        EvalSetError: none does; names what was looked for.
     """
     for folder in (source, *(source / name for name in below)):
         if (folder / needed).exists():

@@ -15,9 +15,9 @@ _LARGEST = 256 << 20
 
 
 def samples(archives: list[Path]) -> Iterator[tuple[Path, str, dict[str, bytes]]]:
-    """(archive, key, what follows the key's dot to content) of each sample.
+    """(archive, key, what follows the key's dot to content) for each sample.
 
-    A sample are plain files behind one another whose names are alike up to the first dot.
+    A sample is a run of plain files whose names agree up to the first dot.
 
     Raises:
         EvalSetError: an archive cannot be read.
@@ -45,7 +45,7 @@ def samples(archives: list[Path]) -> Iterator[tuple[Path, str, dict[str, bytes]]
 
 
 def record_of(parts: dict[str, bytes]) -> dict[str, Any]:
-    """The record of a sample; empty where it has none that can be read."""
+    """The record of a sample; empty if it has no readable one."""
     try:
         held = json.loads(parts.get("json", b"{}"))
     except (ValueError, RecursionError):
@@ -54,7 +54,7 @@ def record_of(parts: dict[str, bytes]) -> dict[str, Any]:
 
 
 def keep(path: Path, data: bytes) -> str:
-    """Write a picture unless it is there already; returns its path."""
+    """Write a picture unless it exists; return its path."""
     if not path.is_file() or path.stat().st_size != len(data) or path.read_bytes() != data:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, data)

@@ -15,9 +15,9 @@ from mmrag.types import GalleryImage
 
 
 def import_set(source: Path, folder: Path, images: Path | None = None) -> EvalSet:
-    """Topics and judgments of a TREC-like collection of images.
+    """Import topics and judgments of a TREC-like collection of images.
 
-    - `topics.tsv`: id, text, and where a topic has one its picture (below `images`), separated by
+    - `topics.tsv`: id, text and, if the topic has one, its picture (below `images`), separated by
       tabs. Text or picture may be empty.
     - `qrels.txt`: topic, iteration (ignored), image and grade, separated by blanks. Grades below
       0 (TREC's spam) become 0.
@@ -50,7 +50,7 @@ def import_set(source: Path, folder: Path, images: Path | None = None) -> EvalSe
 
 
 def read_trec_qrels(path: Path) -> Qrels:
-    """Judgments in TREC's four columns: topic to image to grade; grades below 0 become 0."""
+    """Read judgments in TREC's four columns: topic to image to grade; grades below 0 become 0."""
     qrels: Qrels = {}
     for number, line in read_lines(path):
         try:

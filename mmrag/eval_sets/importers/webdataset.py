@@ -18,11 +18,11 @@ from mmrag.types import GalleryImage
 
 
 def import_set(source: Path, folder: Path) -> EvalSet:
-    """The set; pictures are read in a stream and written into `images` of `folder`.
+    """Import the set; pictures are streamed into `images` of `folder`.
 
     Args:
-        source: the folder with `corpus`, `queries` and `qrels.csv`, and `pools.csv` where queries
-            have candidates of their own.
+        source: the folder with `corpus`, `queries` and `qrels.csv`, and `pools.csv` if queries have
+            candidates of their own.
         folder: where the eval set goes.
     """
     name = source.resolve().name

@@ -1,6 +1,6 @@
-"""Protocols by name: one TOML file a benchmark here, or a file of the user's own.
+"""Protocols by name: one TOML file per benchmark here, or a file of the user's own.
 
-A file of one's own holds one protocol, such as:
+A user's file holds one protocol, such as:
 
     name = "with-concept"
     text = "a picture of {shared_concept}; {caption}"
@@ -52,10 +52,10 @@ def benchmark_of(eval_set: EvalSet) -> str:
 
 
 def find_protocol(reference: str, benchmark: str) -> Protocol:
-    """A protocol by its name among those of a benchmark, or from a TOML file.
+    """Find a protocol by name among a benchmark's, or load it from a TOML file.
 
     Raises:
-        EvalSetError: there is none; says which there are.
+        EvalSetError: there is none; names those there are.
     """
     shipped = protocols(benchmark)
     if reference in shipped:
@@ -106,14 +106,14 @@ def apply_protocol(eval_set: EvalSet, protocol: Protocol) -> EvalSet:
 
 
 def with_protocol(eval_set: EvalSet, reference: str | None) -> EvalSet:
-    """The eval set by a protocol that `find_protocol` finds; None leaves it as it is."""
+    """Apply the protocol that `find_protocol` finds to an eval set; None leaves it as it is."""
     if reference is None:
         return eval_set
     return apply_protocol(eval_set, find_protocol(reference, benchmark_of(eval_set)))
 
 
 def _asked(query: EvalQuery, protocol: Protocol) -> EvalQuery:
-    """The query with its text; `caption` in the metadata keeps the original where they differ."""
+    """The query with its text; `caption` in the metadata keeps the original if it differs."""
     metadata: dict[str, Any] = dict(query.metadata)
     kept = metadata.pop("caption", None)
     caption = kept if isinstance(kept, str) else query.text
@@ -147,12 +147,12 @@ def _grades(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _of_queries(eval_set: EvalSet) -> EvalSet:
-    """With a gallery of reference and right images alone."""
+    """The eval set with a gallery of reference and right images alone."""
     wanted = {str(query.metadata.get("reference")) for query in eval_set.queries}
     wanted.update(i for judged in eval_set.qrels.values() for i, grade in judged.items() if grade)
     return replace(
         eval_set,
-        # Its collection is another one.
+        # Another name, for a collection of its own.
         name=f"{eval_set.name}-queries",
         gallery_kind="queries",
         images=[image for image in eval_set.images if image.image_id in wanted],

@@ -1,4 +1,4 @@
-"""The files that the benchmarks' evaluation servers take, written and read, one benchmark each.
+"""Submission files for the benchmarks' evaluation servers, written and read; one module each.
 
 A module has `submission(rankings, eval_set)`, which gives (file name, JSON document) of each
 file, and `read(path, eval_set)`, which gives a file's rankings back. A new benchmark is one file
@@ -22,7 +22,7 @@ SUBMISSIONS = {
 
 
 def check_queries(rankings: Mapping[str, Sequence[str]], eval_set: EvalSet) -> None:
-    """The servers want every query of the split, and no other.
+    """Check that the rankings cover every query of the split and no other, as the servers require.
 
     Raises:
         EvalSetError: names a query that is missing or unknown.
@@ -38,7 +38,7 @@ def check_queries(rankings: Mapping[str, Sequence[str]], eval_set: EvalSet) -> N
 
 
 def first_of_each(answers: dict[str, Any], repeated: set[str]) -> dict[str, Any]:
-    """Lists without what stands twice; the queries where something did are added to `repeated`."""
+    """Drop repetitions within lists; the queries that had some are added to `repeated`."""
     kept = {}
     for query_id, ids in answers.items():
         plain = isinstance(ids, list) and all(isinstance(one, str) for one in ids)
@@ -49,7 +49,7 @@ def first_of_each(answers: dict[str, Any], repeated: set[str]) -> dict[str, Any]
 
 
 def check_answers(path: Path, answers: Mapping[str, Any], eval_set: EvalSet) -> None:
-    """Every ranking in a file is of a known query and holds known images, each once.
+    """Check that every ranking is of a known query and holds known images, each once.
 
     Raises:
         EvalSetError: names file and query.

@@ -28,10 +28,10 @@ def submission(
 
     Args:
         rankings: query id to image ids, best first; 50 or more.
-        eval_set: what `eval-set import circo` made.
+        eval_set: made by `eval-set import circo`.
 
     Raises:
-        EvalSetError: an id is no number, or a query has no ranking.
+        EvalSetError: an id is not a number, or a query has no ranking.
     """
     check_queries(rankings, eval_set)
     document: dict[str, Any] = {}
@@ -52,10 +52,10 @@ def submission(
 
 
 def read(path: Path, eval_set: EvalSet, repeated: set[str] | None = None) -> dict[str, list[str]]:
-    """The rankings of a file; queries it does not name are not in them.
+    """Read the rankings of a file; queries that it does not name are left out.
 
-    With `repeated`, an image that stands twice counts at its first place, and its query is added
-    there.
+    With `repeated`, an image that occurs twice counts at its first place, and its query is added
+    to it.
 
     Raises:
         EvalSetError: not such a file, or it does not fit the eval set; names file and query.
@@ -65,7 +65,7 @@ def read(path: Path, eval_set: EvalSet, repeated: set[str] | None = None) -> dic
         raise RecordError(path, None, "is not a submission to CIRCO: it must hold one object")
     answers: dict[str, Any] = {}
     for query_id, ids in document.items():
-        # Some write the numbers as strings, as the script of SEARLE (by the same authors) does.
+        # Some files have numbers as strings, as the script of SEARLE (by the same authors) writes.
         whole = isinstance(ids, list) and all(type(one) in (int, str) for one in ids)
         answers[query_id] = [str(one) for one in ids] if whole else ids
     if repeated is not None:

@@ -28,14 +28,14 @@ def submission(
 ) -> list[tuple[str, dict[str, Any]]]:
     """The files for the server.
 
-    The reference image is left out. Members of a subset stand in the order of the ranking; those
-    that it does not hold follow in the order of `subset_orders`, then by name. How many had to go
-    by name is logged as a warning: their places mean nothing.
+    The reference image is left out. Members of a subset are in the order of the ranking; those
+    missing from it follow in the order of `subset_orders`, then by name. The number ordered by
+    name is logged as a warning: their places mean nothing.
 
     Args:
         rankings: query id (the pairid) to image ids, best first; 50 or more.
-        eval_set: what `eval-set import cirr` made.
-        subset_orders: query id to the order of its subset, for what lies beyond the ranking.
+        eval_set: made by `eval-set import cirr`.
+        subset_orders: query id to the order of its subset, for members beyond the ranking.
 
     Returns:
         (file name, document) of the two files; the documents map pairids to names, beside
@@ -65,10 +65,10 @@ def submission(
 
 
 def read(path: Path, eval_set: EvalSet, repeated: set[str] | None = None) -> dict[str, list[str]]:
-    """The rankings of one of the two files; queries it does not name are not in them.
+    """Read the rankings of one of the two files; queries that it does not name are left out.
 
-    With `repeated`, an image that stands twice counts at its first place, and its query is added
-    there.
+    With `repeated`, an image that occurs twice counts at its first place, and its query is added
+    to it.
 
     Raises:
         EvalSetError: not such a file, or it does not fit the eval set; names file and query.

@@ -48,18 +48,18 @@ STATES = {
 }
 ORDER = ("running", "waiting", "done", "failed", "cancelled")
 OVER_SHOWN = 8
-# So many pictures of a set say how large they are.
+# Pictures sampled to estimate the size of a set's pictures.
 SAMPLE = 3
 
 
 @st.cache_resource
 def _plans() -> dict[int, Plan]:
-    """The arguments of this process's jobs, so that they can be started again."""
+    """The arguments of this process's jobs, to start them again."""
     return {}
 
 
 def main() -> None:
-    """The page."""
+    """Draw the page."""
     form, watched = st.columns([3, 2], gap="large")
     with form:
         plans = _choose()
@@ -185,7 +185,7 @@ def _choose() -> list[Plan] | None:
 
 
 def _forget_encoders() -> None:
-    """Each set that ships has an encoder that knows its pictures."""
+    """Forget the chosen encoders: each shipped set has its own."""
     st.session_state.pop("encoders", None)
 
 
@@ -233,7 +233,7 @@ def _submit(plan: Plan) -> None:
 
 
 def _what(plan: Plan) -> str:
-    """The plan's title, with what it does not say."""
+    """The plan's title with further details."""
     says = plan.reranker.name and not plan.reranker.is_cascade
     depth = f", first {plan.rerank_k} reranked" if says else ""
     limit = f", {plan.limit} queries" if plan.limit else ""
@@ -258,7 +258,7 @@ def _estimate(plan: Plan, store: RunStore) -> str:
 
 
 def _watch() -> None:
-    """The queue of all visitors; looked at often only while something happens in it."""
+    """Draw the queue of all visitors; refreshed often only while something happens in it."""
     offer_left(KIND, submit_left)
     busy = st.session_state.queue_busy = _is_busy()
     st.fragment(_jobs, run_every=1.0 if busy else 5.0)()
@@ -270,7 +270,7 @@ def _is_busy() -> bool:
 
 def _jobs() -> None:
     if _is_busy() != st.session_state.queue_busy:
-        # How often a fragment runs is decided where the page draws it.
+        # The interval of a fragment is set where the page draws it.
         st.rerun()
     jobs, others = queue().jobs(), _others()
     if not jobs and not others:

@@ -24,7 +24,7 @@ TABS = {
 
 
 def main() -> None:
-    """The page."""
+    """Draw the page."""
     if not usable_collections() and demo.possible():
         ensure_something_to_search()
     found = {info.name: info for info in resources.collections(resources.uri())}
@@ -77,7 +77,7 @@ def _choose(found: dict[str, CollectionInfo]) -> CollectionInfo:
 
 
 def _titles(found: dict[str, CollectionInfo]) -> dict[str, str]:
-    """Each collection's label in the field; no two are the same."""
+    """Each collection's label in the field, all distinct."""
     titles: dict[str, str] = {}
     for name, info in found.items():
         plain = readable(name)
@@ -95,7 +95,7 @@ def _show_form() -> None:
 
 
 def _begin_again() -> None:
-    """Pages and choices belong to the collection that was shown."""
+    """Reset pages and choices, which belong to the former collection."""
     st.session_state.pop("cosine", None)
     st.session_state.page = st.session_state.pair_page = 1
     st.session_state.narrow = []

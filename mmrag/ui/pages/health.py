@@ -18,7 +18,7 @@ ICONS = {
 
 
 def main() -> None:
-    """The page."""
+    """Draw the page."""
     if st.button("Check again", icon=":material/refresh:"):
         _examined.clear()
     with st.spinner("Looking at devices, encoders and Milvus …"):
@@ -37,7 +37,7 @@ def main() -> None:
 
 @st.cache_data(ttl=60, show_spinner=False)
 def _examined(uri: str) -> Report:
-    # Brings in torch, which takes a while the first time.
+    # Imports torch, which takes a while the first time.
     from mmrag.doctor import examine
 
     return examine(uri)
@@ -56,7 +56,7 @@ def _verdict(found: list[Check]) -> None:
 
 
 def _row(check: Check) -> None:
-    """Icon and name, then what was found, and below it what to do."""
+    """Draw icon and name, then the finding, and below it what to do."""
     name, found = st.columns([1, 3], gap="small")
     with name, st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(ICONS[check.state], width="content")

@@ -1,4 +1,4 @@
-"""Judge: right, partly or wrong, picture by picture, without knowing who found it."""
+"""Judge: right, partly or wrong, picture by picture, without seeing which system found it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _Choice:
 
 
 def main() -> None:
-    """The page."""
+    """Draw the page."""
     sets = own_eval_sets()
     if not sets:
         _no_sets()
@@ -119,7 +119,7 @@ def _board(choice: _Choice) -> None:
     ahead = list(dict.fromkeys(query_id for query_id, _ in pending[:AHEAD]))
     here = st.session_state.get("judge_here")
     if here in queries and here not in ahead:
-        # The query that the browser may still be at, so that undo finds its pictures.
+        # The query that the browser may still show, so that undo finds its pictures.
         ahead.insert(0, here)
     images = eval_set.present(one for query_id in ahead for one in session.pooled(query_id))
     open_pairs = set(pending)
@@ -159,7 +159,7 @@ def _configuration(run: Run) -> tuple[str, str | None]:
 
 
 def _store(choice: _Choice) -> int:
-    """Write what the browser has sent since the last time; returns the last word's number."""
+    """Store what the browser has sent since the last time; return the last word's number."""
     last: dict[str, int] = st.session_state.setdefault("judge_stored", {})
     stored = last.get(choice.key, 0)
     queries = {query.query_id for query in choice.eval_set.queries}
@@ -170,7 +170,7 @@ def _store(choice: _Choice) -> int:
         if word.number > stored and word.query_id in queries and word.image_id in images
     ]
     if st.session_state.get("judge_session") != choice.key:
-        # What is still in the browser's state belongs to another choice.
+        # Anything still in the browser's state belongs to another choice.
         st.session_state["judge_session"] = choice.key
         return stored
     if new:
@@ -213,7 +213,7 @@ def _run(run_id: str) -> Run:
 
 
 def _changed(folder: Path) -> tuple[float, ...]:
-    """Labels are read from their own file; queries and images only when these change."""
+    """When the files of queries and images changed; labels are read from their own file."""
     return tuple((folder / name).stat().st_mtime for name in ("corpus.jsonl", "queries.jsonl"))
 
 

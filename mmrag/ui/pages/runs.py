@@ -34,7 +34,7 @@ from mmrag.ui.spent import spent
 from mmrag.ui.tables import guarded
 
 SHOWN_METRICS = 3
-# So many are read at once; those that warn come first.
+# Notes shown at once; warnings come first.
 NOTES = 3
 TABS = {
     "curves": "Hit rate over k",
@@ -63,7 +63,7 @@ def _curves(key: tuple[str, ...], _entries: list[Entry], _eval_set: EvalSet) -> 
 
 
 def main() -> None:
-    """The page."""
+    """Draw the page."""
     runs = resources.runs().runs()
     if runs:
         chosen = _choose(runs)
@@ -111,7 +111,7 @@ def _choose(runs: list[Run]) -> list[Run]:
 
 
 def _titles(runs: list[Run]) -> dict[str, str]:
-    """Each run's label in the field: no two alike, each with its date."""
+    """Each run's label in the field, all distinct, each with its date."""
     titles = {}
     for entry in told_apart([Entry(run, run.stage) for run in runs]):
         date = entry.run.created[:16].replace("T", " ")
@@ -258,7 +258,7 @@ def _all_charts(
     metric: str,
     eval_set: EvalSet | None,
 ) -> dict[str, Chart]:
-    """The tabs' contents; for queries, the changes from the first run to each other."""
+    """All charts of the tabs; for queries, the changes from the first run to each other one."""
     charts: dict[str, Chart | None] = {
         "hit rate over k": _hit_rates(key, entries, eval_set),
         f"{metric} by category": _by_category(entries, metric),

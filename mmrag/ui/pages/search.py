@@ -40,7 +40,7 @@ LEGEND = (
 
 
 def main() -> None:
-    """The page."""
+    """Draw the page."""
     resources.warm_up()
     found = ensure_something_to_search()
     apply_pending()
@@ -57,7 +57,7 @@ def main() -> None:
     with sides_column:
         configurations = _configurations(found)
         approved = _approved(configurations, chosen)
-        # Before what takes its time, so that Back has a step to take.
+        # Before anything slow, so that Back has a step to undo.
         url.commit()
         if chosen is not None:
             _results(configurations, chosen, approved)
@@ -81,7 +81,7 @@ def _configurations(found: dict[str, CollectionInfo]) -> dict[str, side.Configur
 def _approved(
     configurations: dict[str, side.Configuration], chosen: ChosenQuery | None
 ) -> set[str]:
-    """The sides that may search: what is free at once, what costs money after a click."""
+    """The sides that may search: free ones at once, ones that cost money after a click."""
     asked = "" if chosen is None else chosen.digest()
     states = {name: f"{c.key()}|{asked}" for name, c in configurations.items()}
     paid = {name for name, c in configurations.items() if c.reranker.costs_money}
@@ -112,7 +112,7 @@ def _results(
     clicked: tuple[str, str] | None = None
     view = st.session_state.view
     columns = dict(zip(side.SIDES, st.columns(2, gap="medium"), strict=True))
-    # What is free does not wait for a model that is asked.
+    # Free sides do not wait for a paid model.
     for name in sorted(side.SIDES, key=lambda name: configurations[name].reranker.costs_money):
         with columns[name]:
             if name not in approved:

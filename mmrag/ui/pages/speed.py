@@ -1,4 +1,4 @@
-"""Speed: how quick encoding, search and queries are, on which machine, and what that costs."""
+"""Speed: how fast encoding, search and queries are, on which machine, and at what cost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SOURCES = {
     "texts": "Words alone",
 }
 UNITS = {"img/s": "images a second", "pairs/s": "pairs a second", "texts/s": "texts a second"}
-# A device that nobody measured keeps a place, with the command that fills it.
+# A device not yet measured keeps a place, with the command that fills it.
 DEVICES = {"cuda": "GPU", "cpu": "CPU"}
 WHEN = st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")
 GROUPS = {
@@ -46,7 +46,7 @@ def _frame() -> tuple[pd.DataFrame, list[str], list[str]]:
 
 
 def main() -> None:
-    """The page."""
+    """Draw the page."""
     frame, titles, unreadable = _frame()
     for problem in unreadable:
         show_error(MmragError(f"Left out: {problem}"))
@@ -159,7 +159,7 @@ def _encoding(latest: pd.DataFrame) -> None:
 
 
 def _said(row: pd.Series) -> str:
-    """A bar's number, and what it is worth."""
+    """A bar's number, and how it compares."""
     parts = [f"{row['value']:,.1f}"]
     if (times := speed_charts.times(row.get("times_tutorial"))) != "":
         parts.append(f"× {times}")
@@ -241,7 +241,7 @@ def _search(latest: pd.DataFrame) -> None:
 
 
 def _load(latest: pd.DataFrame) -> None:
-    """Searches at once, and what recall costs, where that was measured."""
+    """Draw concurrent searches and the cost of recall, if measured."""
     rows = latest[latest["group"] == "load"].dropna(axis=1, how="all").copy()
     if rows.empty:
         st.caption("No search under load was measured: `mmrag bench --save --only load` does.")
@@ -280,7 +280,7 @@ def _query(latest: pd.DataFrame) -> None:
 
 
 def _cell(value: object) -> str:
-    """A cell of a table whose rows have different things in them: nothing where there is none."""
+    """A cell of a table with rows of different kinds; empty if there is no value."""
     if isinstance(value, float):
         return "" if value != value else f"{value:,.4g}"
     return "" if value is None else str(value)

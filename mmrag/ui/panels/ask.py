@@ -21,8 +21,8 @@ def ask_panel(shown: dict[str, SearchResult], titles: dict[str, str]) -> None:
     """Draw the question field; stream the answer when it is sent.
 
     Args:
-        shown: side to what it found; the one with reranking is asked first.
-        titles: what each side does, in words.
+        shown: side to its result; the one with reranking is asked first.
+        titles: of the sides, in words.
     """
     first = next((name for name, one in shown.items() if one.rerank), next(iter(shown)))
     with st.expander("Ask about the best match", icon=":material/chat:"):
@@ -97,7 +97,7 @@ def _answer(title: str, question: str, result: SearchResult, images: int) -> Non
     if answer.problem:
         with st.container(border=True):
             st.markdown(":material/info: **The answer is incomplete**")
-            # As text: it may quote the model, whose Markdown could fetch pictures from anywhere.
+            # As text: it may quote the model, and its Markdown could fetch pictures from anywhere.
             st.text(answer.problem)
     used = [hit for hit in hits if hit.image_id in answer.image_ids]
     if used:

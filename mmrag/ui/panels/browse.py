@@ -20,7 +20,7 @@ PER_PAGE = 60
 
 @st.fragment
 def browse_panel(info: CollectionInfo) -> None:
-    """Draw the filter, one page of pictures, and the pages."""
+    """Draw the filter, one page of pictures, and the page numbers."""
     name = resources.uri(), info.name, gallery_data.state(info)
     try:
         words, where, filter = _choose(gallery_data.overview(*name).facets)
@@ -88,7 +88,7 @@ def _choose(facets: dict[str, dict[str, int]]) -> tuple[str, gallery_data.Where,
 
 
 def _page(count: int) -> int:
-    """Draw the pages; returns the position of the first image of the chosen one."""
+    """Draw the page numbers; return the position of the first image on the chosen page."""
     pages = -(-count // PER_PAGE)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         page = st.pagination(pages, key="page", bind="query-params") if pages > 1 else 1

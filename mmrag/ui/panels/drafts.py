@@ -16,7 +16,7 @@ _SHOWN = 5
 
 
 def drafts_panel(eval_set: EvalSet, file: DraftFile, judge: str) -> None:
-    """One draft after the other, with both pictures and the words between them."""
+    """Draw one draft at a time, with both pictures and the words between them."""
     drafts = file.drafts()
     waiting = [draft for draft in drafts if draft.state == "waiting"]
     counts = {state: sum(d.state == state for d in drafts) for state in ("accepted", "rejected")}
@@ -52,7 +52,7 @@ def _draft(eval_set: EvalSet, file: DraftFile, draft: Draft, judge: str) -> None
         of = (str(eval_set.folder), draft.query_id)
         if st.session_state.get("draft_of") != of or "draft_text" not in st.session_state:
             st.session_state.draft_of, st.session_state.draft_text = of, draft.text
-        # One field for all drafts: while one of its own went, there were two for a moment.
+        # One field for all drafts: with one each, two were visible for a moment.
         text = st.text_area("Instruction", key="draft_text")
         field_key(".st-key-draft_text textarea", "e", key="draft_edit")
         with st.container(horizontal=True):

@@ -1,4 +1,4 @@
-"""Pairs of images that nearly look the same to the encoder."""
+"""Pairs of images that look almost the same to the encoder."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def duplicates_panel(info: CollectionInfo) -> None:
 
 
 def _leave_out(info: CollectionInfo, image_id: str) -> None:
-    """A click takes the second of a pair out; what an eval set counts with stays whole."""
+    """Remove the second image of a pair on a click; galleries of eval sets stay whole."""
     if readable(info.name) != info.name or not may_change():
         return
     if st.button(

@@ -43,7 +43,7 @@ _ICONS = {
 
 
 def indexing_panel(found: dict[str, CollectionInfo], chosen: CollectionInfo | None) -> None:
-    """Draw the table of collections, the form for a new one, and what is being indexed."""
+    """Draw the table of collections, the form for a new one, and indexing in progress."""
     if found:
         _table(found)
     if chosen is not None and st.button(
@@ -190,7 +190,7 @@ def _folder_name(folder: str, title: str) -> str:
 
 
 def _check_same_folder(name: str, folder: str) -> None:
-    """MmragError when the collection mirrors another folder: its rows would be removed."""
+    """Raise `MmragError` if the collection mirrors another folder: its rows would be removed."""
     held = indexed_folder(resources.index(resources.uri(), name))
     if held != str(Path(folder).expanduser().resolve()):
         raise MmragError(
@@ -200,7 +200,7 @@ def _check_same_folder(name: str, folder: str) -> None:
 
 
 def _watch() -> None:
-    """Indexing that is under way, by any visitor; looked at often only while something happens."""
+    """Draw indexing in progress, by any visitor; refreshed often only while something happens."""
     kept_jobs.offer_left(
         indexing_jobs.KIND, lambda plan: indexing_jobs.submit(IndexingPlan(**plan))
     )
@@ -212,7 +212,7 @@ def _watch() -> None:
 def _jobs() -> None:
     jobs = indexing_jobs.queue().jobs()
     if _progress_of(jobs) != st.session_state.jobs_seen or st.session_state.pop("browse", False):
-        # The head of the page counts images too, and is not drawn by this fragment.
+        # The head of the page counts images too, but is outside this fragment.
         st.rerun()
     if not jobs:
         st.caption("Nothing is being indexed. It continues when you leave this page.")

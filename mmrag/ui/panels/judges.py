@@ -1,4 +1,4 @@
-"""Judges: how much each judged, how far they agree, and the conflicts they have to settle."""
+"""Judges: how much each judged, how far they agree, and the conflicts to settle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN_CONFLICTS = 10
 
 
 def judges_panel(folder: Path) -> None:
-    """Counts, agreement with intervals, and conflicts with a way to settle them."""
+    """Draw counts, agreement with intervals, and conflicts with a way to settle them."""
     report = judge_report(folder)
     st.text(report.sentence)
     if report.pairs:

@@ -23,7 +23,7 @@ from mmrag.ui.tables import guarded
 METHODS = {"pca": "PCA", "umap": "UMAP"}
 NOTHING = "nothing"
 COLOURS = 9
-# Shades that can be told apart on a light and on a dark page, for values that name a colour.
+# Shades distinguishable on a light and on a dark page, for values that name a colour.
 _SHADES = {
     "red": "#d62f3a",
     "orange": "#ee8a1d",
@@ -41,7 +41,7 @@ _SHADES = {
 
 @st.fragment
 def map_panel(info: CollectionInfo) -> None:
-    """Draw the map, and the picture of the point that was chosen."""
+    """Draw the map, and the picture of the chosen point."""
     name = resources.uri(), info.name, gallery_data.state(info)
     try:
         method, colour = _choose(gallery_data.overview(*name).facets, info.name)
@@ -86,7 +86,7 @@ def _choose(facets: dict[str, dict[str, int]], collection: str) -> tuple[str, st
 
 
 def _chart(drawn: gallery_data.Map, colour: str, key: str) -> int | None:
-    """Returns the number of the image that was clicked."""
+    """Draw the chart; return the number of the clicked image."""
     explained = drawn.projection.explained
     titles = ["", ""]
     if explained:
@@ -133,7 +133,7 @@ def _axis(field: str, title: str) -> dict[str, Any]:
 
 
 def _colours(values: list[str]) -> alt.Scale:
-    """Values that are names of colours have those; others the ten of a scheme."""
+    """The colour scale: values that name colours get those, others the ten of a scheme."""
     if all(value in ImageColor.colormap for value in values):
         return alt.Scale(domain=values, range=[_SHADES.get(value, value) for value in values])
     return alt.Scale(domain=values, scheme="tableau10")
@@ -144,7 +144,7 @@ def _points(drawn: gallery_data.Map, colour: str) -> pd.DataFrame:
     rank = {value: i for i, (value, _) in enumerate(Counter(values).most_common())}
     own = set(rank)
     if len(rank) > COLOURS + 1 and not own <= set(ImageColor.colormap):
-        # The last colour of the scheme is a grey: it takes what has no colour of its own.
+        # The last colour of the scheme, a grey, is for values without a colour of their own.
         own = set(list(rank)[:COLOURS])
     points = drawn.projection.points
     return pd.DataFrame(

@@ -1,4 +1,4 @@
-"""Measuring this machine, and taking in what others measured."""
+"""Measuring this machine, and uploading results of others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def uploads() -> Path:
 
 
 def measuring_panel() -> None:
-    """Draw the button, what is being measured, and what was measured last."""
+    """Draw the button, the measurement in progress, and the last one."""
     st.header("Measure this machine", anchor=False)
     st.caption(
         "A short measurement with the encoder demo; it takes a few minutes. Leave the machine "
@@ -57,7 +57,7 @@ def measuring_panel() -> None:
 
 def _watch() -> None:
     if speed_jobs.is_busy() != st.session_state.speed_busy:
-        # How often a fragment runs is decided where the page draws it.
+        # The interval of a fragment is set where the page draws it.
         st.rerun()
     jobs = speed_jobs.queue().jobs()
     if jobs:
@@ -84,7 +84,7 @@ def _show(job: Job) -> None:
 
 
 def upload_panel() -> bool:
-    """Draw the form for results of other machines; whether one was added."""
+    """Draw the form for results of other machines; return whether one was added."""
     with st.expander("Add a result of another machine", icon=":material/upload:", key="add"):
         st.caption("`mmrag bench --save` writes such a file there; it says where.")
         with st.form("add_result", border=False):

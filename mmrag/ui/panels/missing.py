@@ -1,4 +1,4 @@
-"""What cannot be used here: greyed, with the reason, and a click that fetches it."""
+"""Unavailable models: greyed, with the reason, and a button to fetch them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def missing_panel() -> None:
 
 
 def missing_expander() -> None:
-    """The same, behind a line that opens it."""
+    """Draw the same in an expander."""
     box = st.expander(
         "Models that are not offered", icon=":material/block:", key="absent", on_change="rerun"
     )
@@ -35,7 +35,7 @@ def missing_expander() -> None:
 
 def _rows(found: list[fetch_jobs.Missing]) -> None:
     if fetch_jobs.is_busy() != st.session_state.fetch_busy:
-        # What has arrived is offered where the page is drawn anew.
+        # What has arrived is offered once the page is redrawn.
         st.rerun()
     for one in found:
         job = fetch_jobs.job_of(one.name)

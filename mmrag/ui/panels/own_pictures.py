@@ -1,4 +1,4 @@
-"""Pictures of one's own as the query: uploaded, pasted, photographed, or named by a link."""
+"""The visitor's own pictures as the query: uploaded, pasted, photographed, or from a link."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIDE = 320
 
 @dataclass
 class OwnPicture:
-    """One of them, looked at once: its name is its SHA-256, `src` is None if it cannot be read.
+    """One such picture, read once: its name is its SHA-256, `src` is None if it cannot be read.
 
     `is_kept` says whether a link may name it.
     """
@@ -34,11 +34,11 @@ class OwnPicture:
 
 
 def take(pictures: Sequence[bytes], *, is_hit: bool = False) -> None:
-    """Make these the query; none takes the last ones away.
+    """Make these pictures the query; none removes the former ones.
 
     Args:
         pictures: files.
-        is_hit: it is of the gallery, and not to be found again.
+        is_hit: the picture is from the gallery, and not to be found again.
     """
     st.session_state.own_picture_is_hit = is_hit
     names = [_digest(data) for data in pictures]
@@ -49,13 +49,13 @@ def take(pictures: Sequence[bytes], *, is_hit: bool = False) -> None:
 
 
 def choose() -> list[OwnPicture]:
-    """Draw the ways in; returns the pictures that were given last."""
+    """Draw the ways to give pictures; return the latest ones."""
     if named := url.named_before("picture"):
         found = {name: kept_picture(name) for name in named}
         for name in (name for name, data in found.items() if data is None):
             url.gone("picture", name)
         take([data for data in found.values() if data is not None])
-    # The uploader goes on holding what was removed here.
+    # The uploader keeps what was removed here.
     removed: set[str] = st.session_state.setdefault("removed_pictures", set())
     uploaded = st.file_uploader(
         "Upload a picture, or several of one thing",
@@ -81,7 +81,7 @@ def choose() -> list[OwnPicture]:
 
 
 def remove_button(count: int) -> None:
-    """Draw it, for so many pictures."""
+    """Draw the button that removes `count` pictures."""
     words = "Remove the pictures" if count > 1 else "Remove the picture"
     if st.button(words, icon=":material/close:", type="tertiary"):
         take([])
@@ -90,7 +90,7 @@ def remove_button(count: int) -> None:
 
 
 def offer_link(pictures: Sequence[OwnPicture]) -> None:
-    """Say whether the page's address brings these pictures, and keep them there when asked."""
+    """Say whether the page's link includes these pictures, and keep them for it on request."""
     these, them = ("these pictures", "them") if len(pictures) > 1 else ("this picture", "it")
     if all(picture.is_kept for picture in pictures):
         url.named_after("picture", [picture.name for picture in pictures])
@@ -116,7 +116,7 @@ def _digest(data: bytes) -> str:
 
 
 def _digest_of(upload: UploadedFile) -> str:
-    """Of an upload, which every run of the page gets anew, worked out once."""
+    """Digest of an upload, computed once though every run of the page gets the upload anew."""
     known: dict[str, str] = st.session_state.setdefault("upload_digests", {})
     if upload.file_id not in known:
         known[upload.file_id] = _digest(upload.getvalue())

@@ -1,4 +1,4 @@
-"""Choosing a query: one of an eval set, or a picture of one's own, and its instruction."""
+"""Choosing a query: one of an eval set, or the visitor's own picture, and its instruction."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ SOURCES = {"set": "From an eval set", "own": "My own picture"}
 
 @dataclass(frozen=True)
 class ChosenQuery:
-    """The visitor's query; `eval_set` and `eval_query` only when it comes from a set as it is.
+    """The visitor's query; `eval_set` and `eval_query` only if it is unchanged from a set.
 
-    `is_edited` when only the picture is the set's: its labels say nothing about other words.
+    `is_edited` if only the picture is the set's: its labels do not apply to other words.
     """
 
     image: ImageSource | None
@@ -59,7 +59,7 @@ class ChosenQuery:
         )
 
     def digest(self) -> str:
-        """Identifies pictures and text."""
+        """A digest of pictures and text."""
         return self._digest
 
     @cached_property
@@ -78,7 +78,7 @@ def _bytes_of(image: ImageSource | None) -> bytes:
 
 
 def choose_query(found: Mapping[str, CollectionInfo]) -> ChosenQuery | None:
-    """Draw the panel; None until there is a picture or a text.
+    """Draw the panel; return None until there is a picture or a text.
 
     Args:
         found: the collections, by name.
@@ -253,7 +253,7 @@ def _browse(eval_set: EvalSet) -> None:
 
 
 def apply_pending() -> None:
-    """Take over a choice made below the widgets that show it; call before they are drawn."""
+    """Apply a choice made below the widgets that show it; call before they are drawn."""
     clicked = st.session_state.pop("next_query", None)
     if clicked:
         st.session_state.query = clicked
@@ -268,7 +268,7 @@ def apply_pending() -> None:
 
 
 def _search_like(collection: str, image_id: str) -> None:
-    """A link from the Gallery page: a picture of a collection, searched in that collection."""
+    """Follow a link from the Gallery page: search a collection with one of its pictures."""
     row = resources.index(resources.uri(), collection).get([image_id], ["path"]).get(image_id)
     if row is None:
         raise MmragError(f"The collection {collection} holds no image {image_id} any more.")
@@ -288,7 +288,7 @@ def _forget_text() -> None:
 
 
 def _draw(urls: Sequence[str | None]) -> bool:
-    """Draw the query's pictures, None for what cannot be read; whether all of them can."""
+    """Draw the query's pictures, None for unreadable ones; return whether all are readable."""
     shown = [url for url in urls if url is not None]
     if len(shown) < len(urls):
         words = "This picture" if len(urls) == 1 else "One of these pictures"

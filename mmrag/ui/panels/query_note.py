@@ -1,4 +1,4 @@
-"""One's own note on a query of an eval set."""
+"""The visitor's own note on a query of an eval set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmrag.ui.navigation import show_error
 
 
 def query_note_panel(eval_set: EvalSet, ahead: Sequence[str], here: str | None) -> None:
-    """Write a note on a query that is being judged; whoever judges it next reads it there."""
+    """Draw the note on the query being judged; its next judge sees it too."""
     if not ahead:
         return
     by_id = {query.query_id: query for query in eval_set.queries}

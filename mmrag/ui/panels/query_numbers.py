@@ -1,4 +1,4 @@
-"""One query's metrics at one side, and the right pictures that its hits miss."""
+"""One query's metrics on one side, and the right pictures that its hits miss."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mmrag.types import SearchResult
     from mmrag.ui.panels.query_input import ChosenQuery
 
-# How far a missed picture is looked for.
+# Depth of the search for missed pictures.
 DEEPEST = 1000
 MISSED = 12
 
@@ -30,14 +30,14 @@ def query_numbers(
     chosen: ChosenQuery,
     right: set[str],
 ) -> None:
-    """Draw average precision, nDCG and recall of what is shown, and what is missing in it."""
+    """Draw average precision, nDCG and recall of the shown hits, and what is missing in them."""
     eval_set, query = chosen.eval_set, chosen.eval_query
     if eval_set is None or query is None or not right:
         return
     shown = [hit.image_id for hit in result.hits[:k]]
     names = [f"mAP@{k}", f"nDCG@{k}", f"R@{k}"]
     scores = score_rankings({query.query_id: shown}, eval_set, names, query_ids=[query.query_id])
-    # Of one query there is no mean.
+    # No mean over a single query.
     values = [
         f"{metric_title(name).removeprefix('m')} {float(scores.values[name][0]):.3f}"
         for name in names
@@ -60,7 +60,7 @@ def query_numbers(
 
 
 def _missed(side: str, info: CollectionInfo, chosen: ChosenQuery, missed: set[str]) -> None:
-    """The places that retrieval gives them."""
+    """Draw the ranks of missed pictures in retrieval."""
     from mmrag.search.searcher import Searcher
 
     index = resources.index(resources.uri(), info.name)

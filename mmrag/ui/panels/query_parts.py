@@ -1,4 +1,4 @@
-"""Hits of the picture alone, of the words alone, and of both."""
+"""Hits for the picture alone, for the words alone, and for both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of the chosen runs is compared: runs of one name together, queries of one label alone."""
+"""Options for comparing the chosen runs: runs of one name as one, queries of one label only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALL_QUERIES = "all"
 
 
 def chosen_entries(runs: Sequence[Run]) -> list[Entry]:
-    """The runs as they are compared; one run alone is compared with its own retrieval."""
+    """The chosen runs as entries to compare; a single run is compared with its own retrieval."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         shown = _together(runs)
         labels = next((found for run in runs if (found := labels_of(run))), {})

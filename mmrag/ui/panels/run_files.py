@@ -1,4 +1,4 @@
-"""Runs and judgments as files: out, in, and away again."""
+"""Export, import and removal of runs and judgments."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _exported(run: Run, kind: str) -> list[tuple[str, bytes]]:
 
 
 def list_panel(runs: list[Run]) -> None:
-    """Draw all runs in a table that can be narrowed, and what can be removed."""
+    """Draw all runs in a table that can be narrowed, and the buttons to remove some."""
     with st.expander(f"All runs ({len(runs)})", icon=":material/list:", key="all_runs"):
         _table(runs)
         removable = {
@@ -134,7 +134,7 @@ def _table(runs: list[Run]) -> None:
 
 
 def _filters(facets: dict[str, list[str]]) -> tuple[dict[str, str | None], str]:
-    """Draw them in a row; returns what each facet is narrowed to, and the words."""
+    """Draw the filters in a row; return the value of each facet, and the words."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         words = st.text_input(
             "Find",
@@ -192,7 +192,7 @@ def import_panel(runs: list[Run]) -> None:
     sets = list(known)
     if not sets:
         return
-    # What is added belongs most likely to what is shown.
+    # An addition most likely belongs to the runs shown.
     shown = runs[0].eval_set.folder if runs else ""
     first = next((n for n, name in enumerate(sets) if str(known[name].absolute()) == shown), 0)
     with st.expander("Add a run from elsewhere", icon=":material/upload:", key="add_run"):
@@ -236,7 +236,7 @@ def import_panel(runs: list[Run]) -> None:
 
 
 def _add(what: str, add: Callable[[], str]) -> None:
-    """Add, and draw the page anew with it."""
+    """Add a file, and redraw the page with it."""
     try:
         not_read_only("Adding")
         with st.spinner("Scoring …"):
@@ -248,7 +248,7 @@ def _add(what: str, add: Callable[[], str]) -> None:
 
 
 def _say_added(what: str) -> None:
-    """Below the button, once: further up the page nobody looks."""
+    """Confirm below the button, once: nobody looks further up the page."""
     if st.session_state.get("added", ("", ""))[0] == what:
         with st.container(border=True):
             st.text(st.session_state.pop("added")[1])
@@ -259,7 +259,7 @@ def _add_run(name: str, file: UploadedFile) -> str:
         run = import_run(path, resources.eval_set(name), resources.runs())
         note_labels(run, resources.eval_set(name))
         resources.runs().save(run)
-    # The page shows it beside what was chosen.
+    # The page shows it beside the chosen runs.
     if "runs" in st.session_state and run.eval_set.name == st.session_state.get("runs_set"):
         st.session_state.next_runs = [*st.session_state.runs, run.run_id]
     return f"Added as run {run.run_id}."
@@ -278,7 +278,7 @@ def _add_judgments(name: str, file: UploadedFile, title: str, chosen: list[str])
 
 @contextmanager
 def _as_file(file: UploadedFile) -> Iterator[Path]:
-    """The upload as a file for a while; errors name it as its owner does."""
+    """Give the upload as a temporary file; errors name it as its owner does."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / safe_name(file.name)
         path.write_bytes(file.getbuffer())

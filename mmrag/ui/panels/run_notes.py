@@ -1,4 +1,4 @@
-"""One's own note on a run."""
+"""The visitor's own note on a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmrag.ui.navigation import show_error
 
 
 def note_panel(runs: Sequence[Run]) -> None:
-    """Write a note on one of the runs that are compared."""
+    """Draw the note on one of the compared runs."""
     if not runs or not may_change():
         return
     with st.expander("Note on a run", icon=":material/edit_note:", key="run_note"):

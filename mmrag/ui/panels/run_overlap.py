@@ -52,7 +52,7 @@ def _words(one: Estimate | None) -> str:
 
 
 def _firsts(a: Entry, b: Entry, pairs: list[tuple[str, str, str]], eval_set: EvalSet) -> None:
-    """The queries whose first hit differs, with the three pictures."""
+    """Draw the queries whose first hit differs, with the three pictures."""
     asked = {query.query_id: query for query in eval_set.queries}
     shown = [pair for pair in pairs if pair[0] in asked][:SHOWN]
     queries = templated([asked[query_id] for query_id, _, _ in shown], b.run.query_template)

@@ -25,7 +25,7 @@ from mmrag.ui.tables import guarded
 
 SHOWN = 8
 MISSED = 12
-# A longer list comes without pictures.
+# Longer lists have no pictures.
 PICTURES = 120
 GROUPS = {
     "all": "All",
@@ -76,7 +76,7 @@ def queries_panel(entries: list[Entry], metric: str, eval_set: EvalSet | None) -
 
 
 def _bars(changed: pd.DataFrame, metric: str) -> None:
-    """A bar for each query that changed; a click near one opens its query below."""
+    """Draw a bar for each changed query; a click near one opens its query below."""
     picked = alt.selection_point(name="bar", fields=["query"], nearest=True)
     event: Any = st.altair_chart(
         run_charts.query_changes(changed, metric).add_params(picked),
@@ -88,7 +88,7 @@ def _bars(changed: pd.DataFrame, metric: str) -> None:
     clicked = [str(one.get("query")) for one in event.selection.get("bar") or []]
     if clicked and clicked != st.session_state.get("bar"):
         st.session_state.changed, st.session_state.drill = "all", clicked[0]
-        # The table begins anew, with this one chosen.
+        # The table is reset, with this query chosen.
         st.session_state.bars_clicked = st.session_state.get("bars_clicked", 0) + 1
     st.session_state.bar = clicked
 
@@ -97,7 +97,7 @@ def _bars(changed: pd.DataFrame, metric: str) -> None:
 def _table(
     entries: list[Entry], eval_set: EvalSet, groups: dict[str, pd.DataFrame], metric: str
 ) -> None:
-    """Queries to choose from, and below them the chosen one."""
+    """Draw the queries to choose from, and below them the chosen one."""
     two = len(entries) > 1
     shown = [name for name in GROUPS if name in groups and (two or name in ("all", "failed"))]
     first = url.before("changed", shown, "all")
@@ -110,7 +110,7 @@ def _table(
         key="changed",
     )
     group = groups[url.after("changed", "all")]
-    # The words that were really asked, of the run that is looked at.
+    # The words actually asked in the last run.
     template = entries[-1].run.query_template
     there = set(group["query"])
     asked = [query for query in eval_set.queries if query.query_id in there]
@@ -182,7 +182,7 @@ def _rows(
 
 
 def _drill(entries: list[Entry], eval_set: EvalSet, query: EvalQuery) -> None:
-    """One query's stored rankings side by side, with its numbers and what was missed."""
+    """Draw one query's stored rankings side by side, with its metrics and missed pictures."""
     right = eval_set.relevant(query.query_id)
     with st.container(horizontal=True, vertical_alignment="center"):
         for path in query.images:

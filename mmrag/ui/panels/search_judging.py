@@ -1,4 +1,4 @@
-"""Hits that are judged where they are found, and the query that goes into an eval set with them."""
+"""Judging hits on the Search page, and saving the query with them to an eval set."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEYS = (
 
 @dataclass
 class _Said:
-    """What a visitor said of one query's hits, by path; None where it was taken back."""
+    """A visitor's judgments of one query's hits, by path; None if withdrawn."""
 
     grades: dict[str, tuple[GalleryImage, int | None]] = field(default_factory=dict)
     history: list[tuple[str, int | None]] = field(default_factory=list)
@@ -48,13 +48,13 @@ class _Said:
 def judged_grid(
     tiles: Sequence[Tile], hits: Sequence[Hit], chosen: ChosenQuery, *, key: str
 ) -> str | None:
-    """Hits that take right, partly and wrong by click and by key; returns the one clicked."""
+    """Draw hits to judge right, partly or wrong by click or key; return the clicked one."""
     if not may_change():
         return picture_grid(tiles, key=key)
     of = chosen.digest()
     kept: dict[str, dict[str, Hit]] = st.session_state.setdefault(f"{key}_hits", {})
     kept[of] = {**kept.get(of, {}), **{hit.image_id: hit for hit in hits}}
-    # Words may be on their way when the next query is shown; the one after it is not waited for.
+    # Words may still arrive when the next query is shown, but not after the one that follows.
     for old in list(kept)[:-2]:
         del kept[old]
     last: dict[str, int] = st.session_state.setdefault("grid_words", {})
@@ -77,12 +77,12 @@ def judged_grid(
 def save_panel(
     chosen: ChosenQuery, collection: str, configurations: Sequence[tuple[str, str | None]]
 ) -> None:
-    """Save the query, and what was said of its hits, to an eval set, new or existing.
+    """Save the query and the judgments of its hits to a new or existing eval set.
 
     Args:
         chosen: the query.
         collection: whose pictures a new set holds.
-        configurations: encoder and reranker of those that answered it.
+        configurations: encoder and reranker of each side that answered it.
     """
     if not may_change():
         return
@@ -95,7 +95,7 @@ def save_panel(
         with st.container(horizontal=True, vertical_alignment="bottom"):
             if "next_save_set" in st.session_state:
                 st.session_state.save_set = st.session_state.pop("next_save_set")
-            # Several pages remember which set was chosen under names of their own.
+            # Each page remembers the chosen set under its own key.
             target = st.selectbox("Save query to", [*own, NEW], key="save_set")
             name = ""
             if target == NEW:
@@ -114,7 +114,7 @@ def save_panel(
                 show_error(error)
                 return
             st.session_state.saved_query = (chosen.digest(), said_so, name or target, judge)
-            # The list of sets may have a new one, which the next query goes into.
+            # The list may have a new set, to be chosen for the next query.
             st.session_state.next_save_set = name or target
             st.rerun()
         of, words, where, by = st.session_state.get("saved_query", ("", "", "", ""))

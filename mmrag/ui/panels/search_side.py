@@ -39,16 +39,16 @@ class Configuration:
 
     @property
     def candidates(self) -> int:
-        """How many hits are retrieved: what is shown, and what a reranker sees."""
+        """Number of hits retrieved: enough to show and for a reranker to see."""
         return max(self.k, CANDIDATES) if self.reranker.name else self.k
 
     def key(self) -> str:
-        """Identifies the configuration and the state of its collection."""
+        """A key for the configuration and the state of its collection."""
         c, r = self.collection, self.reranker
         return f"{c.name}|{c.fingerprint}|{c.rows}|{r.name}|{r.presentation}|{self.k}"
 
     def title(self) -> str:
-        """In words."""
+        """The configuration in words."""
         return f"{self.collection.encoder}, {self.reranker.label}"
 
 
@@ -122,13 +122,13 @@ def copy_left() -> None:
 
 
 def results() -> OrderedDict[str, SearchResult]:
-    """This visitor's latest results; nothing is searched twice."""
+    """This visitor's latest results, so that nothing is searched twice."""
     kept: OrderedDict[str, SearchResult] = st.session_state.setdefault("results", OrderedDict())
     return kept
 
 
 def search(configuration: Configuration, chosen: ChosenQuery) -> SearchResult:
-    """The result, from this session when it is there."""
+    """Search, or take the result from this session if it is there."""
     from mmrag.encoders.queries import query_notes
     from mmrag.search.searcher import Searcher
 
@@ -172,14 +172,14 @@ def search(configuration: Configuration, chosen: ChosenQuery) -> SearchResult:
 
 
 def title(side: str, configuration: Configuration) -> None:
-    """The side's name, and what it does."""
+    """Draw the side's name and configuration."""
     st.header(f"{side.capitalize()}: {escaped(configuration.title())}", anchor=False)
 
 
 def show(
     side: str, view: str, configuration: Configuration, result: SearchResult, chosen: ChosenQuery
 ) -> str | None:
-    """Draw one side's result; returns the id of the picture that was clicked."""
+    """Draw one side's result; return the id of the clicked picture."""
     title(side, configuration)
     query_id = chosen.eval_query.query_id if chosen.eval_query else None
     right = judged(result, chosen.eval_set, query_id)
@@ -215,7 +215,7 @@ def show(
 def panorama(*results: SearchResult) -> bytes:
     """The query and its hits in a grid, numbered as on the page from 1, as JPEG.
 
-    Of several results the grids stand beside each other.
+    The grids of several results are put side by side.
     """
     from mmrag.images.grid import beside, encode_grid, result_grid
 
