@@ -20,7 +20,7 @@ class NotStorableError(ImageError):
 
 
 class RemovalError(MmragError):
-    """An indexing run would remove so much that somebody has to say that it shall."""
+    """An indexing run would remove so much that it needs explicit consent."""
 
 
 class CheckpointError(MmragError):

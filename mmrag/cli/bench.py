@@ -130,7 +130,7 @@ def _run(
 
 
 def _suite(command: Sequence[str]) -> int:
-    """Run pytest, with its output on standard error; it ends however this process ends."""
+    """Run pytest, its output on standard error; it ends with this process, however that ends."""
     paths = [str(shipped.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     with alone() as lock:
