@@ -28,7 +28,7 @@ class CheckpointError(MmragError):
 
 
 class IndexStoreError(MmragError):
-    """Milvus cannot be reached, or a collection does not fit what is asked of it."""
+    """Milvus cannot be reached, or a collection does not suit the request."""
 
 
 class EvalSetError(MmragError):

@@ -40,7 +40,7 @@ def connected(
             nodes). Default: `RAY_ADDRESS`, else a private cluster on this machine, which asks for a
             token made for it and is removed afterwards.
         workers: copies of the model. Default: one for each GPU; without GPUs one for each core,
-            or for four cores where there are many.
+            or for four cores if there are many.
         device: "cpu" leaves GPUs alone.
 
     Raises:

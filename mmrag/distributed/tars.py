@@ -35,7 +35,7 @@ def list_tar(
     """The images of one archive; members of one key share a text, as in WebDataset.
 
     The key is a member's name up to the first dot after its folder. `KEY.txt` holds the text of
-    the images of that key, `KEY.json` their metadata (and the text, where there is no `.txt`).
+    the images of that key, `KEY.json` their metadata (and the text, if there is no `.txt`).
 
     Args:
         file: the uncompressed archive; only headers and texts are read.

@@ -50,14 +50,14 @@ def load_encoder(
             with `checkpoint`, where ARCH may also be the path of a configuration in its format), or
             a folder that `mmrag train` wrote. Default: `default_encoder_name()`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-        precision: `auto`, `fp32`, `bf16`, `fp16` or `int8`; `auto` is bf16 where the hardware
+        precision: `auto`, `fp32`, `bf16`, `fp16` or `int8`; `auto` is bf16 if the hardware
             multiplies in bf16.
         options: fields of `family.LoadOptions`, such as `checkpoint=` and `image_weight=`; None is
             the default for each.
 
     Raises:
         MmragError: unknown name, device or precision, an option that is not for this encoder, or
-            the model cannot do what is asked.
+            something the model cannot do.
         CheckpointError: weights are absent, wrong or incomplete; the message says what to do.
     """
     from mmrag.encoders.device import resolve_device

@@ -19,7 +19,7 @@ _PARAMETERS = json.loads((Path(__file__).parent / "clip_parameters.json").read_t
 
 
 def describe(search: str) -> list[EncoderDescription]:
-    """Those whose names contain `search`, ignoring case."""
+    """Models whose names contain `search`, ignoring case."""
     root = clip_sources.clip_folder()
     fetched = sorted(root.glob(f"*/*/{CONFIG_FILE}"))
     names = [f"clip:hf-hub:{file.parent.relative_to(root).as_posix()}" for file in fetched]

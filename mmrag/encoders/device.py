@@ -48,7 +48,7 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """The precision to compute in; `auto` is bf16 where the hardware multiplies in bf16, else fp32.
+    """The precision to compute in; `auto` is bf16 if the hardware multiplies in bf16, else fp32.
 
     Raises:
         MmragError: an unknown precision, or one that `device` lacks.

@@ -40,7 +40,7 @@ class EncoderInfo:
     fp32, bf16 and fp16 are one class (their vectors agree to a cosine of 0.999 or better), so a
     gallery embedded on a GPU in bf16 can be searched on a CPU in fp32.
 
-    `settings` says, in plain JSON values, how it sees pictures and composes, where it has a choice.
+    `settings` says, in plain JSON values, how it sees pictures and composes, if it has a choice.
 
     Settings of composed inputs only, such as CLIP's image weight, count in `composed`, the
     fingerprint of composed vectors ("" if it is the same): pictures embedded alone can be searched

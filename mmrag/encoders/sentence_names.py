@@ -48,7 +48,7 @@ def takes(name: str) -> bool:
 
 
 def describe(search: str | None = None) -> list[EncoderDescription]:
-    """Those that were fetched, and with `search` also some well-known ones."""
+    """Models that were fetched, and with `search` also some well-known ones."""
     here = names_here("st")
     names = here if search is None else dict.fromkeys([*here, *_KNOWN])
     return [_describe(name) for name in names]

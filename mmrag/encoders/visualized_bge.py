@@ -120,7 +120,7 @@ class VisualizedBGE(nn.Module):
     def lower(self, pixels: torch.Tensor, depth: int) -> torch.Tensor:
         """Pixels as `embed` takes them through the tower's first `depth` layers, float16.
 
-        `embed` goes on from there when `lower_depth` is `depth`.
+        `embed` continues from there if `lower_depth` is `depth`.
         """
         assert isinstance(self.vision, ConvTower)
         return self.vision.lower(self._normed(pixels), depth).half()

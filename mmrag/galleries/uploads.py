@@ -59,7 +59,7 @@ def check_upload(sizes: Iterable[int]) -> None:
 def save_uploads(
     collection: str, files: Iterable[tuple[str, bytes | memoryview]]
 ) -> tuple[Path, list[Skipped]]:
-    """Put uploaded files into the collection's folder, beside what is there.
+    """Add uploaded files to the collection's folder.
 
     Nothing is overwritten: another picture with a taken name gets a number. The same picture under
     the same name stays one file.

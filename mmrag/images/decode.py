@@ -170,7 +170,7 @@ def _check_size(image: Image.Image, limit: int) -> None:
 
 
 def _check_scans(image: Image.Image) -> None:
-    """Limit the scans of a progressive JPEG: each passes over all pixels, and costs just 100 bytes.
+    """Limit a progressive JPEG's scans: each is a pass over all pixels, for as little as 100 bytes.
 
     Cameras and editors write about ten.
     """

@@ -131,7 +131,7 @@ def _accept(counts: RowCounts, opened: GuardedLite, folder: Path) -> Iterator[Fi
 def _rows(opened: GuardedLite, name: str) -> int | None:
     try:
         return int(opened.get_collection(name).num_entities)
-    # Whatever its readers raise about what is in the files.
+    # Whatever its readers raise about the files' contents.
     except Exception:  # noqa: BLE001
         return None
 

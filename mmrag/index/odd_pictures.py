@@ -29,7 +29,7 @@ def known() -> dict[str, tuple[str, ...]]:
 def count(content_hashes: Iterable[str]) -> dict[str, int]:
     """Count a collection's odd pictures by kind; kinds without any are left out.
 
-    `repeated` counts files identical to another, beyond the first.
+    `repeated` counts identical files, beyond the first of each.
     """
     before, copies = known(), Counter(content_hashes)
     found = {

@@ -69,7 +69,7 @@ def replace_collection(
     with _bulk_load(beside, build.bulk_storage):
         if copying:
             _copy(index, beside)
-            # The rows it loads must not be there yet, and after the next step most are.
+            # A bulk load takes only rows that are not there yet; after this one, most are.
             beside.load_bulk()
         report = index_gallery(
             beside,

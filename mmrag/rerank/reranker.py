@@ -87,7 +87,7 @@ class Reranker(ABC):
 
 @dataclass(frozen=True)
 class RerankerDescription:
-    """A kind of reranker, what it does, and whether what it needs is here."""
+    """A kind of reranker, what it does, and whether it can be used here."""
 
     name: str
     description: str

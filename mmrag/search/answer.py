@@ -39,7 +39,7 @@ answers: other words, units and roundings are fine, another fact is not. Say yes
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer and what it was made from.
+    """An answer and its sources.
 
     `image_ids` and `texts` are the matches sent, best first, and the description of each ("" if it
     has none); both are empty for an answer without retrieval. `problem` says in a sentence why the

@@ -53,7 +53,7 @@ class Budget:
             self.spent += spent
 
     def settle(self, reserved: float, spent: float) -> None:
-        """Give a reservation back and book what was spent."""
+        """Release a reservation and book the amount spent."""
         self.reserved = max(0.0, self.reserved - reserved)
         self.spent += spent
 

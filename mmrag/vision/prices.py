@@ -14,7 +14,7 @@ _HUGE = 1_000_000
 
 @dataclass(frozen=True)
 class ImageRule:
-    """How a model turns a picture into tokens; larger pictures are scaled down to what it looks at.
+    """How a model turns a picture into tokens; pictures beyond its limits are scaled down.
 
     There are three ways (https://developers.openai.com/api/docs/guides/images-vision describes the
     first two): `base` tokens plus `tile` tokens per 512 x 512 pixels, after the picture is made to
