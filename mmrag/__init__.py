@@ -10,11 +10,11 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-# Read by torch's OpenMP library when torch is first imported. Threads that wait actively take the
-# cores from those that decode images; those that sleep at once are late (bench/NOTES.md).
+# Read by torch's OpenMP library when torch is first imported. Threads that busy-wait take cores
+# from those that decode images; those that sleep at once wake late (bench/NOTES.md).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-# oneDNN keeps code for each shape it has met, 1,024 of them by default: hundreds of megabytes.
+# oneDNN keeps code for each shape it has seen, by default up to 1,024: hundreds of megabytes.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 from mmrag.version import __version__

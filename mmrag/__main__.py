@@ -8,7 +8,7 @@ from mmrag.system import interrupt
 
 
 def main() -> None:
-    """Run the command line and end the process with its status."""
+    """Run the command line and exit with its status."""
     interrupt.ignore_at_the_end()
     interrupt.stop_at_once()
     from mmrag.cli import run
@@ -17,7 +17,7 @@ def main() -> None:
         interrupt.stop_quickly()
         status = run()
     except KeyboardInterrupt:
-        # Pressed before `run` could take it.
+        # Ctrl-C came before `run` could handle it.
         status = interrupt.STATUS
     if interrupt.asked():
         interrupt.leave()

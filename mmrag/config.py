@@ -24,7 +24,7 @@ def load_dotenv() -> None:
         try:
             with open_text(Path(".env")) as file:
                 dotenv.load_dotenv(stream=file, override=False)
-        # Bytes that are no UTF-8, or a name or value that no environment can hold.
+        # Not UTF-8, or a name or value that no environment can hold.
         except (OSError, ValueError) as error:
             raise MmragError(f".env cannot be read: {error}; mend it or move it away.") from error
 
@@ -54,7 +54,7 @@ def runs_url() -> str:
 
 
 def milvus_token() -> str | None:
-    """`MMRAG_TOKEN`: "user:password" or an API key, for Milvus servers that want one."""
+    """`MMRAG_TOKEN`: "user:password" or an API key, for Milvus servers that need one."""
     return os.environ.get("MMRAG_TOKEN") or None
 
 
@@ -64,7 +64,7 @@ def default_encoder() -> str | None:
 
 
 def model_proxy() -> str | None:
-    """`MMRAG_PROXY`: a proxy that requests to the vision model go through; none is used without."""
+    """`MMRAG_PROXY`: the proxy for requests to the vision model; none by default."""
     return os.environ.get("MMRAG_PROXY") or None
 
 
@@ -75,7 +75,7 @@ def prices_file() -> Path | None:
 
 
 def models_file() -> Path | None:
-    """`MMRAG_MODELS`: a table of vision models that adds to and overrules the package's own."""
+    """`MMRAG_MODELS`: a table of vision models that extends and overrides the package's own."""
     named = os.environ.get("MMRAG_MODELS")
     return Path(named) if named else None
 
@@ -91,7 +91,7 @@ def embedding_url() -> str | None:
 
 
 def embedding_key() -> str | None:
-    """`MMRAG_EMBEDDING_KEY`: for an embedding server of one's own that wants one."""
+    """`MMRAG_EMBEDDING_KEY`: the key for your own embedding server, if it needs one."""
     return os.environ.get("MMRAG_EMBEDDING_KEY") or None
 
 
@@ -146,7 +146,7 @@ def compile_models() -> bool:
 
 
 def gpu_path() -> str:
-    """`MMRAG_GPU_PATH`: `measured`, what was quickest on such a GPU (the default), or `plain`."""
+    """`MMRAG_GPU_PATH`: `measured`, the quickest path on such a GPU (the default), or `plain`."""
     raw = os.environ.get("MMRAG_GPU_PATH") or "measured"
     if raw not in ("measured", "plain"):
         raise MmragError(f"MMRAG_GPU_PATH must be measured or plain, not {raw!r}.")

@@ -31,29 +31,29 @@ class Show:
     encoder: str
     weaker: str
     examples: tuple[str, ...]
-    """Categories of queries of which one is shown."""
+    """Categories to show one query of."""
     knows: str
     """The pictures that its encoder knows, for a warning on others."""
     every: int = 1
-    """Each so many-th query is asked: photographs take longer than drawings."""
+    """Step between the queries asked: photographs take longer than drawings."""
 
     @property
     def encoders(self) -> tuple[str, str]:
-        """The good one first."""
+        """Names of both, the good one first."""
         return self.encoder, self.weaker
 
     @property
     def configurations(self) -> tuple[tuple[str, str | None], ...]:
-        """Encoder and reranker of the runs that are made."""
+        """Encoder and reranker of each run."""
         return (self.weaker, None), (self.weaker, f"encoder:{self.encoder}"), (self.encoder, None)
 
     def is_possible(self) -> bool:
-        """Whether the set and its encoders are here, as in a clone they are."""
+        """Whether the set and its encoders are here, as they are in a clone."""
         shipped = all(is_shipped(name) for name in self.encoders)
         return shipped and (self.folder / "eval_set.json").is_file()
 
     def eval_set(self) -> EvalSet:
-        """With the queries that the demo asks."""
+        """The eval set, with the queries that the demo asks."""
         from mmrag.eval_sets.eval_set import EvalSet
 
         whole = EvalSet.load(self.folder)
@@ -77,12 +77,12 @@ DRAWINGS = Show(
     ("theme", "colour", "pattern", "product"),
     "the catalogue's drawings",
 )
-# In the order in which they are shown.
+# In the order they are shown.
 SHOWS = (PHOTOGRAPHS, DRAWINGS)
 
 
 def possible() -> list[Show]:
-    """Those that are here."""
+    """The shows that are here."""
     return [show for show in SHOWS if show.is_possible()]
 
 
@@ -92,8 +92,8 @@ def index_galleries(
     """Bring the collections up to date, one for each shipped encoder.
 
     Args:
-        on_progress: called with the share that is done, 0 to 1, and what is being done.
-        shows: those that are indexed; all that are possible by default.
+        on_progress: called with the share done, 0 to 1, and the work under way.
+        shows: those to index; by default all that are possible.
     """
     from mmrag.encoders import load_encoder
     from mmrag.eval_sets.eval_set import EvalSet
@@ -121,12 +121,12 @@ def index_galleries(
 def runs(
     store: RunStore, on_progress: OnProgress | None = None, show: Show = DRAWINGS
 ) -> list[Run]:
-    """A show's three runs, each with all paraphrases; made where they are not stored.
+    """A show's three runs, each with all paraphrases; made if not stored.
 
     Args:
-        store: where they are kept.
+        store: the run store.
         on_progress: as for `index_galleries`.
-        show: whose.
+        show: the show.
     """
     from mmrag.encoders import load_encoder
     from mmrag.evaluation.ablations import Ablations
@@ -166,7 +166,7 @@ def runs(
 
 
 def _reranker(eval_set: EvalSet, name: str, encoder: Encoder) -> Reranker:
-    """A show's encoder as a reranker, that knows the vectors of its own collection already."""
+    """A show's encoder as a reranker that already knows the vectors of its own collection."""
     import numpy as np
 
     from mmrag.evaluation.gallery_index import index_eval_set
@@ -183,7 +183,7 @@ def _reranker(eval_set: EvalSet, name: str, encoder: Encoder) -> Reranker:
 def _finished(
     store: RunStore, eval_set: EvalSet, encoder: Encoder, reranker: Encoder | None
 ) -> str | None:
-    """The latest whole run of these queries with these weights."""
+    """The latest complete run of these queries with these weights."""
     for run in store.runs(eval_set.name):
         again = run.config.get("reranker") or {}
         if (
@@ -228,7 +228,7 @@ class Numbers:
     composed_first: float
     composed_in_10: float
     unseen_first: float | None
-    """Of combinations that no training set holds; None where a set has none."""
+    """On combinations that no training set holds; None if a set has none."""
     original_first: float
     paraphrased_first: float
 
@@ -247,7 +247,7 @@ def numbers(run: Run, eval_set: EvalSet) -> Numbers:
 
 
 def knows_only(encoder: str, paths: Iterable[str]) -> str | None:
-    """One line for a shipped model that is used on pictures other than those it knows.
+    """A warning, one line, when a shipped model is used on pictures it does not know.
 
     Args:
         encoder: its name.

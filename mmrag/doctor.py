@@ -24,9 +24,9 @@ _PACKAGES = ("torch", "timm", "open_clip_torch", "pymilvus", "milvus_lite", "str
 
 @dataclass(frozen=True)
 class Check:
-    """One line of health: `state` says whether it works, `advice` what to do when it does not.
+    """One line of health: `state` says whether it works, `advice` what to do if it does not.
 
-    "absent" is something that is not here and need not be.
+    "absent" means not here and not required.
     """
 
     topic: str
@@ -41,7 +41,7 @@ class Check:
 class Device:
     """A device by torch's name, and the precision that `auto` takes on it.
 
-    Of an NVIDIA GPU also which way batches take on it, and why.
+    For an NVIDIA GPU, also the path that batches take, and why.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Milvus:
 
 @dataclass(frozen=True)
 class Report:
-    """Devices, encoders, Milvus, vision model's server, state folder; no secret is in it."""
+    """Devices, encoders, Milvus, vision model's server, state folder; no secrets."""
 
     python: str
     torch: str
@@ -107,7 +107,7 @@ class Report:
         }
 
     def checks(self) -> list[Check]:
-        """The check's meaning in a sentence."""
+        """Every check, each with its meaning in a sentence."""
         return [
             self._devices(),
             *(
@@ -253,7 +253,7 @@ def _device(name: str) -> Device:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what matters when something does not work."""
+    """Versions of what matters when something fails."""
     found = {"mmrag": __version__}
     for package in _PACKAGES:
         try:
@@ -271,7 +271,7 @@ def _damaged(uri: str) -> tuple[str, ...]:
 
 
 def _vision_models() -> tuple[str, tuple[str, ...]]:
-    """The model that `vision` means, and what is to be said of those that the server has."""
+    """The model that `vision` means, and remarks on the models that the server has."""
     from mmrag.vision.endpoint import find_endpoint
     from mmrag.vision.server_models import VISION, list_models, notice, resolve, seeing_models
 

@@ -20,7 +20,7 @@ class NotStorableError(ImageError):
 
 
 class RemovalError(MmragError):
-    """An indexing run would remove so much that somebody has to say that it shall."""
+    """An indexing run would remove so much that it needs explicit consent."""
 
 
 class CheckpointError(MmragError):
@@ -28,7 +28,7 @@ class CheckpointError(MmragError):
 
 
 class IndexStoreError(MmragError):
-    """Milvus cannot be reached, or a collection does not fit what is asked of it."""
+    """Milvus cannot be reached, or a collection does not suit the request."""
 
 
 class EvalSetError(MmragError):

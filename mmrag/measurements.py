@@ -1,7 +1,7 @@
-"""Reads pytest-benchmark's result files: rows for tables and charts, and regressions.
+"""Read pytest-benchmark's result files: rows for tables and charts, and regressions.
 
 A benchmark of the suite says in its `extra_info` what one round works on: `items` (how many) and
-`unit` (of what), or that it is a latency; further figures stand beside them under their names.
+`unit` (of what), or that it is a latency; further figures are there by name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _log = logging.getLogger(__name__)
-# More than a result of all benchmarks takes.
+# More bytes than a result of all benchmarks takes.
 _ROOM = 2 << 20
 SHIPPED_RESULTS = shipped.ROOT / "bench" / "results"
 
@@ -59,13 +59,13 @@ class BenchRow:
 
     @property
     def key(self) -> tuple[str, str]:
-        """The key by which rows of two files are the same benchmark."""
+        """The key that identifies the same benchmark in two files."""
         return self.group, self.name
 
 
 @dataclass(frozen=True)
 class BenchFile:
-    """The results of one machine at one commit; `dirty` when files differed from the commit."""
+    """The results of one machine at one commit; `dirty` if files differed from the commit."""
 
     path: Path
     machine: dict[str, Any]
@@ -79,9 +79,9 @@ class BenchFile:
 
 @dataclass(frozen=True)
 class Change:
-    """One benchmark in two files: `ratio` is new time over old time, above 1 is slower.
+    """One benchmark in two files: `ratio` is new time over old time; above 1 is slower.
 
-    `file` is the older one, which `before` is of.
+    `file` is the older one, which holds `before`.
     """
 
     row: BenchRow
@@ -118,9 +118,9 @@ def read_results(path: Path) -> BenchFile:
 
 
 def merged(new: Path, old: Path) -> str:
-    """The JSON of `new`, with what only `old` measured; `old` need not be there.
+    """The JSON of `new`, plus what only `old` measured; `old` need not exist.
 
-    So a suite that takes long can be measured in parts, at one commit.
+    This lets a long suite be measured in parts, at one commit.
     """
     content = json.loads(new.read_text(encoding="utf-8"))
     if old.is_file():
@@ -129,18 +129,18 @@ def merged(new: Path, old: Path) -> str:
         content["benchmarks"] += [
             one for one in before["benchmarks"] if one["fullname"] not in again
         ]
-        # A part that is measured later makes its commit no newer.
+        # A part measured later does not make its commit newer.
         content["datetime"] = before["datetime"]
     return json.dumps(content, indent=1) + "\n"
 
 
 def results_folder() -> Path:
-    """The folder of new results: beside the suite in a clone, else under `MMRAG_HOME`."""
+    """The folder for new results: beside the suite in a clone, else under `MMRAG_HOME`."""
     return SHIPPED_RESULTS if shipped.IS_CLONE else config.home() / "bench"
 
 
 def check_folder(folder: Path) -> None:
-    """See before hours of measuring that the result can be stored; unreadable files are named.
+    """Check, before hours of measuring, that the result can be stored; unreadable files are named.
 
     Raises:
         MmragError: the folder cannot be written, or its disk is full.
@@ -158,10 +158,10 @@ def check_folder(folder: Path) -> None:
 
 
 def save_result(result: BenchFile, folder: Path | None = None) -> Path:
-    """Store a result beside what was measured before at its commit, whole or not at all.
+    """Store a result with earlier ones of its commit, whole or not at all.
 
-    An earlier file of that name that cannot be read is moved aside. When the folder cannot be
-    written the result stays in the system's folder for temporary files.
+    An unreadable earlier file of that name is moved aside. If the folder cannot be written, the
+    result stays in the system's folder for temporary files.
 
     Raises:
         MmragError: it could not be stored; says where it is.
@@ -187,7 +187,7 @@ def save_result(result: BenchFile, folder: Path | None = None) -> Path:
 def read_folder(folder: Path | None = None) -> tuple[list[BenchFile], list[str]]:
     """The result files of a folder, oldest first, and a sentence on each that cannot be read.
 
-    Without a folder: all that are shipped and all that were kept here.
+    Without a folder: all that ship and all kept here.
     """
     folders = [folder] if folder else dict.fromkeys([SHIPPED_RESULTS, results_folder()])
     files, problems = [], []
@@ -201,7 +201,7 @@ def read_folder(folder: Path | None = None) -> tuple[list[BenchFile], list[str]]
 
 
 def list_results(folder: Path | None = None) -> list[BenchFile]:
-    """The result files of a folder, oldest first; what cannot be read is named in the log."""
+    """The result files of a folder, oldest first; the log names unreadable ones."""
     files, problems = read_folder(folder)
     for problem in problems:
         _log.warning("Left out: %s", problem)
@@ -251,13 +251,13 @@ def results_frame(files: Iterable[BenchFile]) -> pd.DataFrame:
 def compare_results(new: BenchFile, *earlier: BenchFile, threshold: float = 0.1) -> list[Change]:
     """Benchmarks that became slower or quicker, the slowest first.
 
-    A benchmark has regressed when its median grew by more than `threshold` (a share) and its
-    quartiles lie wholly above the old ones, so that mere noise does not count. Where a row holds
-    its ratio to the tutorial's loop of the same run, as it does when the machine was disturbed,
-    the medians still decide: look at `times_tutorial` before blaming the code.
+    A benchmark has regressed if its median grew by more than `threshold` (a share) and its
+    quartiles lie wholly above the old ones, so that mere noise does not count. If a row keeps its
+    ratio to the tutorial's loop of the same run, as it does if the machine was disturbed, the
+    medians still decide: look at `times_tutorial` before blaming the code.
 
     Args:
-        earlier: each benchmark is compared with the first of these that has it.
+        earlier: files; each benchmark is compared with the first that has it.
     """
     before: dict[tuple[str, str], tuple[BenchRow, BenchFile]] = {}
     for file in earlier:
@@ -276,10 +276,10 @@ def compare_results(new: BenchFile, *earlier: BenchFile, threshold: float = 0.1)
 
 
 def newest_and_before(files: Sequence[BenchFile]) -> tuple[BenchFile, list[BenchFile]]:
-    """The newest file, and those before it of the same machine and kind of run, newest first.
+    """The newest file, and earlier ones of the same machine and kind of run, newest first.
 
     Raises:
-        MmragError: there are no two.
+        MmragError: there are fewer than two.
     """
     for new in reversed(files):
         alike = [

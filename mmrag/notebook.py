@@ -1,4 +1,4 @@
-"""How results show themselves in a notebook, and as data frames; data is never markup."""
+"""Results as shown in a notebook, and as data frames; data is never markup."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def search_result_html(result: SearchResult) -> str:
 
 
 def gallery_html(gallery: Gallery) -> str:
-    """How many pictures there are, and the first ones."""
+    """The number of pictures, and the first ones."""
     some = [_tile(image.path, image.image_id, image.text) for image in gallery.images[:_FEW]]
     left_out = f", {len(gallery.skipped):,} left out" if gallery.skipped else ""
     return _sentences([f"{counted(len(gallery.images), 'picture')}{left_out}"]) + _tiles(some)
@@ -132,7 +132,7 @@ class StageBars:
 
 
 def hits_frame(result: SearchResult) -> pd.DataFrame:
-    """A row a hit."""
+    """One row per hit."""
     import pandas as pd
 
     columns = [field.name for field in fields(Hit)]
@@ -140,7 +140,7 @@ def hits_frame(result: SearchResult) -> pd.DataFrame:
 
 
 def queries_frame(eval_set: EvalSet) -> pd.DataFrame:
-    """A row a query, with the ids of its right images."""
+    """One row per query, with the ids of its right images."""
     import pandas as pd
 
     right = {
@@ -152,7 +152,7 @@ def queries_frame(eval_set: EvalSet) -> pd.DataFrame:
 
 
 def scores_frame(run: Run) -> pd.DataFrame:
-    """A row a stage and query, a column a metric."""
+    """One row per stage and query, one column per metric."""
     import pandas as pd
 
     parts = [
@@ -170,7 +170,7 @@ def scores_frame(run: Run) -> pd.DataFrame:
 
 
 def differences_frame(comparison: Comparison) -> pd.DataFrame:
-    """A row a pair of runs and metric."""
+    """One row per pair of runs and metric."""
     import pandas as pd
 
     rows = [

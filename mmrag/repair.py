@@ -1,6 +1,6 @@
-"""Look through everything under `MMRAG_HOME`, and move what is broken aside.
+"""Check everything under `MMRAG_HOME`, and move what is broken aside.
 
-Caches are looked at too, though they mend themselves when they are read.
+Caches are checked too, though they repair themselves when read.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def check() -> list[Finding]:
 
 
 def repair() -> list[Finding]:
-    """Move aside what is broken, make anew what can be derived; tells what was done and is lost.
+    """Move aside what is broken, rebuild what can be derived; return what was done and lost.
 
     Raises:
         IndexStoreError: the store is in use.
@@ -53,7 +53,7 @@ def repair() -> list[Finding]:
 
 
 def damaged_collections() -> list[Finding]:
-    """Of the default store, by its files alone."""
+    """Damaged collections of the default store, by its files alone."""
     return look_through(Path(config.default_uri())) if _is_local() else []
 
 
@@ -62,7 +62,7 @@ def _is_local() -> bool:
 
 
 def _broken_files() -> Iterator[tuple[Path, str, str]]:
-    """File, what is wrong with it, and what is lost and how it comes back."""
+    """Each broken file, its problem, and what is lost and how to get it back."""
     home = config.home()
     for pattern, problem_of, lost in _KINDS:
         for path in sorted(home.glob(pattern)):
@@ -77,8 +77,8 @@ def _broken_files() -> Iterator[tuple[Path, str, str]]:
 
 
 def _is_named_here(path: Path) -> bool:
-    """Whether mmrag itself has a file of this name. Other folders, such as a store of Milvus Lite
-    or one of weights, are called as people like."""
+    """Whether mmrag itself has a file of this name. Other folders, such as a Milvus Lite store or
+    one of weights, may have any name."""
     return path.name in ("runs.db", "adopted.json") or path.suffix == ".sqlite"
 
 
@@ -87,7 +87,7 @@ def _database(path: Path) -> str:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=10)) as file:
             said = str(file.execute("PRAGMA integrity_check(1)").fetchone()[0])
     except sqlite3.OperationalError as error:
-        # Locked, or not to be read: that is no damage.
+        # Locked or unreadable: that is no damage.
         return "" if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT else str(error)
     except sqlite3.DatabaseError as error:
         return str(error)
@@ -106,7 +106,7 @@ def _safetensors(path: Path) -> str:
 
 
 def _archive(path: Path) -> str:
-    """Of torch; what is no zip archive may be of the time before they were."""
+    """The damage to a torch file; one that is no zip archive may predate the zip format."""
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
@@ -130,7 +130,7 @@ _RUNS = (
     "the runs and jobs in it are lost, unless `sqlite3 FILE .recover` gets some of them back, or "
     "a copy is restored"
 )
-# Where below MMRAG_HOME, what tells that such a file is broken, and what follows from that.
+# The place below MMRAG_HOME, the check for such a file, and the consequence if it is broken.
 _KINDS: list[tuple[str, Callable[[Path], str], str]] = [
     ("*.db", _database, _RUNS),
     ("*.sqlite", _database, _AGAIN),
@@ -161,7 +161,7 @@ def _check_store() -> list[Finding]:
 
 
 def _check_rows(index: ImageIndex) -> Iterator[str]:
-    """Sentences about rows with a wrong hash or vector, or that the index does not find."""
+    """Sentences about rows that have a wrong hash or vector, or that the index does not find."""
     rows = index.rows([*STORED_FIELDS, "row_hash", "vector"])
     searched = 0
     while some := list(islice(rows, _BATCH)):

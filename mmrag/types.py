@@ -1,4 +1,4 @@
-"""The nouns of the field that the parts hand to each other."""
+"""The domain types that the parts exchange."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ImageSource = str | os.PathLike[str] | bytes | Image.Image
 
 @dataclass(frozen=True)
 class GalleryImage:
-    """An item that can be found."""
+    """An image that can be found."""
 
     image_id: str
     path: str
@@ -28,13 +28,13 @@ class GalleryImage:
 
 @dataclass(frozen=True)
 class Query:
-    """A picture, several, a text, or both (a composed query).
+    """One or more pictures, a text, or both (a composed query).
 
     Args:
-        image: the picture, the first of `images` where there are several.
+        image: the picture, the first of `images` if there are several.
         text: the instruction or description.
-        images: all pictures; those of `image` alone where it is left out.
-        without: what is not wanted, a text or a query; its vector is taken off.
+        images: all pictures; default: just `image`.
+        without: what is not wanted, a text or a query; its vector is subtracted.
         without_weight: how much of it, 0 or more; see `mmrag.encoders.queries`.
 
     Example:
@@ -68,7 +68,7 @@ class Query:
 
     @property
     def image_path(self) -> str | None:
-        """The image's path, when it is one."""
+        """The image's path, if it is given as one."""
         return os.fspath(self.image) if isinstance(self.image, str | os.PathLike) else None
 
 
@@ -93,19 +93,19 @@ class Hit:
     metadata: dict[str, Any]
 
 
-# An estimate of tokens that is this far off is spoken of.
+# A token estimate that is this far off is mentioned.
 _FAR_OFF = 0.2
 
 
 @dataclass(frozen=True)
 class Usage:
-    """The totals of requests to a model server.
+    """Totals of requests to a model server.
 
-    `cached` answers came from the disk and cost nothing now; their tokens are not counted.
-    `completion_tokens` has the `reasoning_tokens`, the model's thought, in it. `expected_tokens`
-    is what the prompts that `prompt_tokens` counts were estimated at before they were sent.
-    `cost_usd` is None when the model has no price. `unanswered` requests timed out, or their answer
-    could not be read: they may have been charged, and `cost_usd` has the most that they can cost.
+    `cached` answers came from disk and cost nothing now; their tokens are not counted.
+    `completion_tokens` includes `reasoning_tokens`, the model's thought. `expected_tokens` is the
+    estimate, before sending, of the prompts that `prompt_tokens` counts. `cost_usd` is None if the
+    model has no price. `unanswered` requests timed out, or their answer could not be read: they may
+    have been charged, and `cost_usd` includes the most that they can cost.
     """
 
     requests: int = 0
@@ -125,7 +125,7 @@ class Usage:
 
     @property
     def surprise(self) -> str:
-        """How far the prompts were from their estimate, where that is over a fifth, in words."""
+        """How far the prompts were from their estimate, if over a fifth, in words."""
         if not self.expected_tokens:
             return ""
         change = self.prompt_tokens / self.expected_tokens - 1
@@ -150,7 +150,7 @@ class RerankReport:
 
     `status` is "complete" (the answer ranked every candidate), "repaired" (it left some out,
     repeated some or named some that were not shown) or "failed" (no usable answer: the order of
-    retrieval stands). `problems` says so in sentences.
+    retrieval stands). `problems` gives the details in sentences.
     """
 
     reranker: str
@@ -162,9 +162,9 @@ class RerankReport:
 
 @dataclass(frozen=True)
 class RewriteReport:
-    """How rewriting one query went: `text` are its new words.
+    """How rewriting one query went: `text` is its new wording.
 
-    Where the model gave none, `text` is None, `problem` says why, and the query was asked as it is.
+    If the model gave none, `text` is None, `problem` says why, and the query was asked as it is.
     """
 
     rewriter: str
@@ -174,7 +174,7 @@ class RewriteReport:
 
     @property
     def sentence(self) -> str:
-        """In words."""
+        """The report in words."""
         if self.text is None:
             return f"Not rewritten by {self.rewriter}: {self.problem}"
         return f"Rewritten by {self.rewriter}: {self.text}"
@@ -184,8 +184,8 @@ class RewriteReport:
 class SearchResult:
     """The hits of one query, best first, and the milliseconds that each stage took.
 
-    `notes` are sentences on how the query was encoded, where that needs any. `query` is as it was
-    asked, also where other words of it (see `rewrite`) were encoded.
+    `notes` are sentences on how the query was encoded, if needed. `query` is as asked, even if a
+    rewording (see `rewrite`) was encoded.
     """
 
     query: Query
@@ -202,7 +202,7 @@ class SearchResult:
         return notebook.search_result_html(self)
 
     def to_pandas(self) -> pd.DataFrame:
-        """The hits, one a row."""
+        """The hits, one per row."""
         from mmrag import notebook
 
         return notebook.hits_frame(self)

@@ -1,3 +1,3 @@
-"""The version, said once: the package, the wheel, `--version`, Health and `doctor` read it here."""
+"""The one version, read by the package, the wheel, `--version`, Health and `doctor`."""
 
 __version__ = "0.2.0"

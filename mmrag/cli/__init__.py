@@ -15,8 +15,8 @@ from mmrag.system import interrupt
 from mmrag.system.memory import out_of_memory
 from mmrag.version import __version__
 
-# Command to the module that defines it, in the order of the help. Modules are imported when their
-# command runs, so that `--help` needs no torch.
+# The module that defines each command, in help order. Modules are imported when their command runs,
+# so that `--help` needs no torch.
 COMMANDS = {
     "demo": ("mmrag.cli.demo", "Search and score photographs and drawings that ship."),
     "dashboard": ("mmrag.cli.dashboard", "Open the dashboard in a browser."),
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0 done, 1 failed, 2 wrong usage."""
+    """Run the command line and return the exit status: 0 done, 1 failed, 2 wrong usage."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine("%(levelname)s: %(message)s"))
     logging.basicConfig(handlers=[handler])
@@ -97,7 +97,7 @@ def run(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     except OSError as error:
-        # A full disk or a place that cannot be written: the system's own words say which.
+        # A full disk or an unwritable path: the system's message says which.
         return _failed(
             out_of_memory(error) or f"{error.filename or 'The system'}: {error.strerror or error}."
         )
@@ -105,7 +105,7 @@ def run(arguments: list[str] | None = None) -> int:
         short = out_of_memory(error)
         if short:
             return _failed(short)
-        # A library may have made something else of Ctrl-C, such as an import that failed.
+        # A library may have turned Ctrl-C into another error, such as a failed import.
         if not interrupt.asked():
             raise
         interrupt.say_stopped()
@@ -113,7 +113,7 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 class _OneLine(logging.Formatter):
-    """A record is one line, whatever is in it: data forges no second one, nor steers a terminal."""
+    """One line per record, whatever it holds: data cannot forge a line or steer a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         from mmrag.cli.options import printable
@@ -124,6 +124,6 @@ class _OneLine(logging.Formatter):
 def _failed(reason: str) -> int:
     from mmrag.cli.options import printable
 
-    # What it quotes may be endless.
+    # Quoted data may be very long.
     print(f"Error: {printable(reason)[:_LONGEST]}", file=sys.stderr)
     return 1

@@ -15,7 +15,11 @@ from mmrag.cli.options import encoder_options, json_option, open_encoder, print_
 @click.option("--uri", metavar="U", help="Milvus. Default: MMRAG_URI, else the local store.")
 @click.option("--collection", metavar="C", required=True, help="Collection in that Milvus.")
 @click.option(
-    "--vector-field", metavar="F", default="vector", show_default=True, help="Where vectors are."
+    "--vector-field",
+    metavar="F",
+    default="vector",
+    show_default=True,
+    help="Field with the vectors.",
 )
 @click.option(
     "--path-field",
@@ -43,8 +47,8 @@ def adopt(
 ) -> int:
     """Take over a Milvus collection made by another program, to search and evaluate it.
 
-    Nothing is written to it. Ten of its pictures are encoded anew, which tells whether the encoder
-    is the one that made it; then `search`, `ask` and `evaluate --collection` take it by its name.
+    Nothing is written to it. Ten of its pictures are re-encoded to check that the encoder is the
+    one that made it; then `search`, `ask` and `evaluate --collection` accept it by name.
 
     \b
     Example:

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("question")
 @query_options
-@click.option("--model", metavar="M", default="vision", show_default=True, help="Who answers.")
+@click.option(
+    "--model", metavar="M", default="vision", show_default=True, help="Model that answers."
+)
 @click.option(
     "--images",
     type=click.IntRange(1, 25),
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 10_000),
     default=9,
     show_default=True,
-    help="How many hits to look at.",
+    help="How many hits to retrieve.",
 )
 @click.option("--filter", metavar="EXPR", help='For example: metadata["price"] < 10')
 @click.option("--exclude-query-image", is_flag=True, help="Leave the query picture itself out.")
@@ -145,7 +147,7 @@ def ask(
 
 
 def _follow(stream: AnswerStream, *, show: bool) -> Answer:
-    """Show an answer while it is written; one that fails says what it came to all the same."""
+    """Show an answer as it is written, with its usage even if it fails."""
     from mmrag.vision.endpoint import RequestFailed
 
     failed = None

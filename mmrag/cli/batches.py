@@ -1,4 +1,4 @@
-"""`batches`: what was sent through the Batch API and not collected yet."""
+"""`batches`: requests sent through the Batch API and not yet collected."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mmrag.errors import MmragError
 
 
 @click.command()
-@click.option("--cancel", "name", metavar="BATCH", help="Stop this one.")
+@click.option("--cancel", "name", metavar="BATCH", help="Stop this batch.")
 @json_option
 def batches(name: str | None, as_json: bool) -> None:
-    """List the batches that `evaluate --batch` has sent and not collected yet.
+    """List the batches that `evaluate --batch` has sent and not yet collected.
 
-    The same `evaluate` command, run again, waits for its batch and collects it.
+    Run the same `evaluate` command again to wait for its batch and collect it.
 
     \b
     Example:

@@ -30,25 +30,23 @@ _THRESHOLD = 0.1
 @click.option("--device", multiple=True, metavar="D", help="cpu, cuda, mps. Default: all here.")
 @click.option("--precision", multiple=True, metavar="P", help="Default: all that suit the device.")
 @click.option("--only", metavar="WORDS", help="As pytest's -k: encode, 'decode or search', ...")
-@click.option("--uri", metavar="U", help="A Milvus server to measure beside Milvus Lite.")
-@click.option(
-    "--all", "every", is_flag=True, help="A line for every benchmark, not for each encoder."
-)
-@click.option("--quick", is_flag=True, help="Small sizes, to see that it works.")
+@click.option("--uri", metavar="U", help="A Milvus server to measure as well as Milvus Lite.")
+@click.option("--all", "every", is_flag=True, help="One line per benchmark, not per encoder.")
+@click.option("--quick", is_flag=True, help="Small sizes, to check that it works.")
 @click.option(
     "--save",
     is_flag=True,
-    help="Keep the result beside earlier ones: in bench/results, or MMRAG_HOME/bench.",
+    help="Keep the result with earlier ones: in bench/results, or MMRAG_HOME/bench.",
 )
 @json_option
 @click.pass_context
 def bench(context: click.Context, /, **options: Any) -> None:
-    """Measure encoding, reranking, decoding, search, queries and evaluation; tables at the end.
+    """Measure encoding, reranking, decoding, search, queries and evaluation, and print tables.
 
-    The first has a line for each encoder (--all: for each benchmark of it).
+    The first table has a line per encoder (--all: per benchmark).
 
-    Leave the machine alone meanwhile. Encode rows say how many times as fast as the tutorials'
-    loop they are, and what share of the hardware's limit they reach, both of the same run.
+    Leave the machine alone meanwhile. Encode rows give the speed relative to the tutorials' loop
+    and the share of the hardware's limit, both measured in the same run.
 
     \b
     Example:
@@ -132,7 +130,7 @@ def _run(
 
 
 def _suite(command: Sequence[str]) -> int:
-    """Run pytest, which ends with this process whatever ends that; its messages are errors."""
+    """Run pytest, its output on standard error; it ends with this process, however that ends."""
     paths = [str(shipped.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     with alone() as lock:
@@ -146,14 +144,14 @@ def _suite(command: Sequence[str]) -> int:
     type=click.FloatRange(0),
     default=_THRESHOLD,
     show_default=True,
-    help="How much slower counts as a regression, as a share.",
+    help="Slowdown that counts as a regression, as a share.",
 )
 @json_option
 def compare(files: tuple[Path, ...], threshold: float, as_json: bool) -> None:
-    """Show what became slower: NEW against OLD, or the newest result of a machine against before.
+    """Show what became slower: NEW against OLD, or a machine's newest result against earlier ones.
 
-    Without files each benchmark of the newest result is compared with the last earlier result of
-    that machine that measured it. Ends with status 1 when there are regressions.
+    Without files, each benchmark of the newest result is compared with the last earlier result of
+    that machine that includes it. Exits with status 1 if there are regressions.
 
     \b
     Example:
@@ -231,16 +229,16 @@ _FAMILIES = (
     "dimension",
     "bytes a vector",
 )
-# What its rates are of, and whether one by one.
+# What the rates count, and whether one at a time.
 _RATES = (("files", False), ("composed", True))
-# The groups of benchmarks that the table of encoders stands for.
+# The groups of benchmarks that the table of encoders covers.
 _IN_FAMILIES = ("encode", "tutorial")
 
 
 def family_lines(rows: Sequence[BenchRow]) -> list[tuple[str, ...]]:
-    """One line for each encoder and device, in the precision that `auto` takes there.
+    """One line per encoder and device, in the precision that `auto` chooses there.
 
-    images/s are of files in batches, queries/s of pictures with words, one by one.
+    images/s counts files in batches, queries/s pictures with words, one at a time.
     """
     from mmrag.encoders.device import resolve_device, resolve_precision
 

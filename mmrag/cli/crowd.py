@@ -1,4 +1,4 @@
-"""How many tabs a dashboard serves at a time: in all, and from one address."""
+"""Limits on the tabs that a dashboard serves at a time: in all, and from one address."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Any]
-# A tab takes a connection and, while its page loads, some more; files and stores are open beside.
+# A tab takes one connection, more while its page loads; files and stores are open as well.
 _DESCRIPTORS_A_TAB, _OTHERS = 4, 200
 
 
 class Crowd:
     """An ASGI application that refuses tabs beyond a limit before `app` hears of them.
 
-    A tab is counted while its WebSocket is open, and no longer. Who comes when all places are taken
-    reads why, instead of a page that never connects.
+    A tab counts only while its WebSocket is open. Visitors beyond the limit read why they are
+    refused, instead of waiting for a page that never connects.
 
     Args:
-        app: what is served.
+        app: the application to serve.
         most: tabs in all.
         most_each: tabs from one address.
-        on_leave: called when a tab was closed.
+        on_leave: called when a tab is closed.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Crowd:
                 self.on_leave()
 
     def _full(self, address: str) -> str:
-        """Why there is no place; empty where there is one."""
+        """The reason for a refusal; empty if there is room."""
         if self.here.total() >= self.most:
             return f"{_tabs(self.most)} of this dashboard are open, and it serves no more at a time"
         if self.here[address] >= self.most_each:
@@ -68,7 +68,7 @@ class Crowd:
 
 async def _refuse(scope: Scope, send: Any, why: str) -> None:
     said = f"{why}. Close some, or try again later.\n".encode()
-    # Before it is accepted, a WebSocket can be answered as any request, where the server knows how.
+    # Before it is accepted, a WebSocket can be answered like any request if the server can.
     start = "http.response" if scope["type"] == "http" else "websocket.http.response"
     if scope["type"] == "websocket" and start not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1013})
@@ -83,10 +83,10 @@ def _tabs(count: int) -> str:
 
 
 def release_closed() -> None:
-    """Give back the descriptors of tabs that were closed.
+    """Release the descriptors of closed tabs.
 
-    Streamlit keeps a closed tab's session for a minute, so that it can come back, and the event
-    loop of its scripts until garbage is collected. It makes another one when the tab comes back.
+    Streamlit keeps a closed tab's session for a minute, in case the tab comes back, and the event
+    loop of its scripts until garbage collection. A tab that comes back gets a new loop.
     """
     from streamlit import runtime
 
@@ -98,7 +98,7 @@ def release_closed() -> None:
 
 
 def make_room() -> int:
-    """Take as many descriptors as this process may have; how many tabs they are enough for."""
+    """Take as many descriptors as this process may have; return how many tabs they allow."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -20,8 +20,8 @@ SCRIPT = shipped.ROOT / "dashboard.py"
     "--host",
     default="localhost",
     show_default=True,
-    help="Address to listen on. Others than this machine's own need MMRAG_DASHBOARD_PASSWORD, "
-    "or get a link with a secret, which is printed once.",
+    help="Address to listen on. Any but this machine's own needs MMRAG_DASHBOARD_PASSWORD, or gets "
+    "a link with a secret, printed once.",
 )
 @click.option(
     "--port",
@@ -34,18 +34,18 @@ SCRIPT = shipped.ROOT / "dashboard.py"
     "--allow-host",
     multiple=True,
     metavar="NAME",
-    help="A further name that browsers reach it by, such as a proxy's. May be repeated.",
+    help="Another name that browsers reach it by, such as a proxy's. May be repeated.",
 )
 @click.option(
     "--read-only",
     is_flag=True,
-    help="Nothing is indexed, evaluated, judged, added or deleted, and nothing spends the key, "
-    "for anybody.",
+    help="Nobody can index, evaluate, judge, add or delete anything, or spend money on the API "
+    "key.",
 )
 @click.option(
     "--prepare/--no-prepare",
     default=True,
-    help="Index and score the photographs and drawings that ship.",
+    help="Index and score the photographs and drawings that ship with mmrag.",
 )
 def dashboard(
     host: str, port: int, allow_host: tuple[str, ...], read_only: bool, prepare: bool
@@ -57,7 +57,7 @@ def dashboard(
       mmrag dashboard --port 8502
       mmrag dashboard --host 0.0.0.0 --allow-host photos.example.org --read-only
     """
-    # What they cannot be is said before anything starts.
+    # Report invalid values before anything starts.
     config.max_tabs(), config.max_tabs_each()
     local = is_local(host)
     env = {**os.environ, **({"MMRAG_READ_ONLY": "1"} if read_only else {})}

@@ -23,7 +23,7 @@ METRICS = ("hit_rate@1", "hit_rate@10", "nDCG@10")
 def demo(as_json: bool) -> None:
     """Search and score photographs and drawings with the encoders that ship with mmrag.
 
-    Needs neither network nor key; the first time takes half a minute to a minute and a half.
+    Needs neither network nor key; the first run takes 30 to 90 seconds.
 
     \b
     Example:
@@ -40,7 +40,7 @@ def demo(as_json: bool) -> None:
         found.append((show, eval_set, made[-1], run_table(whole, METRICS), numbers))
     if as_json:
         shows = {s.title: {"numbers": n, "table": t} for s, _, _, t, n in found}
-        # Those of the drawings stand alone too, as they did before there were photographs.
+        # The drawings' values are at the top level too, as before there were photographs.
         print_json({**shows[found[-1][0].title], "shows": shows})
         return
     for show, eval_set, best, table, numbers in found:
@@ -63,7 +63,7 @@ def demo(as_json: bool) -> None:
 
 
 def prepare_demo() -> list[tuple[Show, list[Run]]]:
-    """Index and evaluate what ships, with a progress bar, as far as that is not done yet."""
+    """Index and evaluate what ships, unless that is done already, with a progress bar."""
     from mmrag import demo as shown
     from mmrag.cli.progress import progress_bar
     from mmrag.runs.store import RunStore
@@ -97,7 +97,7 @@ def _asked(show: Show, eval_set: EvalSet) -> str:
 
 
 def _examples(show: Show, run: Run, eval_set: EvalSet) -> None:
-    """One query of each kind, with what was found."""
+    """Print one query of each kind, with its hits."""
     images = {image.image_id: image for image in eval_set.images}
     by_path = {image.path: image for image in eval_set.images}
     for category in show.examples:

@@ -1,4 +1,4 @@
-"""Options of commands that can work over Ray, and what stands behind them."""
+"""Options of commands that can work over Ray, and what they set up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def engine_options(command: Command) -> Command:
-    """--engine, --address and --workers."""
+    """Add --engine, --address and --workers."""
     for option in reversed(
         [
             click.option(

@@ -21,11 +21,11 @@ from mmrag.doctor import examine
 @click.option(
     "--repair",
     is_flag=True,
-    help="Move what is broken aside (nothing is deleted), and make anew what can be derived.",
+    help="Move what is broken aside (nothing is deleted) and rebuild what can be derived.",
 )
 @json_option
 def doctor(uri: str | None, check: bool, repair: bool, as_json: bool) -> int:
-    """Say what works here: devices, precisions, encoders, Milvus, API key present or not.
+    """Report what works here: devices, precisions, encoders, Milvus, whether there is an API key.
 
     \b
     Example:

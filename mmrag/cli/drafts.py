@@ -19,7 +19,7 @@ _FOLDER = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("collection")
-@click.option("--out", type=_FOLDER, required=True, help="The eval set; made where it is new.")
+@click.option("--out", type=_FOLDER, required=True, help="The eval set; created if new.")
 @click.option(
     "--queries",
     type=click.IntRange(1),
@@ -31,9 +31,9 @@ _FOLDER = click.Path(path_type=Path)
 @click.option(
     "--near-duplicate",
     type=click.FloatRange(-1, 1),
-    help="Leave out pairs with at least this cosine. Default: what fits the encoder.",
+    help="Leave out pairs with at least this cosine. Default: set by the encoder.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the choice of pairs.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed for choosing pairs.")
 @ask_options
 @json_option
 def draft(
@@ -48,10 +48,10 @@ def draft(
 ) -> None:
     """Propose composed queries from a collection's own pictures.
 
-    Pairs of pictures at several distances, and an instruction that leads from the first to the
-    second: from what differs in their metadata, or by a vision model, which also gives paraphrases
-    and says which neighbours fit as well. Nothing counts before a person has accepted it, on the
-    Judge page of the dashboard.
+    Each draft is a pair of pictures, at one of several distances, and an instruction that leads
+    from the first to the second: from differences in their metadata, or by a vision model, which
+    also gives paraphrases and names neighbours that fit as well. Nothing counts until a person has
+    accepted it on the dashboard's Judge page.
 
     \b
     Example:
@@ -104,12 +104,12 @@ def check_drafts(
     as_json: bool,
     **encoder: Any,
 ) -> None:
-    """Say how many drafts need both picture and text, have several answers, or repeat another.
+    """Report how many drafts need both picture and text, have several answers, or repeat another.
 
-    Each is asked by its picture, by its words and by both, in the COLLECTION that it was drafted
-    from, with the encoder of that collection. The first 20 pictures of each way are pooled; which
-    of them are right too says a vision model (--by), or the metadata of drafts that were worded
-    from it. What is found stands beside each draft on the Judge page.
+    Each is asked by picture, by words and by both, in the COLLECTION it was drafted from, with that
+    collection's encoder. The first 20 pictures of each search are pooled; a vision model (--by), or
+    for drafts worded from metadata the metadata, decides which of them are right too. The findings
+    are shown beside each draft on the Judge page.
 
     \b
     Example:

@@ -50,12 +50,14 @@ def encoders(search: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name")
-@click.option("--no-load", is_flag=True, help="Do not load it afterwards; it may need much memory.")
+@click.option(
+    "--no-load", is_flag=True, help="Do not load it afterwards, which may need much memory."
+)
 @json_option
 def download(name: str, no_load: bool, as_json: bool) -> None:
-    """Fetch all that NAME needs into MMRAG_HOME, and load it once without network.
+    """Fetch everything NAME needs into MMRAG_HOME, and load it once offline.
 
-    It goes on where a download broke off.
+    An interrupted download resumes where it stopped.
 
     \b
     Example:

@@ -40,31 +40,32 @@ for _command in labels.COMMANDS:
 @click.argument("destination", type=click.Path(path_type=Path))
 @click.option(
     "--split",
-    help="Which split; default: val, for beir test. genecis: the task, such as change_object; "
-    "circus: the label, such as validated or shortcut_free; pinpoint: queries (each wording one) "
-    "or paraphrases.",
+    help="Which split. Default: val; for beir, test. genecis: the task, such as change_object; "
+    "circus: the label, such as validated or shortcut_free; pinpoint: queries (one per wording) or "
+    "paraphrases.",
 )
 @click.option(
     "--images",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The folder of pictures, when they are not in their usual place below SOURCE.",
+    help="Folder of the pictures, if not in their usual place below SOURCE.",
 )
 @click.option(
     "--category",
     type=click.Choice(["all", "dress", "shirt", "toptee", "cirr", "fashioniq", "lasco", "circo"]),
-    help="fashioniq: which queries; all (the default) makes one eval set each in DESTINATION, or "
-    "one of all when the protocol has one gallery for them. circus: which benchmark.",
+    help="fashioniq: which queries; all (the default) makes an eval set per category in "
+    "DESTINATION, or a single one if the protocol has one gallery for all. circus: which "
+    "benchmark.",
 )
 @click.option(
     "--gallery",
     type=click.Choice(["split", "all", "together"]),
-    help="What is searched: the split's images (the default), those of every split, or "
-    "(fashioniq) all categories together.",
+    help="Images to search: the split's (the default), every split's, or (fashioniq) all "
+    "categories together.",
 )
 @click.option(
     "--protocol",
     metavar="P",
-    help="How it is asked, by name (`mmrag eval-set protocols` lists them) or FILE.toml.",
+    help="Protocol, by name (`mmrag eval-set protocols` lists them) or FILE.toml.",
 )
 @json_option
 def import_(
@@ -80,8 +81,7 @@ def import_(
 ) -> None:
     """Make an eval set from SOURCE, a data set in FORMAT; its pictures stay where they are.
 
-    The annotation files are enough; pictures that are missing are listed, and found when they
-    are there later.
+    The annotation files are enough; missing pictures are listed, and found if they are added later.
 
     \b
     Example:
@@ -150,7 +150,7 @@ def export_(
 
 
 def _together(gallery: str | None, protocol: str | None) -> bool:
-    """Whether FashionIQ's three categories are one eval set."""
+    """Whether FashionIQ's three categories form one eval set."""
     if gallery is None and protocol is not None:
         gallery = find_protocol(protocol, "fashioniq").gallery
     return gallery in ("all", "together")
@@ -160,7 +160,7 @@ def _together(gallery: str | None, protocol: str | None) -> bool:
 @click.argument("benchmark", required=False, type=click.Choice(benchmarks()))
 @json_option
 def protocols_(benchmark: str | None, as_json: bool) -> None:
-    """List the protocols that benchmarks are asked by, the default one first.
+    """List each benchmark's protocols, the default one first.
 
     \b
     Example:
@@ -216,12 +216,12 @@ def _asked(query: EvalQuery) -> dict[str, Any]:
 @click.option(
     "--difference",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Also say how likely the set finds this difference in a hit rate, and with how many "
-    "queries it would.",
+    help="Also report how likely the set is to detect this difference in hit rate, and how many "
+    "queries that would take.",
 )
 @json_option
 def info(folder: str, difference: float | None, as_json: bool) -> None:
-    """Say what an eval set holds.
+    """Describe an eval set.
 
     \b
     Example:
@@ -249,7 +249,7 @@ def info(folder: str, difference: float | None, as_json: bool) -> None:
 @click.option("--decode", is_flag=True, help="Also decode every picture.")
 @json_option
 def validate(folder: Path, decode: bool, as_json: bool) -> None:
-    """Check every line of an eval set; status 1 when there are errors.
+    """Check every line of an eval set; exit with status 1 if there are errors.
 
     \b
     Example:
@@ -312,7 +312,7 @@ def _description(loaded: EvalSet, missing: Iterable[Skipped] | None = None) -> d
 
 
 def _judges(loaded: EvalSet) -> str | None:
-    """Who gave the judgments and how far they agree; None where nobody was noted."""
+    """The judges and how far they agree; None if none are recorded."""
     from mmrag.labels.judgments import JudgmentLog
     from mmrag.labels.report import judge_report
 
@@ -321,7 +321,7 @@ def _judges(loaded: EvalSet) -> str | None:
 
 
 def _candidates(loaded: EvalSet) -> dict[str, Any] | None:
-    """The queries that have candidates of their own, and how many; None where none has."""
+    """How many queries have candidates of their own, and how many each; None if no query has."""
     counts = [len(query.pool) for query in loaded.queries if query.pool]
     if not counts:
         return None

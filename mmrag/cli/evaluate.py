@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 10_000),
     default=50,
     show_default=True,
-    help="How deep the rankings are kept.",
+    help="Depth to which rankings are kept.",
 )
 @click.option(
     "--metric",
@@ -73,22 +73,22 @@ if TYPE_CHECKING:
     type=click.Choice(["image", "text", "both"]),
     default="image",
     show_default=True,
-    help="What of the gallery becomes the vector.",
+    help="What to embed of each gallery image.",
 )
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
     default=32,
     show_default=True,
-    help="Queries that are encoded and searched together.",
+    help="Queries encoded and searched together.",
 )
 @click.option("--uri", metavar="U", help="Milvus. Default: MMRAG_URI, else the local store.")
 @click.option(
     "--collection",
     metavar="C",
-    help="An adopted collection instead of one for the set; its pictures are known by their paths.",
+    help="An adopted collection instead of one for the set; its pictures are matched by path.",
 )
-@click.option("--resume/--no-resume", default=True, help="Go on with an interrupted evaluation.")
+@click.option("--resume/--no-resume", default=True, help="Resume an interrupted evaluation.")
 @click.option(
     "--ablate-modality",
     is_flag=True,
@@ -107,7 +107,7 @@ if TYPE_CHECKING:
     "--shuffles",
     type=click.IntRange(2, 1000),
     metavar="N",
-    help="Also rerank N random orders of the candidates: do rankings agree, do metrics move?",
+    help="Also rerank N random orders of the candidates, to see how rankings and metrics vary.",
 )
 @click.option("--answers", is_flag=True, help="Answer the set's questions with a vision model.")
 @click.option(
@@ -118,13 +118,13 @@ if TYPE_CHECKING:
     help="Vision model that answers.",
 )
 @click.option(
-    "--answer-judge", metavar="M", help="Also let this model say which answers are right."
+    "--answer-judge", metavar="M", help="Also let this model judge which answers are right."
 )
 @click.option(
     "--protocol",
     metavar="P",
-    help="How the set is asked and scored: a name (`mmrag eval-set protocols`) or FILE.toml. "
-    "Default: the set's own.",
+    help="Protocol to ask and score by: a name (`mmrag eval-set protocols`) or FILE.toml. Default: "
+    "the set's own.",
 )
 @click.option(
     "--query-template",
@@ -141,8 +141,8 @@ if TYPE_CHECKING:
 @click.option(
     "--search-url",
     metavar="URL",
-    help="Ask a search of your own instead of encoder and index: JSON with picture and text, "
-    "answered by ids.",
+    help="Ask your own search service instead of encoder and index: it gets JSON with picture and "
+    "text and returns ids.",
 )
 @click.option(
     "--repeat",
@@ -153,11 +153,11 @@ if TYPE_CHECKING:
 @click.option(
     "--batch",
     is_flag=True,
-    help="Ask vision models through the Batch API: half the price, within a day. After an "
-    "interrupt the same command goes on waiting.",
+    help="Ask vision models through the Batch API: half the price, within a day. If interrupted, "
+    "the same command resumes waiting.",
 )
 @click.option(
-    "--dry-run", is_flag=True, help="Say what it would take and cost, without asking any model."
+    "--dry-run", is_flag=True, help="Show what it would take and cost, without asking any model."
 )
 @rerank_options
 @partial(encoder_options, weights=Numbers())
@@ -200,15 +200,15 @@ def evaluate(
 ) -> int:
     """Score a configuration on the labelled queries of EVAL_SET and keep the run.
 
-    The gallery is indexed first, into a collection of its own; what is there already is not
-    embedded again. An interrupted evaluation goes on when the command is run again. With --rerank
-    the first --rerank-k results are reordered, and both rankings are scored. Several rerankers,
-    such as none,vision,encoder:demo, are compared in one table, each against no reranking; with
-    "@" and a depth behind every name, as in encoder:demo@100,vision@9, they are the stages of one.
-    With --rewrite a model puts every query into other words first; rerankers see the query itself.
-    Several image weights (--image-weight 0.1,0.3,0.5) share one index; each is a run, compared with
-    the first. A folder of several eval sets, as FashionIQ's import makes it, is evaluated set by
-    set, with the mean over the sets at the end.
+    The gallery is first indexed into a collection of its own; images already there are not embedded
+    again. Run the command again to resume an interrupted evaluation. With --rerank, the first
+    --rerank-k results are reordered, and both rankings are scored. Several rerankers, such as
+    none,vision,encoder:demo, are compared in one table, each against no reranking; with "@" and a
+    depth after every name, as in encoder:demo@100,vision@9, they are stages of one. With --rewrite,
+    a model rewords every query first; rerankers see the original. Several image weights
+    (--image-weight 0.1,0.3,0.5) share one index; each is a run, compared with the first. A folder
+    of several eval sets, as FashionIQ's import makes, is evaluated set by set, with the mean over
+    the sets at the end.
 
     \b
     Example:
@@ -445,7 +445,7 @@ def _search_elsewhere(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Score a search behind an address; its rankings may be reranked here."""
+    """Score a search service; its rankings may be reranked here."""
     from mmrag.evaluation.from_run import rerank_run
     from mmrag.evaluation.search_url import search_url
     from mmrag.runs.store import RunStore
@@ -492,7 +492,7 @@ def set_folders(folder: Path) -> list[Path]:
 def mean_over_sets(runs: Sequence[Run]) -> dict[str, float]:
     """Each metric's mean over runs on several eval sets, every set with the same weight.
 
-    So FashionIQ reports its score (H. Wu et al.: "Fashion IQ", CVPR 2021).
+    FashionIQ reports its score this way (H. Wu et al.: "Fashion IQ", CVPR 2021).
     """
     shared = [name for name in runs[0].metrics if all(name in run.metrics for run in runs)]
     return {name: sum(run.metrics[name] for run in runs) / len(runs) for name in shared}
@@ -516,7 +516,7 @@ def _show_several(runs: Sequence[Run], as_json: bool) -> None:
 
 
 def _show_sweep(by_set: Sequence[Sequence[Run]], as_json: bool) -> None:
-    """Runs that differ in one setting, compared with the first, set by set."""
+    """Print runs that differ in one setting, compared with the first, set by set."""
     from mmrag.cli.run_output import comparison_json
     from mmrag.cli.tables import comparison_lines
     from mmrag.runs.compare import compare_runs
@@ -533,7 +533,7 @@ def _show_sweep(by_set: Sequence[Sequence[Run]], as_json: bool) -> None:
 
 
 class _Bars:
-    """One progress bar on standard error for each stage, as it comes."""
+    """Progress bars on standard error, one for each stage as it starts."""
 
     def __init__(self) -> None:
         self._stage = ""
@@ -547,12 +547,12 @@ class _Bars:
             self._bar.close()
 
     def counter(self, stage: str, total: int, unit: str) -> Any:
-        """A function that moves a new bar on by so many steps."""
+        """A function that advances a new bar by a number of steps."""
         self._begin(stage, total, unit)
         return self._bar.update
 
     def show(self, progress: Progress) -> None:
-        """Bring the stage's bar to where it is."""
+        """Update the stage's bar."""
         if progress.stage != self._stage:
             self._begin(progress.stage, progress.total, "query", progress.done)
         self._bar.n = progress.done

@@ -1,4 +1,4 @@
-"""Output of `evaluate` before it asks anything, and of several rerankers together."""
+"""Output of `evaluate` before anything is asked, and for several rerankers together."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def choices(choice: RerankChoice) -> list[RerankChoice]:
 
 
 def run_name(name: str, reranker: Reranker | None, rerankers: int) -> str:
-    """The run's name, with the reranker in it where there are several."""
+    """The run's name, with the reranker in it if there are several."""
     if not name or rerankers == 1:
         return name
     return f"{name} + {reranker.name if reranker else NONE}"
@@ -57,7 +57,7 @@ def show_expected(
     seed: int,
     answering: Answering | None,
 ) -> None:
-    """Print what evaluations will take; reranking is asked for `times` times."""
+    """Print what evaluations will take; reranking is done `times` times."""
     from mmrag.encoders import default_encoder_name
     from mmrag.evaluation.evaluate import DEFAULT_RERANK_K
     from mmrag.evaluation.expected import expect, expect_answers, expect_rewriting
@@ -135,7 +135,7 @@ def expected_lines(expected: Sequence[Expected]) -> Iterator[str]:
 
 
 def compared(runs: Sequence[Run]) -> Comparison:
-    """The runs against no reranking: the first of them without any, else the first's retrieval."""
+    """Compare the runs with no reranking: the first run without any, else the first's retrieval."""
     from mmrag.runs.compare import Entry, compare_runs
     from mmrag.runs.run import RETRIEVAL
 
@@ -146,7 +146,7 @@ def compared(runs: Sequence[Run]) -> Comparison:
 
 
 def many_lines(runs: Sequence[Run]) -> Iterator[str]:
-    """Several rerankers on one set: what they bring, recall too, and what they take; the tests."""
+    """Several rerankers on one set: gains, recall, costs, and the tests."""
     from mmrag.cli.tables import aligned, comparison_lines
 
     found = compared(runs)

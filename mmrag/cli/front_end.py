@@ -1,8 +1,8 @@
-"""Streamlit's front end in few requests and few bytes, and something to see before it has loaded.
+"""Streamlit's front end in few requests and few bytes, with something to see while it loads.
 
 Streamlit sends its modules one by one and uncompressed, well over a hundred for a first page. Here
-what that page needs goes as one file, everything is compressed once and kept, and the page that is
-empty until JavaScript runs says what it is and that it loads.
+that page's modules go as one file, everything is compressed once and kept, and the page, otherwise
+empty until JavaScript runs, says what it is and that it is loading.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ App = Callable[..., Any]
 
 _HERE = Path(__file__).parent.parent / "ui"
 _FOREVER = b"public, immutable, max-age=31536000"
-_SMALL = 1000  # Bytes that are not worth compressing.
+_SMALL = 1000  # Too few bytes to be worth compressing.
 _IMPORT = re.compile(r'(\bfrom|\bimport\(?)(["`])\./')
 _NAME = re.compile(r'(?:\bfrom|\bimport)["`]\./([\w.-]+\.js)["`]')
-# What the pages draw first, of what Streamlit loads only when it is drawn.
+# Components that the pages draw first, which Streamlit loads only when they are drawn.
 PARTS = (
     "BidiComponent",
     "Button",
@@ -74,7 +74,7 @@ class FrontEnd:
 
     @property
     def pack_name(self) -> str:
-        """The name of the file with the modules; another one with other modules."""
+        """The name of the file with the modules; it changes when they do."""
         return f"modules.{hashlib.sha256(self._pack).hexdigest()[:16]}.json"
 
     @cached_property
@@ -108,11 +108,11 @@ class FrontEnd:
 
     async def _file(self, path: str, scope: Scope, receive: Any, send: Any) -> None:
         if path not in self._kept:
-            # Whole, whatever the browser has of it.
+            # The whole file, whatever the browser has cached.
             plain = [(k, v) for k, v in scope["headers"] if k not in (b"if-none-match", b"range")]
             status, headers, body = await _answer(self.app, {**scope, "headers": plain}, receive)
             kind = dict(headers).get(b"content-type", b"")
-            # A name that is not there gets the page.
+            # An unknown name gets the page.
             if status != 200 or b"html" in kind or len(body) < _SMALL:
                 await _send(send, status, headers, body)
                 return
@@ -122,10 +122,10 @@ class FrontEnd:
 
 
 def modules(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """These modules and all that they import at once, by name, to be loaded from anywhere.
+    """These modules and their static imports, by name, to be loaded from anywhere.
 
-    What stands beside a module is imported by `mmrag-modules/` and its name, and a module that asks
-    where it is hears where it stands on the server; `loader.js` gives both a meaning.
+    Modules beside a module are imported as `mmrag-modules/NAME`, and a module that asks for its own
+    URL gets its place on the server; `loader.js` resolves both.
     """
     found: dict[str, str] = {}
     todo = list(names)

@@ -48,14 +48,14 @@ UNREADABLE = 3
 @click.option(
     "--metadata-delimiter",
     metavar="CHARACTER",
-    help="What separates a table's cells, such as ';' or tab. Default: detected.",
+    help="Separator of a table's cells, such as ';' or tab. Default: detected.",
 )
 @click.option(
     "--embed",
     type=click.Choice(["image", "text", "both"]),
     default="image",
     show_default=True,
-    help="What becomes the vector: the picture, its description, or both composed.",
+    help="What to embed: the picture, its description, or both composed.",
 )
 @store_options
 @encoder_options
@@ -69,12 +69,12 @@ UNREADABLE = 3
 @click.option(
     "--parquet",
     metavar="DIR",
-    help="With --engine ray: also keep the rows as Parquet shards there (a folder or URL).",
+    help="With --engine ray: also keep the rows as Parquet shards in this folder or URL.",
 )
 @click.option(
     "--store/--no-store",
     default=True,
-    help="--no-store: with --parquet, leave Milvus alone.",
+    help="--no-store: with --parquet, write nothing to Milvus.",
 )
 @click.option(
     "--from-parquet",
@@ -108,14 +108,14 @@ def index(
     """Embed the images of FOLDER and store them in a collection.
 
     Run it again after changes: unchanged images are kept, changed ones replaced, vanished ones
-    removed; what is there but cannot be read keeps the row it had and is listed as stale. A run
-    that was interrupted goes on. The collection holds one folder: indexing another one into it
-    replaces what it holds, which needs --prune.
+    removed; an image that is there but cannot be read keeps its row and is listed as stale. An
+    interrupted run resumes. A collection holds one folder: indexing another into it replaces its
+    contents, which needs --prune.
 
-    Exit status 3 says: done, but some pictures could not be read.
+    Exit status 3 means: done, but some pictures could not be read.
 
-    With --engine ray, FOLDER may also be a URL such as s3://bucket/photos, or tar archives in the
-    layout of WebDataset: 'shards/*.tar' or 's3://bucket/shards/*.tar'.
+    With --engine ray, FOLDER may also be a URL such as s3://bucket/photos, or tar archives in
+    WebDataset layout: 'shards/*.tar' or 's3://bucket/shards/*.tar'.
 
     \b
     Example:
@@ -137,7 +137,7 @@ def index(
     def add(source: Source) -> IndexReport:
         from mmrag.index.image_index import ImageIndex
 
-        # What is replaced may have been made by another encoder.
+        # A collection to be replaced may have been made by another encoder.
         expected = None if build.replace else source.encoder
         with ImageIndex.open(uri, collection, expected) as opened, _bar(source) as bar:
             opened.encoder = source.encoder
@@ -176,7 +176,7 @@ def index(
         source = Source(open_gallery(folder, metadata, reading), open_encoder(**encoder), embed)
         report = add(source)
     name = source.encoder.info.name
-    # What computes elsewhere is not counted here.
+    # Computing elsewhere is not counted here.
     used = source.encoder.usage if source.embedder is None else None
     warn_of_other_pictures(name, (image.path for image in source.gallery.images))
     status = (1 if strict else UNREADABLE) if report.unreadable else 0

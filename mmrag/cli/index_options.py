@@ -20,13 +20,13 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def build_options(command: Command) -> Command:
-    """--index-type, --partition-key, --replace and what belongs to them, as argument `build`."""
+    """Add --index-type, --partition-key, --replace and related options, as argument `build`."""
 
     @click.option(
         "--index-type",
         metavar="KIND",
-        help="FLAT, HNSW, IVF_FLAT, IVF_SQ8, AUTOINDEX, or what else your Milvus server has, such "
-        "as IVF_PQ or DISKANN. Default: exact search, and HNSW from 20,000 images on.",
+        help="FLAT, HNSW, IVF_FLAT, IVF_SQ8, AUTOINDEX, or another kind that your Milvus server "
+        "has, such as IVF_PQ or DISKANN. Default: exact search, and HNSW from 20,000 images on.",
     )
     @click.option(
         "--index-param",
@@ -42,19 +42,19 @@ def build_options(command: Command) -> Command:
     @click.option(
         "--replace",
         is_flag=True,
-        help="Build the collection anew beside the one in use, switch when it is complete.",
+        help="Build a new collection beside the one in use, and switch when it is complete.",
     )
     @click.option(
         "--prune",
         is_flag=True,
-        help="Remove the rows of vanished pictures however many they are; without it a run that "
-        "would remove more than a tenth of them (and more than ten) stops before it does.",
+        help="Remove the rows of vanished pictures however many there are; without it, a run stops "
+        "rather than remove more than a tenth of the rows (and more than ten).",
     )
     @click.option(
         "--bulk-storage",
         metavar="URL",
-        help="With --replace on a server: hand the rows over as files in the storage that the "
-        "server uses itself (s3://BUCKET/FOLDER), for millions of images.",
+        help="With --replace on a server: pass the rows as files in the server's own storage "
+        "(s3://BUCKET/FOLDER), for millions of images.",
     )
     @wraps(command)
     def wrapped(
@@ -79,7 +79,7 @@ def build_options(command: Command) -> Command:
 
 
 def search_options(command: Command) -> Command:
-    """--search-param, --consistency and --partition, as the argument `searching`."""
+    """Add --search-param, --consistency and --partition, as argument `searching`."""
 
     @click.option(
         "--search-param",

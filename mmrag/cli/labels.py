@@ -46,7 +46,7 @@ _FOLDER = click.Path(path_type=Path)
     default=50,
     show_default=True,
     metavar="N",
-    help="With --by: judge so many pairs twice, which says how consistent the model is.",
+    help="With --by: judge this many pairs twice, to show how consistent the model is.",
 )
 @ask_options
 def judge(
@@ -60,12 +60,12 @@ def judge(
 ) -> None:
     """Judge the first hits of runs, picture by picture: by hand, or by a vision model.
 
-    Type 3 for right, 2 for partly, 1 for wrong, Enter to skip, u to undo, q to stop. Each word is
-    stored at once. The Judge page of the dashboard does the same with pictures beside each other.
+    Type 3 for right, 2 for partly, 1 for wrong, Enter to skip, u to undo, q to stop. Each judgment
+    is stored at once. The dashboard's Judge page does the same with pictures side by side.
 
-    With --by a vision model grades the same pictures, and those that people have judged, by a
-    rubric, and gives a reason. What a person says always overrules it, and `eval-set agreement`
-    says how far it agrees with people.
+    With --by, a vision model grades the same pictures, and those that people have judged, by a
+    rubric, with a reason. People always overrule it, and `eval-set agreement` shows how far it
+    agrees with them.
 
     \b
     Example:
@@ -165,7 +165,7 @@ def _judge_by_model(
 @click.argument("folder", type=_FOLDER)
 @json_option
 def agreement(folder: Path, as_json: bool) -> None:
-    """Say who judged how much, and how far each two judges agree.
+    """Show how much each judge judged, and how far each pair of judges agrees.
 
     Cohen's kappa with its 95 % interval, over what both have judged; weighted (linear) for grades.
 
@@ -213,7 +213,7 @@ def agreement(folder: Path, as_json: bool) -> None:
 @click.argument("folders", nargs=-1, required=True, type=_FOLDER)
 @click.option("--out", type=_FOLDER, required=True, help="Folder of the new set.")
 def merge(folders: tuple[Path, ...], out: Path) -> None:
-    """Make one eval set of several.
+    """Combine several eval sets into one.
 
     \b
     Example:
@@ -234,12 +234,10 @@ def merge(folders: tuple[Path, ...], out: Path) -> None:
     multiple=True,
     required=True,
     metavar="NAME=SHARE",
-    help="A part and its share of the queries, e.g. dev=0.2; repeat it. Shares sum to 1.",
+    help="Part and its share of the queries, e.g. dev=0.2; repeatable. Shares sum to 1.",
 )
-@click.option(
-    "--out", type=_FOLDER, required=True, help="Folder that gets one folder for each part."
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder for the parts, one folder each.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draw.")
 def split(folder: Path, parts: tuple[str, ...], out: Path, seed: int) -> None:
     """Divide the queries into parts, each category in proportion.
 
@@ -268,7 +266,7 @@ def split(folder: Path, parts: tuple[str, ...], out: Path, seed: int) -> None:
 @click.argument("folder", type=_FOLDER)
 @click.option("--queries", type=click.IntRange(1), required=True, help="How many queries to draw.")
 @click.option("--out", type=_FOLDER, required=True, help="Folder of the new set.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draw.")
 def sample(folder: Path, queries: int, out: Path, seed: int) -> None:
     """Draw queries at random, each category in proportion; the gallery stays whole.
 

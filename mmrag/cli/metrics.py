@@ -1,4 +1,4 @@
-"""`metrics`: what rankings can be scored by."""
+"""`metrics`: the metrics that rankings are scored by."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLUMNS = ("Metric", "For people", "What it says", "Formula", "Source", "Better
 def metrics(markdown: bool, as_json: bool) -> None:
     """List the metrics that evaluate, import-run and compare know.
 
-    K is any cut-off. Beside these, every metric that ir_measures computes can be named.
+    K is any cut-off. Any metric that ir_measures computes can be named as well.
 
     \b
     Example:

@@ -23,7 +23,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 class Numbers(click.ParamType[list[float]]):
-    """Numbers with commas between them, as a list."""
+    """Comma-separated numbers, as a list."""
 
     name = "numbers"
 
@@ -36,7 +36,7 @@ class Numbers(click.ParamType[list[float]]):
 
 
 def encoder_options(command: Command, weights: click.ParamType[Any] = click.FLOAT) -> Command:
-    """--encoder and what belongs to it; `weights` is the type of --image-weight."""
+    """Add --encoder and related options; `weights` is the type of --image-weight."""
     for option in reversed(
         [
             click.option(
@@ -60,23 +60,23 @@ def encoder_options(command: Command, weights: click.ParamType[Any] = click.FLOA
             click.option(
                 "--preprocess",
                 metavar="KEYS",
-                help="open_clip, where its configuration is not known or not wanted: mean=0.5,"
+                help="open_clip, if its configuration is unknown or unwanted: mean=0.5,"
                 "std=0.5,resize=shortest|longest|squash,interpolation=bicubic|bilinear,fill=0.",
             ),
             click.option(
                 "--fusion",
                 type=click.Choice(sorted(FUSIONS)),
-                help="How models that see picture and text apart compose them.",
+                help="How models that encode picture and text separately compose them.",
             ),
             click.option(
                 "--query-instruction",
                 metavar="TEXT",
-                help="st: goes before every query. Default: the model's own.",
+                help="st: text before every query. Default: the model's own.",
             ),
             click.option(
                 "--document-instruction",
                 metavar="TEXT",
-                help="st: goes before everything that is indexed. Default: the model's own.",
+                help="st: text before everything indexed. Default: the model's own.",
             ),
             click.option(
                 "--dim",
@@ -93,7 +93,7 @@ def encoder_options(command: Command, weights: click.ParamType[Any] = click.FLOA
                 "--trust-remote-code",
                 is_flag=True,
                 default=None,
-                help="st: run Python code that the model brings, with all rights that you have.",
+                help="st: run Python code that the model brings, with all your rights.",
             ),
             click.option(
                 "--embedding-max-cost",
@@ -119,7 +119,7 @@ def encoder_options(command: Command, weights: click.ParamType[Any] = click.FLOA
                 "--precision",
                 default="auto",
                 type=click.Choice(PRECISIONS),
-                help="Precision of the model; auto takes the one that is fastest on this hardware.",
+                help="Precision of the model; auto takes the fastest on this hardware.",
             ),
         ]
     ):
@@ -128,7 +128,7 @@ def encoder_options(command: Command, weights: click.ParamType[Any] = click.FLOA
 
 
 def store_options(command: Command) -> Command:
-    """--uri and --collection."""
+    """Add --uri and --collection."""
     for option in reversed(
         [
             click.option(
@@ -158,7 +158,7 @@ def open_encoder(encoder: str | None, *, one_query: bool = False, **options: Any
 
 
 def warn_of_other_pictures(encoder: str, paths: Iterable[str]) -> None:
-    """One line on standard error when a shipped model meets pictures that it does not know."""
+    """Warn on standard error when a shipped model meets pictures it does not know."""
     from mmrag.demo import knows_only
 
     note = knows_only(encoder, paths)
@@ -167,12 +167,12 @@ def warn_of_other_pictures(encoder: str, paths: Iterable[str]) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
+    """Print one JSON document on standard output."""
     text = json.dumps(_plain(value), ensure_ascii=False, indent=1, allow_nan=False)
     try:
         text.encode()
     except UnicodeEncodeError:
-        # A file name that is not UTF-8: JSON's own escapes can say it.
+        # A file name that is not UTF-8: JSON's escapes can express it.
         text = json.dumps(_plain(value), indent=1, allow_nan=False)
     sys.stdout.write(text + "\n")
 

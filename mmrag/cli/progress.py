@@ -15,8 +15,8 @@ SECONDS, SHARE = 10.0, 0.1
 class Lines:
     """Progress in lines, with the interface of `tqdm`, for CI logs, `nohup` and files.
 
-    A line is written when ten seconds or ten per cent have passed since the last one, and at the
-    end; at the beginning, where it is known what is done and how much of it there is.
+    A line is written ten seconds or ten per cent after the last one, and at the end; also at the
+    beginning, if description and total are known.
     """
 
     def __init__(
@@ -38,25 +38,25 @@ class Lines:
             self._say()
 
     def update(self, n: float = 1) -> None:
-        """n more are done."""
+        """Count `n` more as done."""
         self.n += n
         if self._is_due():
             self._say()
 
     def refresh(self) -> None:
-        """`n` was set."""
+        """Take up a new value of `n`."""
         self.update(0)
 
     def set_description_str(self, desc: str) -> None:
-        """The name of the work."""
+        """Set the name of the work."""
         self.desc = desc
 
     def set_postfix_str(self, text: str) -> None:
-        """Shown behind the counts."""
+        """Set the text after the counts."""
         self.postfix = text
 
     def close(self) -> None:
-        """Say how far it came, unless that was said."""
+        """Write how far it came, unless the last line did."""
         if self.n != self._said_n:
             self._say()
 
@@ -97,5 +97,5 @@ class Lines:
 
 
 def progress_bar(**options: Any) -> Any:
-    """A bar of `tqdm` with these options, or `Lines` where standard error is no terminal."""
+    """A `tqdm` bar with these options, or `Lines` if standard error is not a terminal."""
     return tqdm(file=sys.stderr, **options) if sys.stderr.isatty() else Lines(**options)

@@ -14,9 +14,9 @@ from mmrag.errors import MmragError
 @click.argument("eval_set", metavar="[SET]", default="")
 @json_option
 def published(eval_set: str, as_json: bool) -> None:
-    """List published figures, of all benchmarks or of SET: cirr, fashioniq, circo, or cirr-val.
+    """List published figures for all benchmarks or for SET: cirr, fashioniq, circo, or cirr-val.
 
-    A run of the same set, protocol, encoder and reranker shows them beside its own.
+    A run of the same set, protocol, encoder and reranker shows them beside its own figures.
 
     \b
     Example:

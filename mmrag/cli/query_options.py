@@ -22,7 +22,7 @@ _OPTIONS = [
     click.option(
         "--query-template",
         metavar="T",
-        help='What is asked instead of --text, with {text} for it: "Find a picture that {text}."',
+        help='Template around --text, which replaces {text}: "Find a picture that {text}."',
     ),
     click.option("--without-text", metavar="T", help="What is not wanted, in words."),
     click.option("--without-image", metavar="P", help="What is not wanted, as a picture."),
@@ -32,13 +32,13 @@ _OPTIONS = [
         default=0.5,
         show_default=True,
         metavar="W",
-        help="How much of what is not wanted is taken off the query's vector.",
+        help="How much of what is not wanted is subtracted from the query's vector.",
     ),
 ]
 
 
 def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--image, --text and --without-…; the command gets them as one `query: Query`."""
+    """Add --image, --text and --without-…; the command gets them as one `query: Query`."""
 
     @functools.wraps(command)
     def with_query(

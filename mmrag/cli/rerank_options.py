@@ -45,7 +45,7 @@ class RerankChoice:
     rewrite_prompt: str
 
     def hits_needed(self, k: int, reranker: Reranker | None) -> int:
-        """How many hits to retrieve, so that those it looks at can be reranked and k shown."""
+        """How many hits to retrieve, so that enough can be reranked and k shown."""
         return max(k, reranker.depth or 0) if reranker else k
 
 
@@ -60,8 +60,8 @@ _OPTIONS = [
         "--rerank-k",
         type=click.IntRange(1, 10_000),
         metavar="N",
-        help="How many of the first hits are reranked. Default: what fits a second for ce:, "
-        "else 10 in an evaluation and all that are asked for in a search.",
+        help="How many of the first hits are reranked. Default: for ce:, as many as fit in a "
+        "second; else 10 in an evaluation and all requested hits in a search.",
     ),
     click.option(
         "--presentation",
@@ -89,7 +89,8 @@ _OPTIONS = [
         "--max-cost",
         type=click.FloatRange(0),
         metavar="USD",
-        help="Stop before the requests cost more; an evaluation that goes on counts what it spent.",
+        help="Stop before the requests cost more; a resumed evaluation counts what it already "
+        "spent.",
     ),
     CONCURRENCY,
     TIMEOUT,
@@ -98,52 +99,51 @@ _OPTIONS = [
         "--max-answer-tokens",
         type=click.IntRange(1),
         metavar="N",
-        help="Room for an answer; what a model thinks before it has room of its own.",
+        help="Room for an answer; a model's thought before it has room of its own.",
     ),
     click.option(
         "--api",
         type=click.Choice(["chat", "responses"]),
-        help="How a vision model is asked. Default: as the table of models says.",
+        help="API that a vision model is asked through. Default: as the table of models says.",
     ),
     DETAIL,
     click.option(
         "--picture-size",
         type=click.IntRange(64, 4096),
         metavar="PX",
-        help="Shorter side of the pictures that a vision model is sent; less costs less.",
+        help="Shorter side of the pictures sent to a vision model; less costs less.",
     ),
     click.option(
         "--prompt",
         default="ranking-1",
         show_default=True,
         metavar="NAME",
-        help="How a vision model is asked for a ranking: ranking-1, marks-1 (coloured frames and "
-        "more numbers), or a .toml file of your own.",
+        help="Prompt that asks a vision model for a ranking: ranking-1, marks-1 (coloured frames "
+        "and more numbers), or a .toml file of your own.",
     ),
     click.option(
         "--trust-reranker-code",
         is_flag=True,
-        help="ce: run Python code that the reranker brings, with all rights that you have.",
+        help="ce: run Python code that the reranker brings, with all your rights.",
     ),
     click.option(
         "--rewrite",
         metavar="M",
-        help="vision or openai:MODEL: let a model put the query into other words before it is "
-        "encoded.",
+        help="vision or openai:MODEL: let a model reword the query before it is encoded.",
     ),
     click.option(
         "--rewrite-prompt",
         default="describe-1",
         show_default=True,
         metavar="NAME",
-        help="How it is asked: describe-1 (a description of the wanted picture, which is encoded "
-        "alone), instruct-1 (a clearer instruction beside the picture), or a .toml file.",
+        help="Prompt for --rewrite: describe-1 (a description of the wanted picture, which is "
+        "encoded alone), instruct-1 (a clearer instruction beside the picture), or a .toml file.",
     ),
 ]
 
 
 def rerank_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--rerank, --rewrite and what belongs to them.
+    """Add --rerank, --rewrite and related options.
 
     The command gets them as one `reranking: RerankChoice`.
     """

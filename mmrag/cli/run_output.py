@@ -1,4 +1,4 @@
-"""A run as what a command prints."""
+"""Runs and comparisons as commands print them."""
 
 from __future__ import annotations
 

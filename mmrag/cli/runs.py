@@ -35,7 +35,7 @@ GATE_FAILED = 3
 @click.option(
     "--together",
     is_flag=True,
-    help="Runs of one name on one set, or on its parts, as one line with their spread.",
+    help="Show runs of one name on one set, or on its parts, as one line with their spread.",
 )
 @json_option
 @click.pass_context
@@ -47,7 +47,7 @@ def runs(
     together: bool,
     as_json: bool,
 ) -> None:
-    """List the stored runs, newest first; carry one to another machine.
+    """List the stored runs, newest first, or carry one to another machine.
 
     They are in MMRAG_HOME/runs.db, or where MMRAG_RUNS_URL says.
 
@@ -102,7 +102,7 @@ def runs(
 
 
 def _show_together(store: RunStore, found: Sequence[Run], as_json: bool) -> None:
-    """Runs that belong together, such as the seeds of one model, a line each group."""
+    """Print runs that belong together, such as the seeds of one model, one line per group."""
     from mmrag.runs.together import groups, spread_of
     from mmrag.runs.together import together as put_together
 
@@ -156,10 +156,10 @@ def export_(reference: str, out: str, as_json: bool) -> None:
 
 @runs.command("import")
 @click.argument("file", metavar="FILE")
-@click.option("--eval-set", metavar="DIR", help="Its eval set here. Default: the one of its name.")
+@click.option("--eval-set", metavar="DIR", help="Its eval set on this machine. Default: by name.")
 @json_option
 def import_(file: str, eval_set: str | None, as_json: bool) -> None:
-    """Keep the run of a file that `runs export` wrote.
+    """Store the run in a file that `runs export` wrote.
 
     \b
     Example:
@@ -182,9 +182,9 @@ def import_(file: str, eval_set: str | None, as_json: bool) -> None:
 @click.argument("text")
 @json_option
 def note_(reference: str, text: str, as_json: bool) -> None:
-    """Write a note on a run, in the place of the one before; "" takes it away.
+    """Write a note on a run, replacing any earlier one; "" removes it.
 
-    It stands among the run's notes wherever the run is shown, and words of it find the run.
+    It appears among the run's notes wherever the run is shown, and its words find the run.
 
     \b
     Example:
@@ -219,7 +219,7 @@ def note_(reference: str, text: str, as_json: bool) -> None:
 @click.option(
     "--label",
     type=click.Choice(LABELS),
-    help="Only queries that `evaluate --ablate-modality` labelled so.",
+    help="Only queries that `evaluate --ablate-modality` gave this label.",
 )
 @click.option(
     "--fail-if",
@@ -237,7 +237,7 @@ def note_(reference: str, text: str, as_json: bool) -> None:
     show_default=True,
     help="For a terminal, a pull request, or a build server.",
 )
-@click.option("--out", metavar="FILE", help="Write it there instead of on standard output.")
+@click.option("--out", metavar="FILE", help="Write to this file instead of standard output.")
 @json_option
 def compare(
     references: tuple[str, ...],
@@ -255,8 +255,8 @@ def compare(
     """Compare runs query by query: differences, intervals and p-values.
 
     A run is named by its id, the beginning of it, its name (the newest of that name) or "latest";
-    RUN:retrieval is its ranking before reranking; all:NAME are all runs of a name on one set or its
-    parts, as one entry with their spread. One run with a reranker is compared with its own
+    RUN:retrieval is its ranking before reranking; all:NAME is all runs of a name on one set or its
+    parts, as one entry with their spread. A single run with a reranker is compared with its own
     retrieval.
 
     \b
@@ -346,11 +346,13 @@ def _interval(one: Estimate | None) -> str:
     required=True,
     help="File format.",
 )
-@click.option("--out", metavar="FILE", help="Default: standard output. A folder for two files.")
+@click.option(
+    "--out", metavar="FILE", help="File, or folder for two files. Default: standard output."
+)
 @click.option(
     "--stage",
     type=click.Choice(["retrieval", "reranked"]),
-    help="For trec, mteb, cirr and circo. Default: the run's last one.",
+    help="For trec, mteb, cirr and circo. Default: the run's last stage.",
 )
 @json_option
 def export(reference: str, format_: str, out: str | None, stage: str | None, as_json: bool) -> None:
@@ -391,7 +393,7 @@ def export(reference: str, format_: str, out: str | None, stage: str | None, as_
 @click.command("import-run")
 @click.argument("file", metavar="FILE")
 @click.option("--eval-set", metavar="DIR", required=True, help="The eval set it answers.")
-@click.option("--name", default="", help="Of the run. Default: the file's tag or name.")
+@click.option("--name", default="", help="Name of the run. Default: the file's tag or name.")
 @click.option(
     "--metric",
     "metrics",
@@ -412,7 +414,7 @@ def export(reference: str, format_: str, out: str | None, stage: str | None, as_
     type=click.Choice(["refuse", "first"]),
     default="refuse",
     show_default=True,
-    help="When a ranking holds an image twice: refuse the file, or count its first place.",
+    help="If a ranking holds an image twice: refuse the file, or count the image's first place.",
 )
 @json_option
 def import_run(
@@ -425,7 +427,7 @@ def import_run(
     duplicates: Literal["refuse", "first"],
     as_json: bool,
 ) -> None:
-    """Score rankings from elsewhere and keep them like our own.
+    """Score rankings from elsewhere and keep them as a run.
 
     FILE is a TREC run, or a submission to the server of CIRR or CIRCO.
 

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     "--shuffles",
     type=click.IntRange(2, 1000),
     metavar="N",
-    help="Rerank N random orders of the same hits too, and report how well they agree.",
+    help="Also rerank N random orders of the same hits, and report how well they agree.",
 )
 @search_options
 @store_options
@@ -82,7 +82,7 @@ def search(
     """
     if shuffles and not reranking.rerank:
         raise click.UsageError("--shuffles needs --rerank.")
-    # Read when NumPy is imported: one query's products are small, and threads would only wait.
+    # Read when NumPy is imported: for one query's small products, threads would only wait.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from mmrag.index.image_index import ImageIndex
     from mmrag.rerank.shuffles import shuffle_agreement

@@ -1,7 +1,7 @@
-"""`mmrag.cli.serve run dashboard.py`: Streamlit for so many tabs, which Ctrl-C stops at any time.
+"""`mmrag.cli.serve run dashboard.py`: Streamlit with limited tabs, stopped by Ctrl-C at any time.
 
-Streamlit takes care of Ctrl-C once it serves. Before that, while it is being imported and starts,
-Ctrl-C would show a stack trace.
+Streamlit handles Ctrl-C once it serves. Before that, during import and start, Ctrl-C would show a
+stack trace.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if __name__ == "__main__":
     from mmrag.cli.front_end import FrontEnd
 
     class Config(uvicorn.Config):
-        """Streamlit's, with a limit to how many tabs are served, and its front end in one piece."""
+        """Streamlit's configuration, with a limit on tabs and its front end in one piece."""
 
         def __init__(self, app: Any, **settings: Any) -> None:
             most = min(config.max_tabs(), make_room())
@@ -30,10 +30,10 @@ if __name__ == "__main__":
             crowd = Crowd(front, most, config.max_tabs_each(), release_closed)
             super().__init__(crowd, **settings)
 
-    # Streamlit makes its server of it; it has no setting for this.
+    # Streamlit makes its server from this class; it has no setting for it.
     uvicorn.Config = Config  # type: ignore[assignment, misc]
     try:
         main(prog_name="streamlit")
     finally:
-        # Its server is gone; a second Ctrl-C finds nobody else who would take it.
+        # Its server is gone; nothing else would handle a second Ctrl-C.
         interrupt.stop_at_once()

@@ -26,7 +26,7 @@ from mmrag.runs.run import Run
 from mmrag.system.words import counted
 
 Cells = Sequence[str]
-# More categories than this are not read one by one in a terminal.
+# Nobody reads more categories than this one by one in a terminal.
 _MOST_CATEGORIES, _LOWEST = 20, 10
 
 
@@ -62,7 +62,7 @@ def run_lines(run: Run) -> Iterator[str]:
 
 
 def _time_lines(run: Run) -> Iterator[str]:
-    """How many queries a second in batches, and how long one takes by itself."""
+    """Queries per second in batches, and the time of one by itself."""
     if run.timings_ms:
         each = ", ".join(f"{name} {times['mean']:.1f}" for name, times in run.timings_ms.items())
         mean = run.timings_ms["total"]["mean"] if "total" in run.timings_ms else 0.0
@@ -169,7 +169,7 @@ def ablation_lines(name: str, result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _composition_lines(found: Mapping[str, Any] | None) -> Iterator[str]:
-    """The labels of queries, and the gap; nothing for runs from before there were labels."""
+    """The labels of queries, and the gap; nothing for runs older than labels."""
     if found is None:
         return
     yield ""
@@ -313,7 +313,7 @@ def _p(value: float) -> str:
 
 
 def aligned(rows: Sequence[Cells]) -> Iterator[str]:
-    """Columns under each other: the first to the left, the others to the right."""
+    """Aligned columns: the first to the left, the others to the right."""
     if not rows:
         return
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

@@ -1,4 +1,4 @@
-"""`train`: fine-tune an encoder, or train a small one from nothing."""
+"""`train`: fine-tune an encoder, or train a small one from scratch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--held-out",
     metavar="EVAL_SET",
-    help="Measured before and after. Default: a tenth of the queries is put aside.",
+    help="Measured before and after. Default: a tenth of the queries, put aside.",
 )
 @click.option(
     "--epochs",
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Pictures judged 0 that join the batch, per query.",
+    help="Pictures judged 0 to add to the batch, per query.",
 )
 @click.option(
     "--group-size",
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     type=click.Choice(["none", "light", "strong"]),
     default="light",
     show_default=True,
-    help="How strongly training pictures are varied.",
+    help="How strongly training pictures are augmented.",
 )
 @click.option(
     "--seed",
@@ -83,21 +83,21 @@ if TYPE_CHECKING:
 @click.option(
     "--init-from",
     metavar="FILE_OR_ENCODER",
-    help="For new:…: take what fits from a file with the picture tower's weights, or an encoder.",
+    help="For new:…: take what fits from a file of the picture tower's weights, or an encoder.",
 )
 @click.option(
     "--freeze",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Leave this many of the picture tower's first layers as they are.",
+    help="Freeze this many of the picture tower's first layers.",
 )
 @click.option(
     "--variants",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Take each picture through the frozen layers once, in this many variants.",
+    help="Run each picture through the frozen layers once, in this many variants.",
 )
 @click.option(
     "--layer-decay",
@@ -109,7 +109,7 @@ if TYPE_CHECKING:
 @click.option(
     "--patience",
     type=click.IntRange(1),
-    help="Stop after this many checks without a better hit rate@1 on what is held out.",
+    help="Stop after this many checks without a better hit rate@1 on the held-out queries.",
 )
 @click.option(
     "--check-every",
@@ -156,9 +156,9 @@ def train(
 
     E is an encoder to fine-tune (official models take a --learning-rate of 1e-5 or so), or
     new:CONFIGURATION for fresh weights (visualized-bge-tiny, visualized-bge-photos,
-    visualized-bge-photos-small, clip-tiny), which --init-from exchanges for pretrained ones where
-    it can. Interrupted training goes on when the command is run again. Trainings whose folders
-    stand beside --out are listed at the end, if they had the same queries.
+    visualized-bge-photos-small, clip-tiny), which --init-from replaces with pretrained ones where
+    it can. Run the command again to resume interrupted training. Other trainings on the same
+    queries, in folders beside --out, are listed at the end.
 
     \b
     Example:

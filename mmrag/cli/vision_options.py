@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AskChoice:
-    """The values of the options; `by` is None where a person does it."""
+    """The values of the options; `by` is None if a person does it."""
 
     by: str | None
     prompt: str | None
@@ -49,7 +49,7 @@ TIMEOUT = click.option(
 EFFORT = click.option(
     "--effort",
     type=click.Choice(["none", "minimal", "low", "medium", "high", "xhigh", "max"]),
-    help="How much a vision model thinks. Default: the least that it takes.",
+    help="How much a vision model thinks. Default: the least it accepts.",
 )
 DETAIL = click.option(
     "--detail",
@@ -63,12 +63,12 @@ _OPTIONS = [
     click.option(
         "--by",
         metavar="MODEL",
-        help="A vision model does it: vision, or openai:MODEL of the server.",
+        help="Let a vision model do it: vision, or openai:MODEL of the server.",
     ),
     click.option(
         "--prompt",
         metavar="FILE",
-        help="A .toml file with the words that the model is asked by, instead of its own.",
+        help="A .toml file with a prompt to use instead of the built-in one.",
     ),
     click.option(
         "--cache/--no-cache",
@@ -92,7 +92,7 @@ _OPTIONS = [
 
 
 def ask_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--by and what belongs to it; the command gets them as one `asking: AskChoice`."""
+    """Add --by and related options; the command gets them as one `asking: AskChoice`."""
 
     @functools.wraps(command)
     def with_choice(*args: Any, **kwargs: Any) -> Any:
@@ -139,7 +139,7 @@ def open_asker(choice: AskChoice) -> Asker | None:
 
 
 def show_problems(problems: list[str], most: int = 5) -> None:
-    """The first problems, on standard error."""
+    """Print the first problems on standard error."""
     for problem in problems[:most]:
         click.echo(printable(problem), err=True)
     if len(problems) > most:

@@ -1,1 +1,1 @@
-"""Past one machine: embedding and evaluation over Ray workers, remote images, Parquet shards."""
+"""Beyond one machine: embedding and evaluation over Ray workers, remote images, Parquet shards."""

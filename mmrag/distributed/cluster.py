@@ -1,4 +1,4 @@
-"""A Ray cluster to work on: one that runs already, or a private one on this machine."""
+"""A Ray cluster to work on: a running one, or a private one on this machine."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 
 from mmrag.errors import MmragError, one_line
 
-# Blocks hold paths and vectors, never pixels, so little is on its way at any time.
+# Blocks hold paths and vectors, never pixels, so little is in flight at any time.
 _OBJECT_STORE = 512 << 20
-# Where a node has more cores than this, four of them share one copy of the model.
+# If a node has more cores than this, four of them share one copy of the model.
 _MANY_CORES, _CORES_EACH = 8, 4
 
 
@@ -36,11 +36,11 @@ def connected(
     """A connection to Ray for as long as the context lasts.
 
     Args:
-        address: `HOST:PORT` or `auto` for a cluster that runs (start the command on one of its
-            nodes). Default: `RAY_ADDRESS`, else a private cluster on this machine, which asks
-            for a token made for it and is gone afterwards.
+        address: `HOST:PORT` or `auto` for a running cluster (start the command on one of its
+            nodes). Default: `RAY_ADDRESS`, else a private cluster on this machine, which asks for a
+            token made for it and is removed afterwards.
         workers: copies of the model. Default: one for each GPU; without GPUs one for each core,
-            or for four cores where there are many.
+            or for four cores if there are many.
         device: "cpu" leaves GPUs alone.
 
     Raises:
@@ -48,11 +48,11 @@ def connected(
     """
     # Read when Ray is imported and by the processes that it starts.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Its core writes to standard error, also of what is no error to whoever ran a command.
+    # Ray's core writes to standard error even what is no error to the user.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if address == "local":
-        # Ray waits 30 s for its first process, whose 100 MB a busy or cold disk reads for longer.
+        # Ray waits 30 s for its first process; a busy or cold disk takes longer to read its 100 MB.
         os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")
         _private_token()
     ray = import_ray()
@@ -100,7 +100,7 @@ def _private_token() -> None:
     """Let only our own processes use the cluster that we start; Ray would keep a token on disk.
 
     A cluster of `ray.init` asks for a token unless `RAY_AUTH_MODE` says otherwise. Ray reads it
-    once in a process, so it stays.
+    once per process, so it stays.
     """
     if "RAY_AUTH_MODE" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -133,7 +133,7 @@ def _start(ray: Any, address: str, workers: int | None) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what Ray's core, which knows no Python, writes while it starts."""
+    """Discard what Ray's core, past Python, writes while it starts."""
     kept = os.dup(2)
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)

@@ -43,7 +43,7 @@ def ray_source(
     Args:
         folder: as `open_root` takes it.
         spec: the encoder.
-        metadata: a file joined by path, as for `open_gallery`; also a URL.
+        metadata: a file joined by path, as for `open_gallery`; may be a URL.
         reading: how that file is written.
         embed: "image", "text" or "both".
         batch_size: images per forward pass; default: what suits the workers' device.
@@ -68,14 +68,14 @@ def shard_source(shards: str | os.PathLike[str], folder: str) -> Source:
     """Images and vectors of Parquet shards; nothing is encoded, and Ray is not needed.
 
     The collection remembers the fingerprint of the encoder that made the vectors: it can only be
-    searched with that one, and a collection of another one is refused.
+    searched with that encoder, and a collection of another one is refused.
 
     Args:
         shards: their folder or URL.
         folder: where the pictures are, as `open_root` takes it.
 
     Raises:
-        MmragError: no shards there, incomplete ones, or an image that stands there twice.
+        MmragError: no shards there, incomplete ones, or an image that occurs twice.
     """
     source = ShardSource(os.fspath(shards), open_root(folder))
     manifest = source.manifest
@@ -83,5 +83,5 @@ def shard_source(shards: str | os.PathLike[str], folder: str) -> Source:
 
 
 def _known(info: EncoderInfo) -> Encoder:
-    """For `ImageIndex.open`: an encoder that is elsewhere."""
+    """A stand-in for an encoder elsewhere, for `ImageIndex.open`."""
     return Encoder(None, info)  # type: ignore[arg-type]

@@ -49,9 +49,9 @@ def embed_to_shards(
 ) -> IndexReport:
     """Make a folder of Parquet shards hold exactly the images of a source.
 
-    The counterpart of `index_gallery`: what is there is not embedded again, and a killed run goes
-    on; what is there but cannot be read keeps the row it had. Workers write the shards; this
-    process then drops rows that are out of date.
+    The counterpart of `index_gallery`: images already there are not embedded again, and a killed
+    run resumes; an image that is there but cannot be read keeps its row. Workers write the shards;
+    this process then drops outdated rows.
 
     Args:
         source: from `ray_source`.
@@ -125,7 +125,7 @@ class ShardSource:
         root: where the pictures are: row `ID` has its picture at `ROOT/ID`.
 
     Raises:
-        MmragError: no shards there, or those of a run that has not finished.
+        MmragError: no shards there, or those of an unfinished run.
     """
 
     def __init__(self, url: str, root: Root) -> None:
@@ -143,7 +143,7 @@ class ShardSource:
         """The images of all shards; rows whose id would leave the root are listed as skipped.
 
         Raises:
-            MmragError: an image stands there twice, or rows are missing.
+            MmragError: an image occurs twice, or rows are missing.
         """
         images, skipped, seen = [], [], set[str]()
         for _, table in self._tables(TEXT_COLUMNS):
@@ -171,7 +171,7 @@ class ShardSource:
     def __call__(
         self, images: Sequence[GalleryImage], held: Mapping[str, str]
     ) -> Generator[Outcome]:
-        """Outcomes of those `images`, shard by shard."""
+        """Outcomes of `images`, shard by shard."""
         wanted = {image.image_id for image in images}
         for name, table in self._tables():
             vectors = vectors_of(table)
@@ -191,7 +191,7 @@ class ShardSource:
                 yield candidate, None if known else vectors[i]
 
     def _placed(self, image: GalleryImage) -> GalleryImage:
-        """With the path as the disk has it."""
+        """The image with its path as the disk has it."""
         return replace(image, path=self._meant.get(image.path, image.path))
 
     def _tables(self, columns: Sequence[str] | None = None) -> Iterator[tuple[str, pa.Table]]:
@@ -199,7 +199,7 @@ class ShardSource:
             yield name, self.folder.read(name, self.manifest.dim, columns)
 
     def _leaving(self, images: Sequence[GalleryImage]) -> dict[str, str]:
-        """Paths that are links out of a folder here; a file need not be there."""
+        """Paths that are links out of a local folder; the files need not exist."""
         if not self.root.is_local:
             return {}
         from mmrag.system.files import LEAVES_ROOT, absent_files
@@ -215,7 +215,7 @@ def _settle(
     wanted: Mapping[str, Candidate],
     stale: Mapping[str, str],
 ) -> list[str]:
-    """Rewrite shards with rows that are out of date, vanished or there twice; the names left.
+    """Rewrite shards with outdated, vanished or repeated rows; return the names left.
 
     `stale` maps the ids of rows that stay as they are to their row hashes.
     """
@@ -280,7 +280,7 @@ def _image(row: Mapping[str, Any], root: Root) -> GalleryImage:
 
 
 def _problem(row: Mapping[str, Any]) -> str | None:
-    """Why a row cannot be used; None when it can."""
+    """The reason that a row cannot be used; None if it can."""
     if any(row[name] is None for name in TEXT_COLUMNS):
         return "its row is incomplete"
     if not is_inside(str(row["image_id"])):

@@ -1,7 +1,7 @@
 """Embedding over Ray Data: read, decode and encode in a pool of actors, blocks of results back.
 
-A block goes to one actor and comes back whole: pixels stay where they were decoded. A block whose
-actor dies is given to another one.
+A block goes to one actor and comes back whole: pixels stay where they were decoded. If an actor
+dies, its block goes to another.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from mmrag.types import GalleryImage
 if TYPE_CHECKING:
     from mmrag.encoders.encoder import Encoder, EncoderInfo
 
-# A block is this many batches: long enough to hide what a block costs, short enough to lose. Few
-# images make smaller ones, so that each worker has this many.
+# A block is this many batches: long enough to hide its overhead, short enough to lose. With few
+# images blocks are smaller, so that each worker has this many.
 _BATCHES = 8
 _BLOCKS = 8
 _INPUT = pa.schema(
@@ -65,8 +65,8 @@ class EmbedTask:
 
     Attributes:
         spec: the encoder.
-        fingerprint: which the encoder must have on every node.
-        root: where the images are; a folder must be there on every node.
+        fingerprint: that the encoder must have on every node.
+        root: where the images are; a folder must exist on every node.
         embed: "image", "text" or "both".
         batch_size: images per forward pass.
         threads: for computing, and as many for decoding.
@@ -94,7 +94,7 @@ class EncodeBlock:
         try:
             return pa.Table.from_pylist(self._results(block.to_pylist()), _OUTPUT)
         except MmragError as error:
-            # As a result, because Ray Data would only pass on how it came to an exception.
+            # As a result, because Ray Data would pass an exception on only as a traceback.
             return pa.Table.from_pylist([{"error": str(error)}], _OUTPUT)
 
     def _results(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -170,10 +170,10 @@ class RayEmbedder:
     def stream(
         self, images: Sequence[GalleryImage], held: Mapping[str, str]
     ) -> Generator[tuple[Candidate, dict[str, Any] | ImageError]]:
-        """Each image with its `_OUTPUT` record, or with why it was left out.
+        """Each image with its `_OUTPUT` record, or with the reason it was left out.
 
         Raises:
-            MmragError: workers fail for another reason than an image; blocks that came are good.
+            MmragError: workers fail for a reason other than an image; blocks received are good.
         """
         positions = []
         for position, image in enumerate(images):
@@ -226,13 +226,13 @@ class RayEmbedder:
                 num_cpus=self.cluster.cpus,
                 num_gpus=self.cluster.gpus,
             )
-            # Without holding one back: what has come is written.
+            # No block is held back: what has arrived is written.
             yield from results.iter_batches(
                 batch_size=None, batch_format="pyarrow", prefetch_batches=0
             )
 
     def _block_size(self, images: int) -> int:
-        """Whole batches, and where possible so many blocks that workers end together."""
+        """Images per block: whole batches and, if possible, enough blocks to end together."""
         batch = self.task.batch_size
         batches = math.ceil(images / (_BLOCKS * self.cluster.workers * batch))
         return batch * min(_BATCHES, batches)
@@ -248,7 +248,7 @@ def describe_encoder(cluster: Cluster, spec: EncoderSpec) -> tuple[EncoderInfo, 
 
 
 def map_tasks() -> Map:
-    """Runs a function over items as Ray tasks, in order."""
+    """A way to run a function over items as Ray tasks, in order."""
     ray = import_ray()
 
     def run(function: Any, items: Sequence[Any]) -> Sequence[Any]:
@@ -261,7 +261,7 @@ def map_tasks() -> Map:
 
 @contextmanager
 def ray_errors() -> Iterator[None]:
-    """Ray's errors as what they were in the worker, or as one sentence."""
+    """Raise Ray's errors as they were in the worker, or as one sentence."""
     import ray
 
     try:

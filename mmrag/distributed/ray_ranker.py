@@ -1,6 +1,6 @@
 """An evaluation's queries over Ray workers, batch by batch; the driver stores what comes back.
 
-Batches are those of one process, and each is computed as there, so the metrics are the same.
+Batches are made and computed as in one process, so the metrics are the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mmrag.evaluation.stages import Variant, rank_batch
 from mmrag.runs.run import Ranked
 from mmrag.search.searcher import Searcher
 
-# A worker that dies is started again this often; its batch then goes to it once more.
+# Restarts of a worker that dies; its batch then goes to it once more.
 _RETRIES = 5
 
 
@@ -57,7 +57,7 @@ class RayRanker:
         searcher: with an index that workers can reach.
 
     Raises:
-        MmragError: a local store, and a cluster of several nodes.
+        MmragError: a local store with a cluster of several nodes.
     """
 
     def __init__(self, cluster: Cluster, spec: EncoderSpec, searcher: Searcher) -> None:
@@ -82,7 +82,7 @@ class RayRanker:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Notes of a run: its timings are of workers that share machines."""
+        """Notes of a run: its timings come from workers that share machines."""
         return {"engine": "ray", "workers": self.workers}
 
     def __call__(

@@ -1,8 +1,8 @@
 """Rows as Parquet shards in a folder or bucket, and a manifest that says what they are.
 
-Any number of workers write at once: a shard appears whole, under a name made from what it holds,
-so writing it again changes nothing. Rows hold no path of the machine that made them: an image is
-at its id below whatever root the reader names.
+Any number of workers write at once: a shard appears whole, under a name made from its contents, so
+writing it again changes nothing. Rows hold no path of the machine that made them: an image is at
+its id below whatever root the reader names.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ class Manifest:
 
     @classmethod
     def of(cls, info: EncoderInfo, embed: str) -> Manifest:
-        """For a folder that is about to be written."""
+        """The manifest of a folder about to be written."""
         fingerprint = info.fingerprint_of(embed)
         shown = (info.name, fingerprint, info.dim, info.image_size, info.precision)
         return cls(*shown, embed)
 
     def info(self) -> EncoderInfo:
-        """The encoder, as far as a collection wants to know it."""
+        """The encoder, as far as a collection needs it."""
         names = (self.encoder, self.dim, self.image_size, self.fingerprint)
         return EncoderInfo(*names, "", "", "", self.precision, 0)
 
@@ -119,7 +119,7 @@ class ShardFolder:
         self._write(_MANIFEST, _json(manifest))
 
     def names(self) -> list[str]:
-        """The shards that are there, also those of a run that was killed."""
+        """The shards that are there, including those of a killed run."""
         with file_system_errors(self.url):
             try:
                 found = self.fs.ls(self.root, detail=False, refresh=True)
@@ -131,7 +131,7 @@ class ShardFolder:
         """One shard, or some of its columns.
 
         Raises:
-            MmragError: it is absent, damaged, or not what we write.
+            MmragError: it is absent, damaged, or not one of ours.
         """
         path = f"{self.root}/{name}"
         with file_system_errors(f"{self.url}/{name}"), self.fs.open(path, "rb") as file:
@@ -141,7 +141,7 @@ class ShardFolder:
             return data.read(columns=list(columns) if columns else None)
 
     def write(self, table: pa.Table) -> str:
-        """Write a shard under the name that its contents give it; returns the name."""
+        """Write a shard under a name made from its contents; return the name."""
         digest = hashlib.sha256()
         for row in zip(*(table[name].to_pylist() for name in TEXT_COLUMNS), strict=True):
             digest.update(json.dumps(row).encode())
@@ -158,7 +158,7 @@ class ShardFolder:
                 self.fs.rm_file(f"{self.root}/{name}")
 
     def _write(self, name: str, data: bytes) -> None:
-        """Whole or not at all: object stores do so by themselves."""
+        """Write whole or not at all, as object stores do by themselves."""
         with file_system_errors(self.url):
             if not isinstance(self.fs, LocalFileSystem):
                 self.fs.pipe_file(f"{self.root}/{name}", data)

@@ -1,4 +1,4 @@
-"""Sources of images: a local folder, a folder of any file system of fsspec, or tar archives."""
+"""Sources of images: a local folder, a folder of any fsspec file system, or tar archives."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Root:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is a folder of this machine (or one that all nodes have at that place)."""
+        """Whether it is a folder on this machine (or at the same path on all nodes)."""
         return "://" not in self.path
 
 
@@ -77,7 +77,7 @@ def list_images(
     run: Map | None = None,
     reading: Reading | None = None,
 ) -> Gallery:
-    """The images below a root, in the order of their ids; a folder here as `open_gallery` has it.
+    """The images below a root, in order of id; a local folder as `open_gallery` lists it.
 
     Args:
         root: from `open_root`.
@@ -86,7 +86,8 @@ def list_images(
         reading: how that file is written.
 
     Raises:
-        MmragError: what cannot be listed (its images would count as vanished), no archive fits.
+        MmragError: something cannot be listed (its images would count as vanished), or no archive
+        fits.
     """
     if root.is_local and not root.pattern:
         with _as_file(metadata) as path:
@@ -96,7 +97,7 @@ def list_images(
     if metadata is None:
         return gallery
     with _as_file(metadata) as path:
-        # Names in the file are relative to the root; a remote one is like no folder here.
+        # Names in the file are relative to the root; a remote root is no folder here.
         base = Path(root.path) if root.is_local else Path("/ /nowhere")
         return join_metadata(gallery, base, Path(path or ""), reading)
 
@@ -157,7 +158,7 @@ def _list_remote(root: Root) -> Gallery:
 
 
 def _head(fs: Any, path: str, entry: dict[str, Any]) -> bytes:
-    """The first bytes of a file elsewhere; what cannot be read by itself is no picture."""
+    """The first bytes of a remote file; one that alone cannot be read counts as no picture."""
     if entry.get("type", "file") != "file" or entry.get("islink"):
         return b""
     try:
@@ -219,7 +220,7 @@ def _as_file(metadata: str | None) -> Iterator[str | None]:
 
 
 def file_system(url: str) -> tuple[Any, str]:
-    """fsspec's file system for a path or URL, and what the path is called there."""
+    """fsspec's file system for a path or URL, and the path's name there."""
     from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
     fs, inside = url_to_fs(url)
@@ -228,14 +229,14 @@ def file_system(url: str) -> tuple[Any, str]:
 
 @contextmanager
 def file_system_errors(where: str) -> Iterator[None]:
-    """Errors of file systems as one sentence that begins with the name of the place."""
+    """Raise file-system errors as one sentence that begins with the name of the place."""
     try:
         yield
     except MmragError:
         raise
     except ImportError as error:
         raise MmragError(f"{where} cannot be read: {error}") from error
-    # Each file system has errors of its own, for credentials and the network among others.
+    # Each file system has its own errors, for credentials and the network among others.
     except Exception as error:
         reason = one_line(error) or type(error).__name__
         raise MmragError(

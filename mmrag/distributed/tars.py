@@ -32,10 +32,10 @@ class TarMember(GalleryImage):
 def list_tar(
     file: IO[bytes], length: int, tar: str, prefix: str, root: str
 ) -> tuple[list[GalleryImage], list[Skipped]]:
-    """The images of one archive; members of one key share a text, as WebDataset has it.
+    """The images of one archive; members of one key share a text, as in WebDataset.
 
     The key is a member's name up to the first dot after its folder. `KEY.txt` holds the text of
-    the images of that key, `KEY.json` their metadata (and the text, where there is no `.txt`).
+    the images of that key, `KEY.json` their metadata (and the text, if there is no `.txt`).
 
     Args:
         file: the uncompressed archive; only headers and texts are read.
@@ -46,7 +46,7 @@ def list_tar(
 
     Returns:
         Images, and what was left out: members whose name leads out of the archive, links, devices,
-        repeated names, what lies beyond the end. Hidden files are ignored.
+        repeated names, members beyond the end. Hidden files are ignored.
     """
     images: dict[str, TarMember] = {}
     texts: dict[str, str] = {}
@@ -88,7 +88,7 @@ def _members(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
     with tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as archive:
         end = 0
         while (member := archive.next()) is not None:
-            # Sizes in headers are data too: a negative one would lead back, for ever.
+            # Sizes in headers are untrusted: a negative one would loop for ever.
             if member.size < 0 or archive.offset <= end:
                 raise tarfile.ReadError("a header leads backwards")
             end = archive.offset
@@ -120,7 +120,7 @@ def _problem(member: tarfile.TarInfo, name: str, length: int) -> str | None:
 
 
 def is_inside(name: str) -> bool:
-    """Whether a relative name in POSIX form stays below where it starts, in its plainest form."""
+    """Whether a relative POSIX name is in its plainest form and stays below its start."""
     return (
         bool(name)
         and "\0" not in name
@@ -137,7 +137,7 @@ def _read_text(
     texts: dict[str, str],
     records: dict[str, dict[str, Any]],
 ) -> str | None:
-    """Keep a text or a record; why not, if not."""
+    """Keep a text or a record; return the reason if that is impossible."""
     if member.size > _MAX_TEXT_FILE:
         return f"a text of more than {_MAX_TEXT_FILE:,} bytes"
     file.seek(member.offset_data)
@@ -158,7 +158,7 @@ def _read_text(
 
 
 def _by_key(held: dict[str, Held], keys: set[str]) -> dict[str, Held]:
-    """The held members by the keys of images, also where a name is only written otherwise."""
+    """The held members by image key, including keys that are only written differently."""
     free = Names(key for key in held if key not in keys)
     found = {key: key if key in held else free.find(key) for key in keys}
     return {key: held[there] for key, there in found.items() if there is not None}

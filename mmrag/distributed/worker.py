@@ -27,7 +27,7 @@ class EncoderSpec(LoadOptions):
     max_pixels: int = field(default_factory=config.max_pixels)
 
     def absolute(self) -> EncoderSpec:
-        """The same with absolute paths where the fields name files or folders that are here."""
+        """The same with absolute paths where fields name local files or folders."""
         return replace(
             self,
             name=self.name if _has_that_name(self.name) else _absolute(self.name),
@@ -36,16 +36,16 @@ class EncoderSpec(LoadOptions):
         )
 
     def load(self, threads: int, fingerprint: str | None = None) -> Encoder:
-        """The encoder, in a process of its own that computes with so many threads.
+        """Load the encoder; this process then computes with `threads` threads.
 
         Args:
             threads: for torch on a CPU.
-            fingerprint: what its vectors must have.
+            fingerprint: that its vectors must have.
 
         Raises:
             MmragError: it cannot be loaded here, or is another one.
         """
-        # A node may have a home of its own; what decides which images are skipped is the same.
+        # A node may have its own home, but images are skipped by the same limit.
         os.environ.setdefault("MMRAG_HOME", self.home)
         os.environ["MMRAG_MAX_PIXELS"] = str(self.max_pixels)
         import torch
@@ -70,7 +70,7 @@ def describe(spec: EncoderSpec, threads: int) -> tuple[EncoderInfo, int]:
 
 
 def _has_that_name(name: str) -> bool:
-    """Whether `load_encoder` means an encoder by this name, though a folder may be called so."""
+    """Whether `load_encoder` knows an encoder of this name, even if a folder has it too."""
     return name in {description.name for description in list_encoders()}
 
 

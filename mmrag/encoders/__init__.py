@@ -1,7 +1,7 @@
 """Encoders by name: `load_encoder(name)` loads one, `list_encoders()` describes all of them.
 
 A new family of encoders is one file and one line in `registry.FAMILIES`; other packages add
-encoders by the entry points `mmrag.encoders` (see `plugins`).
+encoders through the entry points `mmrag.encoders` (see `plugins`).
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ def load_encoder(
     """Load an encoder.
 
     Args:
-        name: one that `list_encoders` names, `clip:` and any name that open_clip knows
+        name: one that `list_encoders` lists, `clip:` and any name that open_clip knows
             (`clip:ARCH/PRETRAINED`, `clip:hf-hub:OWNER/NAME`, `clip:local-dir:PATH`, or `clip:ARCH`
             with `checkpoint`, where ARCH may also be the path of a configuration in its format), or
             a folder that `mmrag train` wrote. Default: `default_encoder_name()`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-        precision: `auto`, `fp32`, `bf16`, `fp16` or `int8`; `auto` is bf16 where the hardware
+        precision: `auto`, `fp32`, `bf16`, `fp16` or `int8`; `auto` is bf16 if the hardware
             multiplies in bf16.
         options: fields of `family.LoadOptions`, such as `checkpoint=` and `image_weight=`; None is
-            the default of each.
+            the default for each.
 
     Raises:
         MmragError: unknown name, device or precision, an option that is not for this encoder, or
-            the model cannot do what is asked.
+            something the model cannot do.
         CheckpointError: weights are absent, wrong or incomplete; the message says what to do.
     """
     from mmrag.encoders.device import resolve_device
@@ -84,10 +84,10 @@ def load_encoder(
 def load_for_one_query(
     name: str | None = None, *, device: str = "auto", precision: str = "auto", **options: Any
 ) -> Encoder:
-    """As `load_encoder`, for a process that embeds one query and ends.
+    """`load_encoder` for a process that embeds one query and ends.
 
-    Small encoders in folders compute on the CPU in NumPy, unless `device` or `precision` want
-    something else: that takes less time than importing torch. Their vectors are the same ones.
+    Small encoders in folders compute on the CPU in NumPy, unless `device` or `precision` asks for
+    something else: that takes less time than importing torch. Their vectors are the same.
     """
     name = name or default_encoder_name()
     plain = device in ("auto", "cpu") and precision in ("auto", "fp32")
@@ -103,22 +103,22 @@ def load_for_one_query(
 def download_encoder(
     name: str, progress: Callable[..., Any] | None = None, *, prove: bool = True
 ) -> list[Path]:
-    """Fetch all that an encoder needs into `MMRAG_HOME`, and load it once without network.
+    """Fetch everything an encoder needs into `MMRAG_HOME`, and load it once offline.
 
-    What is already there and complete is not fetched again; what was interrupted goes on.
+    Complete files are not fetched again; interrupted downloads resume.
 
     Args:
         name: of an encoder that is not here, such as `visualized-bge-base`.
-        progress: `tqdm` or something with its interface; None shows nothing.
-        prove: load it afterwards; False where there is no memory for that.
+        progress: `tqdm` or a class with its interface; None shows nothing.
+        prove: load it afterwards; False if there is not enough memory.
 
     Returns:
         The files.
 
     Raises:
-        MmragError: an unknown name, or one that needs nothing.
-        CheckpointError: no network, a checksum that does not fit, or what arrived cannot be loaded;
-            says what to do by hand.
+        MmragError: an unknown name, or one that needs no download.
+        CheckpointError: no network, a wrong checksum, or files that cannot be loaded; says what to
+            do by hand.
     """
     from mmrag.system.hub import offline
 

@@ -1,4 +1,4 @@
-"""What all models share whose pictures keep their own sizes."""
+"""The base of models whose pictures keep their own sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class AnyShape(torch.nn.Module):
     image_size = 0
 
     def embed(self, pixels: torch.Tensor | None, texts: Sequence[str] | None) -> torch.Tensor:
-        """Pictures of one size, as what is found; see `EmbeddingModel.embed`. Returns (n, dim)."""
+        """Embed pictures of one size as documents; see `EmbeddingModel.embed`. Returns (n, dim)."""
         pictures = None if pixels is None else list(pixels.cpu().numpy())
         return self.embed_any_shape(pictures, texts, query=False)
 

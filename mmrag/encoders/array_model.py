@@ -1,7 +1,7 @@
 """Small Visualized BGE models in NumPy, for a process that embeds one query and ends.
 
-Importing torch takes longer than all else that such a process does. The arithmetic is that of
-`towers` in float32, and so is the fingerprint; tests/test_array_model.py holds the two together.
+Importing torch takes longer than everything else in such a process. Arithmetic and fingerprint are
+those of `towers` in float32; tests/test_array_model.py compares the two.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Floats = npt.NDArray[np.float32]
-# A larger model computes for longer than torch takes to import.
+# A larger model takes longer to compute than torch to import.
 _MOST_BYTES = 40_000_000
 _EVA_EPS = 1e-6
 _erf = np.frompyfunc(math.erf, 1, 1)
 
 
 def open_array_encoder(folder: Path, name: str) -> Encoder | None:
-    """The encoder of a folder that `mmrag train` wrote; None where only torch computes it.
+    """The encoder of a folder that `mmrag train` wrote; None if only torch can compute it.
 
-    A damaged folder is left to torch's loader too, which says what is wrong with it.
+    A damaged folder is also left to torch's loader, which reports what is wrong.
     """
     weights = folder / "model.safetensors"
     try:
@@ -55,10 +55,10 @@ def open_array_encoder(folder: Path, name: str) -> Encoder | None:
         eva = tower_config.EVA_TOWERS[vision["timm"]]
         eva = replace(eva, **tower_config.changes(vision))
         model = ArrayModel(eva, BertConfig.of(card["text"]), FastTokenizer(folder), _read(weights))
-        # Weights that are missing, or of other shapes, show themselves here.
+        # Missing weights, and wrong shapes, show up here.
         blank = np.zeros((eva.img_size, eva.img_size, 3), np.uint8)
         model.embed_one(blank, "a")
-    # Nonsense fails in many ways.
+    # Invalid files fail in many ways.
     except (MmragError, OSError, ValueError, KeyError, TypeError, IndexError, ArithmeticError):
         return None
     mean, std = tower_config.EVA_MEAN, tower_config.EVA_STD
@@ -95,7 +95,7 @@ def _read(path: Path) -> dict[str, Floats]:
 
 
 class ArrayComputing(Computing):
-    """One input after the other through an `ArrayModel`."""
+    """Runs one input after another through an `ArrayModel`."""
 
     def __init__(self, model: ArrayModel) -> None:
         super().__init__(cast(Any, model), "cpu")
@@ -110,7 +110,7 @@ class ArrayComputing(Computing):
 
 
 class ArrayModel:
-    """A picture, a text, or both to a vector, as `VisualizedBGE` makes it.
+    """Turns a picture, a text, or both into a vector, as `VisualizedBGE` does.
 
     Args:
         eva: the picture tower's size.

@@ -1,4 +1,4 @@
-"""Attention: in one kernel or in two products, the rotary one of EVA-02, and CLIP's."""
+"""Attention: in one kernel or in two products, EVA-02's rotary attention, and CLIP's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 # Sines and cosines, (1 + patches, dim / 2) each; the class token's are 0 and 1.
 Rotation = tuple[torch.Tensor, torch.Tensor]
-# Scores of one input, from which on inputs are better taken one by one: about 0.5 MB in bf16.
+# With this many scores or more, inputs are better taken one by one: about 0.5 MB in bf16.
 _MANY_SCORES = 2**18
 
 
@@ -24,13 +24,13 @@ def attend(
     """Attention of n inputs with h heads; all tensors are (n, h, tokens, dim).
 
     Args:
-        query: its tokens may be fewer than those of `key` and `value`.
+        query: may have fewer tokens than `key` and `value`.
         key: what queries are compared with.
         value: what is averaged.
-        mask: bool that is False where a key is not to be seen, such as (n, 1, 1, tokens) for
-            padding, or float that is added to the scores; None when all see all.
-        fused: one kernel (torch's `scaled_dot_product_attention`) instead of two matrix products.
-            The products are quicker in bf16 on a CPU.
+        mask: bool, False where a key is hidden, such as (n, 1, 1, tokens) for padding, or float to
+            add to the scores; None if nothing is hidden.
+        fused: one kernel (torch's `scaled_dot_product_attention`) instead of two matrix products,
+            which are quicker in bf16 on a CPU.
 
     Returns:
         (n, query tokens, h * dim).
@@ -49,7 +49,7 @@ def attend(
 
 
 def _attend_one_by_one(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """`attend` in two products for one input after the other, whose scores stay in the cache."""
+    """`attend` in two products, input by input, so that the scores stay in the cache."""
     n, heads, tokens, dim = query.shape
     scores = query.new_empty(heads, tokens, key.shape[2])
     context = query.new_empty(heads, tokens, dim)
@@ -64,7 +64,7 @@ def _attend_one_by_one(query: torch.Tensor, key: torch.Tensor, value: torch.Tens
 
 
 def side_by_side(weights: Sequence[torch.Tensor], biases: Sequence[torch.Tensor]) -> nn.Linear:
-    """One product for several of the same input, which int8 then quantises once.
+    """One layer for several with the same input, which int8 then quantises once.
 
     Args:
         weights: (out, in) of each layer.
@@ -111,8 +111,8 @@ class QuickEvaAttention(nn.Module):
     """`EvaAttention` for inference only.
 
     Queries, keys and values come from one product. The channels of queries and keys are reordered,
-    the even ones first, so that the rotation works on two halves and is written straight to where
-    the products want it; inner products do not depend on the order of channels.
+    even ones first, so that the rotation works on two halves and writes straight to where the
+    products need it; inner products do not depend on the order of channels.
 
     Args:
         attention: with its weights loaded.
@@ -143,7 +143,7 @@ class QuickEvaAttention(nn.Module):
         n, tokens, _, _, dim = qkv.shape
         even, odd = qkv[:, :, :2].chunk(2, -1)
         if torch.compiler.is_compiling():
-            # Which fuses these, and cannot write into parts of what is there.
+            # The compiler fuses these, and cannot write into parts of existing tensors.
             halves = even * cosine - odd * sine, odd * cosine + even * sine
             rotated = torch.cat(halves, -1).permute(2, 0, 3, 1, 4)
         else:
@@ -160,7 +160,7 @@ class QuickEvaAttention(nn.Module):
 class QuickSelfAttention(nn.Module):
     """torch's `MultiheadAttention` as open_clip's blocks call it, for inference only.
 
-    torch's turns batches round, and copies the weights for each input of the batch in bf16.
+    torch's transposes batches, and in bf16 copies the weights for each input of the batch.
 
     Args:
         attention: with `batch_first`, over queries, keys and values of one width.
@@ -182,6 +182,6 @@ class QuickSelfAttention(nn.Module):
         need_weights: bool = False,
         attn_mask: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, None]:
-        """(n, tokens, dim) to the same shape; keys and values are those of the same `x`."""
+        """(n, tokens, dim) to the same shape; keys and values come from the same `x`."""
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return self.proj(attend(qkv[0], qkv[1], qkv[2], attn_mask, self._fused)), None

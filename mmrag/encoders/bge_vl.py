@@ -24,12 +24,12 @@ _PUBLISHED = {
 
 
 def takes(name: str) -> bool:
-    """Whether it is one of the two."""
+    """Whether the name is one of the two."""
     return name in _PUBLISHED
 
 
 def describe(search: str | None = None) -> list[EncoderDescription]:
-    """Both."""
+    """Both models."""
     return [
         EncoderDescription(
             name,
@@ -47,11 +47,11 @@ def describe(search: str | None = None) -> list[EncoderDescription]:
 
 
 def load(name: str, options: LoadOptions) -> LoadedModel:
-    """From what `download` fetched, or from the folder that `options.checkpoint` names."""
+    """Load from what `download` fetched, or from the folder that `options.checkpoint` names."""
     where = options.checkpoint or _PUBLISHED[name][0]
     return sentence_names.load_as(f"st:{where}", options, options.fusion or "sum-raw")
 
 
 def download(name: str, progress: Callable[..., Any] | None = None) -> list[Path]:
-    """All that loading needs, into `MMRAG_HOME`."""
+    """Fetch everything that loading needs into `MMRAG_HOME`."""
     return sentence_names.download(f"st:{_PUBLISHED[name][0]}", progress)

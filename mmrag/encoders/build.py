@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 def build_encoder(loaded: LoadedModel, name: str, device: str, precision: str) -> Encoder:
     """Fingerprint a model, move it to its device and precision, and wrap it.
 
-    What it does beyond that depends on the abilities that the model declares.
+    Further steps depend on the abilities that the model declares.
 
-    int8 and fp8 are precision classes of their own: their fingerprints are others than that of the
-    float precisions, so a collection is embedded and searched in int8, or not at all. What each
-    step here brings is in bench/NOTES.md.
+    int8 and fp8 are precision classes of their own: their fingerprints differ from that of the
+    float precisions, so a collection is both embedded and searched in int8, or neither. The gain of
+    each step is in bench/NOTES.md.
     """
     model, preprocessing = loaded.model, loaded.preprocessing
     module: Any = model
@@ -43,7 +43,7 @@ def build_encoder(loaded: LoadedModel, name: str, device: str, precision: str) -
             raise MmragError(
                 f"The encoder {name!r} does not run in {precision}; use --precision auto."
             )
-        # A GPU has scales by row.
+        # A GPU quantises with a scale per row.
         kind = precision if on_cpu else f"{precision} by row"
         preprocessing = {**preprocessing, "precision": kind}
     hashes = weight_hashes(module)
@@ -86,7 +86,7 @@ def build_encoder(loaded: LoadedModel, name: str, device: str, precision: str) -
 
 
 def _take_path(encoder: Encoder, device: torch.device) -> None:
-    """Compute as is quickest on this GPU, as far as that was measured."""
+    """Take the quickest path on this GPU, as far as it was measured."""
     import torch
 
     from mmrag.encoders.gpu_path import path_for

@@ -1,4 +1,4 @@
-"""Weights in and out of files: never pickled code, never half a model."""
+"""Read and write weights: never pickled code, never half a model."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> StateDict:
         raise
     # torch and safetensors raise many kinds of error on a damaged file.
     except Exception as error:
-        # For a file that is none torch names a number, the type that it takes its bytes for.
+        # For a file that is no checkpoint, torch names a number, the type it takes its bytes for.
         reason = "" if isinstance(error, KeyError) else f" ({one_line(error).rstrip('.')})"
         raise CheckpointError(f"{path} is damaged, or not a checkpoint{reason}.") from error
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
@@ -72,12 +72,12 @@ def load_into(
     Args:
         module: whose weights are replaced.
         state: the weights.
-        what: begins the messages.
-        spare: keys of `state` that need not be in the module; None ignores all such.
+        what: the start of messages.
+        spare: keys of `state` that need not be in the module; None allows any.
         name_of: what a key of the module is called in the file, for messages.
 
     Raises:
-        CheckpointError: names the keys that are missing or too many, or whose shapes or kinds
+        CheckpointError: names the keys that are missing or unexpected, or whose shapes or kinds
             differ.
     """
     import torch
@@ -111,7 +111,7 @@ def load_into(
     ]
     if odd:
         raise CheckpointError(f"{what} has {len(odd)} keys of the wrong kind: {_some(odd)}.")
-    # Official files hold half precision; the fingerprint and fp32 want what was meant: float32.
+    # Official files hold half precision; the fingerprint and fp32 need float32.
     full = {
         key: state[key].float() if state[key].is_floating_point() else state[key] for key in own
     }
@@ -119,7 +119,7 @@ def load_into(
 
 
 def fingerprint(module: torch.nn.Module, preprocessing: Mapping[str, Any]) -> str:
-    """SHA-256 (first 16 hex digits) of the weights as they were loaded and of `preprocessing`.
+    """SHA-256 (first 16 hex digits) of the weights as loaded and of `preprocessing`.
 
     Call it before the weights are cast to a lower precision.
     """
@@ -142,7 +142,7 @@ def weight_hashes(module: torch.nn.Module) -> list[str]:
 
 
 def weight_hash(key: str, shape: tuple[int, ...], kind: str, raw: bytes | memoryview) -> str:
-    """SHA-256 of one tensor; `kind` as torch names it."""
+    """SHA-256 of one tensor; `kind` is its dtype as torch names it."""
     header = f"{key} {shape} {kind}".encode()
     return hashlib.sha256(header + hashlib.sha256(raw).digest()).hexdigest()
 
@@ -154,7 +154,7 @@ def combine(hashes: Sequence[str], preprocessing: Mapping[str, Any]) -> str:
 
 
 def write_safetensors(module: torch.nn.Module, path: Path) -> None:
-    """Write the module's weights; a write that is killed leaves no file of that name."""
+    """Write the module's weights; an interrupted write leaves no file of that name."""
     from safetensors.torch import save_file
 
     state = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
@@ -180,7 +180,7 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def _check_archive(path: Path) -> None:
-    """torch writes its archives uncompressed: one that would grow when it is read is a bomb."""
+    """Refuse a zip bomb: torch writes archives uncompressed, so none may grow when read."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
@@ -194,11 +194,11 @@ def _check_archive(path: Path) -> None:
 
 
 def check_sizes(config: Mapping[str, Any], where: object) -> None:
-    """Refuse an architecture that no model has: building it would take all memory.
+    """Refuse an impossibly large architecture: building it would take all memory.
 
     Args:
         config: of Visualized BGE's towers, or open_clip's.
-        where: begins the message.
+        where: the start of the message.
 
     Raises:
         CheckpointError: more than 1,000 layers, or some 10 billion parameters.

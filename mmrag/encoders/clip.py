@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from mmrag.encoders.checkpoints import StateDict
 
 logger = logging.getLogger("mmrag")
-# What files of open_clip hold beside the model's own weights.
+# What open_clip's files hold besides the model's own weights.
 _SPARE = frozenset(
     {
         "context_length",
@@ -54,7 +54,7 @@ _SPARE = frozenset(
 )
 
 
-# What `resize_and_crop` does.
+# Mode and filter of `resize_and_crop`.
 _SQUARE = ("shortest", "bicubic")
 
 
@@ -115,7 +115,7 @@ class CLIPModel(nn.Module):
         return self.embed_tokens(pixels, *self.tokens(pixels, texts))
 
     def room(self, pixels: torch.Tensor | None) -> int:
-        """The tokens of any text, short ones being filled up."""
+        """The tokens of any text, as short ones are padded."""
         return self.tokenizer.context_length or DEFAULT_CONTEXT_LENGTH
 
     def tokens(
@@ -133,7 +133,7 @@ class CLIPModel(nn.Module):
     def embed_tokens(
         self, pixels: torch.Tensor | None, ids: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:
-        """See `GraphModel`; a text tower sees by itself where a text ends."""
+        """See `GraphModel`; a text tower finds the end of a text by itself."""
         images = None if pixels is None else self._embed_images(pixels)
         if images is not None and not ids.shape[1]:
             return images
@@ -141,7 +141,7 @@ class CLIPModel(nn.Module):
         return words if images is None else fuse(images, words, self.fusion, self.image_weight)
 
     def specialise(self, fused: bool) -> None:
-        """Make it quicker in ways that cannot be trained any more; see `attend` for `fused`."""
+        """Replace layers with quicker ones that cannot be trained; see `attend` for `fused`."""
         for block in self.clip.modules():
             attention = getattr(block, "attn", None)
             if (
@@ -176,7 +176,7 @@ class CLIPModel(nn.Module):
 
     def _is_too_long(self, text: str) -> bool:
         room = (self.tokenizer.context_length or 0) - 2
-        # A token is at least one character, so most texts need not be tokenised twice.
+        # A token has at least one character, so most texts need not be tokenised twice.
         if len(text) <= room:
             return False
         inner = getattr(self.tokenizer, "tokenizer", None)
@@ -188,7 +188,7 @@ class CLIPModel(nn.Module):
 def load_source(
     source: ClipSource, files: ClipFiles, image_weight: float, fusion: str = "sum-unit"
 ) -> CLIPModel:
-    """The model that a name stands for, from files that are here; asks no network.
+    """The model that a name stands for, from local files only.
 
     Raises:
         CheckpointError: a file is damaged, or not the one that belongs here.
@@ -204,7 +204,7 @@ def load_source(
         model = CLIPModel(clip, tokenizer, image_weight, architecture, fusion)
     except MmragError:
         raise
-    # Nonsense in a configuration or a tokenizer fails in many ways.
+    # An invalid configuration or tokenizer fails in many ways.
     except Exception as error:
         where = f" Its tokenizer is in {files.tokenizer}." if files.tokenizer else ""
         raise CheckpointError(f"{source.what} cannot be built: {error}.{where}") from error
@@ -230,14 +230,14 @@ def as_open_clip(clip: nn.Module, state: StateDict) -> StateDict:
 def load_folder(
     folder: Path, image_weight: float | None = None, fusion: str | None = None
 ) -> CLIPModel:
-    """The model that `save_folder` wrote; what is None is as it was saved."""
+    """The model that `save_folder` wrote; arguments that are None stay as saved."""
     try:
         card = read_card(folder)
         weight = card["image_weight"] if image_weight is None else image_weight
         model = _from_folder(folder, weight, fusion or card.get("fusion", "sum-unit"))
     except MmragError:
         raise
-    # Nonsense in a configuration or a tokenizer fails in many ways.
+    # An invalid configuration or tokenizer fails in many ways.
     except Exception as error:
         raise CheckpointError(f"{folder} is not an encoder of this project: {error}") from error
     load_into(model.clip, read_state_dict(folder / "model.safetensors"), str(folder))
@@ -273,13 +273,13 @@ def create(config: Mapping[str, Any], texts: Iterable[str], seed: int = 0) -> CL
         "pool_type": "eos",
         "eos_id": tokenizer.sep_token_id,
         "pad_id": tokenizer.pad_token_id,
-        # Any name makes open_clip use the tokenizer that lies in the folder.
+        # Any name makes open_clip use the tokenizer in the folder.
         "hf_tokenizer_name": "local",
     }
     architecture = {**config["model_cfg"], "text_cfg": text_cfg}
     with tempfile.TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        # open_clip takes a tokenizer of one's own from a folder only.
+        # open_clip takes a custom tokenizer from a folder only.
         tokenizer.save_pretrained(scratch)
         size = architecture["vision_cfg"]["image_size"]
         _write_config(Path(scratch), architecture, {"size": size})
@@ -287,7 +287,7 @@ def create(config: Mapping[str, Any], texts: Iterable[str], seed: int = 0) -> CL
 
 
 def preprocessing(model: CLIPModel) -> dict[str, Any]:
-    """Everything beside the weights that decides the vectors; part of the fingerprint."""
+    """Everything besides the weights that decides the vectors; part of the fingerprint."""
     inner = getattr(model.tokenizer, "tokenizer", None)
     return {
         "class": "clip",
@@ -296,7 +296,7 @@ def preprocessing(model: CLIPModel) -> dict[str, Any]:
         "image_weight": model.image_weight,
         "precision": "float",
         "architecture": model.architecture,
-        # Left out where it is what all had before there was a choice.
+        # Left out if it is the one way there was before there was a choice.
         **({} if model.fusion == "sum-unit" else {"fusion": model.fusion}),
     }
 
@@ -323,7 +323,7 @@ def _build(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any]) -> n
 
 
 def _tokenizer(model_cfg: Mapping[str, Any], folder: Path | None) -> SimpleTokenizer | HFTokenizer:
-    """As `open_clip.get_tokenizer` makes it; `folder` has the files of one of transformers'."""
+    """The tokenizer as `open_clip.get_tokenizer` makes it; `folder` holds one of transformers'."""
     text = model_cfg["text_cfg"]
     length = text.get("context_length", DEFAULT_CONTEXT_LENGTH)
     more = text.get("tokenizer_kwargs", {})
@@ -334,7 +334,7 @@ def _tokenizer(model_cfg: Mapping[str, Any], folder: Path | None) -> SimpleToken
 
 
 def settings(model: CLIPModel) -> dict[str, Any]:
-    """How it sees pictures and composes, for people to read, as plain JSON values."""
+    """How the model sees pictures and composes, for people, as plain JSON values."""
     how = {**vars(model.preprocess_cfg), "quick_gelu": bool(model.architecture.get("quick_gelu"))}
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in how.items()}
     return {**plain, "composition": f"fusion {model.fusion}", "image_weight": model.image_weight}
@@ -349,7 +349,7 @@ def _write_config(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without open_clip's warning about random weights: they are loaded right afterwards."""
+    """Silence open_clip's warning about random weights: real ones are loaded right afterwards."""
     root = logging.getLogger()
 
     def keep(record: logging.LogRecord) -> bool:

@@ -12,7 +12,7 @@ from mmrag.encoders.clip_sources import WEIGHTS, ClipSource, clip_folder
 from mmrag.errors import CheckpointError
 from mmrag.system.hub import check_repository, download_any, download_file
 
-# All that a tokenizer may consist of; the vocabularies last, so that one of them means all.
+# All possible files of a tokenizer; vocabularies last, so that one of them means all are there.
 _VOCABULARIES = (
     "merges.txt",
     "vocab.json",
@@ -36,7 +36,7 @@ _BY_HAND = (
 
 @dataclass(frozen=True)
 class ClipFiles:
-    """The places of a model's files; `text_model` configures a text tower of transformers'."""
+    """Paths of a model's files; `text_model` configures a text tower from transformers."""
 
     weights: Path
     tokenizer: Path | None
@@ -44,10 +44,10 @@ class ClipFiles:
 
 
 def fetch(source: ClipSource, progress: Callable[..., Any] | None = None) -> ClipFiles:
-    """The files of `source`; those that are not here are fetched.
+    """The files of `source`; missing ones are fetched.
 
     Raises:
-        CheckpointError: they cannot be; says what to do.
+        CheckpointError: they cannot be fetched; says what to do.
     """
     text_model = source.model_cfg["text_cfg"].get("hf_model_name")
     return ClipFiles(
@@ -77,7 +77,7 @@ def found_weights(source: ClipSource) -> Path | None:
 
 
 def _hub_files(weights: str) -> tuple[str, tuple[str, ...]]:
-    """A repository, and the files of it to try."""
+    """A repository, and its files to try."""
     repository, _, file = weights.rpartition("/")
     if not file:
         return repository, WEIGHTS
@@ -94,7 +94,7 @@ def _fetch_weights(source: ClipSource, progress: Callable[..., Any] | None) -> P
     folder = clip_folder(repository)
     try:
         fetched = download_any(repository, files, folder, progress, first=True)
-        # Says under which licence the weights are; not every repository has one.
+        # It states the weights' licence; not every repository has one.
         download_any(repository, ("README.md",), folder)
     except CheckpointError as error:
         raise CheckpointError(f"{error} {_BY_HAND}") from error
@@ -122,7 +122,7 @@ def _fetch_tokenizer(source: ClipSource, progress: Callable[..., Any] | None) ->
 
 
 def _fetch_text_config(repository: str) -> Path:
-    """Text towers of transformers' are built by their own configuration."""
+    """Fetch the configuration from which a text tower of transformers is built."""
     folder = _local(repository)
     if not (folder / "config.json").is_file():
         download_file(repository, "config.json", folder / "config.json")

@@ -1,4 +1,4 @@
-"""All that open_clip publishes, and what is here of other names that it takes."""
+"""All models that open_clip publishes, and local ones of other names that it takes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mmrag.encoders.clip_sources import CONFIG_FILE, ClipSource
 from mmrag.encoders.family import EncoderDescription
 from mmrag.errors import MmragError
 
-# Of each architecture, as its modules count them; those whose text tower's size only a hub knows
-# are not there.
+# Parameters of each architecture, as counted in its modules, without those whose text tower's size
+# only a hub knows.
 _PARAMETERS = json.loads((Path(__file__).parent / "clip_parameters.json").read_text())
 
 
 def describe(search: str) -> list[EncoderDescription]:
-    """Those whose names hold `search`, in any case."""
+    """Models whose names contain `search`, ignoring case."""
     root = clip_sources.clip_folder()
     fetched = sorted(root.glob(f"*/*/{CONFIG_FILE}"))
     names = [f"clip:hf-hub:{file.parent.relative_to(root).as_posix()}" for file in fetched]
@@ -31,7 +31,7 @@ def describe(search: str) -> list[EncoderDescription]:
 def _describe(name: str) -> EncoderDescription | None:
     try:
         source = clip_sources.resolve(name)
-    # A damaged configuration, or one of other things than pictures.
+    # A damaged configuration, or one for something other than pictures.
     except MmragError:
         return None
     vision = source.model_cfg["vision_cfg"]

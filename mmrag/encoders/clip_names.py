@@ -15,12 +15,12 @@ DEFAULT_IMAGE_WEIGHT = 0.5
 
 
 def takes(name: str) -> bool:
-    """Whether it begins with `clip:`."""
+    """Whether the name begins with `clip:`."""
     return name.startswith("clip:")
 
 
 def describe(search: str | None = None) -> list[EncoderDescription]:
-    """None without `search`: they are open_clip's own list."""
+    """None without `search`: open_clip has its own list."""
     if search is None:
         return []
     from mmrag.encoders import clip_list
@@ -29,7 +29,7 @@ def describe(search: str | None = None) -> list[EncoderDescription]:
 
 
 def load(name: str, options: LoadOptions) -> LoadedModel:
-    """From open_clip's published weights, or from `options.checkpoint`."""
+    """Load open_clip's published weights, or `options.checkpoint`."""
     path = local_or_hub(options.checkpoint)
     from mmrag.encoders import clip, clip_files, clip_sources
 
@@ -49,7 +49,7 @@ def load(name: str, options: LoadOptions) -> LoadedModel:
 
 
 def download(name: str, progress: Callable[..., Any] | None = None) -> list[Path]:
-    """Weights, configuration and tokenizer, into `MMRAG_HOME`."""
+    """Fetch weights, configuration and tokenizer into `MMRAG_HOME`."""
     from mmrag.encoders import clip_files, clip_sources
 
     files = clip_files.fetch(clip_sources.resolve(name), progress)

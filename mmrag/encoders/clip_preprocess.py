@@ -1,4 +1,4 @@
-"""How open_clip's models are shown pictures, as the command line says it."""
+"""Preprocessing of open_clip's models, as the command line gives it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def parse_preprocess(text: str) -> dict[str, Any]:
     and fill (0 to 255).
 
     Raises:
-        MmragError: for anything else.
+        MmragError: anything else.
     """
     parsed: dict[str, Any] = {}
     for part in text.split(","):

@@ -19,7 +19,7 @@ from mmrag.system.hub import MissingFileError, check_repository, download_file
 from mmrag.system.text_files import read_text
 
 CONFIG_FILE = "open_clip_config.json"
-# In the order in which open_clip looks for them.
+# In the order that open_clip looks for them.
 WEIGHTS = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
@@ -38,12 +38,12 @@ class ClipSource:
     """The sources behind a name, before anything large is fetched.
 
     Args:
-        what: for messages and as its source, such as `ViT-B-32, openai`.
+        what: its name in messages and as its source, such as `ViT-B-32, openai`.
         model_cfg: open_clip's configuration of the model.
-        preprocess_cfg: what is known of open_clip's `PreprocessCfg`; the rest are its defaults.
-        weights: a file, a hub's file `OWNER/NAME/FILE`, or a hub's repository `OWNER/NAME/`.
-        tokenizer: a folder or a hub's repository; None is open_clip's own.
-        licence: of the weights, as far as it is known.
+        preprocess_cfg: the known fields of open_clip's `PreprocessCfg`; others get its defaults.
+        weights: a local file, a hub file `OWNER/NAME/FILE`, or a hub repository `OWNER/NAME/`.
+        tokenizer: a folder or a hub repository; None is open_clip's own.
+        licence: of the weights, if known.
     """
 
     what: str
@@ -55,7 +55,7 @@ class ClipSource:
 
 
 def clip_folder(repository: str = "") -> Path:
-    """The folder of a hub's repository."""
+    """The folder of a hub repository."""
     return settings.weights_dir() / "clip" / repository
 
 
@@ -80,11 +80,11 @@ def resolve(name: str, checkpoint: Path | None = None, preprocess: str | None = 
     Args:
         name: `clip:` and any name that open_clip takes.
         checkpoint: weights to use instead of those that the name stands for.
-        preprocess: see `parse_preprocess`; goes before what the name says.
+        preprocess: see `parse_preprocess`; takes precedence over the name's.
 
     Raises:
-        MmragError: there is nothing of that name, or it may be read in several ways.
-        CheckpointError: its configuration is not one, or cannot be fetched.
+        MmragError: nothing has that name, or it may be read in several ways.
+        CheckpointError: its configuration is invalid, or cannot be fetched.
     """
     chosen = parse_preprocess(preprocess) if preprocess else {}
     rest = name.removeprefix("clip:")
@@ -159,7 +159,7 @@ def _of_file(path: Path, checkpoint: Path | None) -> ClipSource:
 
 
 def _of_open_clip(name: str, checkpoint: Path | None, chosen: bool) -> ClipSource:
-    """By architecture and tag, or by architecture with a checkpoint."""
+    """Resolve architecture and tag, or architecture with a checkpoint."""
     arch, tag = split_name(name)
     model_cfg = open_clip.get_model_config(arch)
     if model_cfg is None:
@@ -198,7 +198,7 @@ def _of_open_clip(name: str, checkpoint: Path | None, chosen: bool) -> ClipSourc
 
 
 def _only_way(arch: str, tags: list[str]) -> str | None:
-    """A tag whose configuration is that of all published weights; None where there are none."""
+    """A tag whose configuration all published weights share; None if there are none."""
     ways: dict[str, str] = {}
     for tag in tags:
         known = open_clip.get_pretrained_cfg(arch, tag)
@@ -215,7 +215,7 @@ def _only_way(arch: str, tags: list[str]) -> str | None:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """open_clip's JSON with `model_cfg` and perhaps `preprocess_cfg`, or only the former."""
+    """open_clip's JSON with `model_cfg` and perhaps `preprocess_cfg`, or the former alone."""
     try:
         config = json.loads(read_text(path))
         config = config if "model_cfg" in config else {"model_cfg": config}
@@ -229,7 +229,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def refuse_code(model_cfg: Mapping[str, Any], where: object) -> None:
-    """A configuration must not switch on the tokenizer's loading of Python files."""
+    """Refuse a configuration that lets the tokenizer load Python files."""
     if "trust_remote_code" in json.dumps(model_cfg):
         raise CheckpointError(f"{where} asks to run code of its own (trust_remote_code): refused.")
     check_sizes(model_cfg, where)

@@ -12,11 +12,11 @@ Forward = Callable[..., torch.Tensor]
 
 
 def compiled_for(shape: Sequence[int], forward: Forward) -> Forward:
-    """`forward`, compiled for a first argument of exactly `shape`; other calls go as before.
+    """`forward`, compiled for a first argument of exactly `shape`; other calls run as before.
 
-    Compiling takes tens of seconds for each shape, so a last batch with fewer images, or texts of
-    every length, would cost more than it brings. It happens at the first call of that shape; if it
-    fails, for want of a compiler for example, a warning is logged and all calls go as before.
+    Compiling takes tens of seconds per shape, so for a last batch with fewer images, or texts of
+    every length, it would cost more than it saves. It happens at the first call of that shape; if
+    it fails, for want of a compiler for example, a warning is logged and all calls run as before.
     """
     compiled: Forward | None = torch.compile(forward, dynamic=False)
 
@@ -28,7 +28,7 @@ def compiled_for(shape: Sequence[int], forward: Forward) -> Forward:
             return compiled(x, *rest)
         except torch.cuda.OutOfMemoryError:
             raise
-        # The compiler's own errors and those of whatever it calls are of many kinds.
+        # The compiler and whatever it calls raise many kinds of errors.
         except Exception as error:  # noqa: BLE001
             compiled = None
             logging.getLogger("mmrag").warning(

@@ -38,11 +38,11 @@ class Prepared:
     text: str | None
     looks: tuple[str, ...] = ()
     query: bool = False
-    """Whether it asks, or is found; models with instructions embed the two differently."""
+    """Whether it is a query or a document; models with instructions embed the two differently."""
 
 
 class Done(Protocol):
-    """Work on a GPU that a result waits for."""
+    """GPU work that a result waits for."""
 
     def synchronize(self) -> None:
         """Wait for it."""
@@ -50,24 +50,24 @@ class Done(Protocol):
 
 @dataclass(frozen=True)
 class Batch(Generic[Item]):
-    """A batch of which `array` is filled once `done` has happened (at once where it is None)."""
+    """A batch whose `array` is filled once `done` has happened (already, if it is None)."""
 
     items: list[Item]
     array: Vectors
     done: Done | None
 
     def vectors(self) -> Iterator[tuple[Item, Vectors]]:
-        """Each item with its vector, when they are there."""
+        """Each item with its vector, once computed."""
         if self.done is not None:
             self.done.synchronize()
         yield from zip(self.items, self.array, strict=True)
 
 
 class Computing:
-    """A model on its device; the plain way, or one that `take` was told of.
+    """A model on its device; by the plain path, or one that `take` was given.
 
     Args:
-        model: what embeds.
+        model: the model that embeds.
         device: where it is, by torch's name.
     """
 
@@ -76,7 +76,7 @@ class Computing:
         self.batch_size: int | None = None
         self._lanes: Lanes | None = None
         self._embed: Embed | None = None
-        # Inputs that fit into a GPU's memory together, once it has been too small for more.
+        # Inputs that fit into the GPU's memory together, set once it was too small for more.
         self._fit: int | None = None
 
     def take(self, path: GpuPath, gpu: Gpu, free_bytes: float, record: Record | None) -> None:
@@ -100,7 +100,7 @@ class Computing:
             self._lanes = Lanes(gpu)
 
     def start(self, batch: Sequence[tuple[Item, Prepared]]) -> Batch[Item]:
-        """Compute a batch; by halves where a GPU's memory is too small for the whole."""
+        """Compute a batch; in halves if the GPU's memory is too small for the whole."""
         import torch
 
         if self._fit is None or len(batch) <= self._fit:
@@ -121,7 +121,7 @@ class Computing:
                 len(batch),
                 self._fit,
             )
-        # A part may find that it has to be smaller still; where the parts begin stays as it is.
+        # A part may have to be split further; the starts of these parts stay as they are.
         fit = self._fit
         parts = [self.start(batch[start : start + fit]) for start in range(0, len(batch), fit)]
         array = np.stack([vector for part in parts for _, vector in part.vectors()])

@@ -2,7 +2,7 @@
 
 Method: M. Tan, Q. V. Le: "EfficientNet: Rethinking Model Scaling for Convolutional Neural
 Networks", ICML 2019; the Lite form of TensorFlow's, timm's `tf_efficientnet_lite0`.
-tests/test_pretrained.py holds it against timm's.
+tests/test_pretrained.py compares it with timm's.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NORM_EPS = 1e-3
 class ConvConfig:
     """Pictures of `img_size` pixels become `grid` x `grid` tokens.
 
-    With fewer than all `stages` the tower ends there, without the head: smaller and cheaper.
+    With fewer than all `stages`, the tower ends there, without the head: smaller and cheaper.
     """
 
     img_size: int = 224
@@ -43,7 +43,7 @@ class ConvConfig:
 
 
 class ConvTower(nn.Module):
-    """Makes tokens of a picture, as `EvaTower` does."""
+    """Turns a picture into tokens, as `EvaTower` does."""
 
     mean = (0.5, 0.5, 0.5)
     std = (0.5, 0.5, 0.5)
@@ -66,11 +66,11 @@ class ConvTower(nn.Module):
         self.dim = _HEAD if is_whole else width
 
     def layers(self) -> list[nn.Module]:
-        """From the picture upwards: the stem, the stages, the head where there is one."""
+        """From the picture upwards: the stem, the stages, and the head if there is one."""
         return [m for m in (self.conv_stem, *self.blocks, self.conv_head) if m is not None]
 
     def lower(self, images: torch.Tensor, depth: int) -> torch.Tensor:
-        """(n, 3, size, size) through the first `depth` layers; `forward` goes on with `begin`."""
+        """(n, 3, size, size) through the first `depth` layers; `forward` continues from `begin`."""
         x = self._through(images, 0, depth)
         return x if depth < len(self.layers()) else F.adaptive_avg_pool2d(x, self.grid)
 
@@ -82,16 +82,16 @@ class ConvTower(nn.Module):
     def _through(self, x: torch.Tensor, begin: int, end: int) -> torch.Tensor:
         for layer in self.layers()[begin:end]:
             x = layer(x)
-            # Stages end without; stem and head are single convolutions.
+            # Stages end without it; stem and head are single convolutions.
             x = F.relu6(x) if isinstance(layer, _Conv) else x
         return x
 
     def specialise(self, fused: bool) -> None:
-        """Nothing: its norms are folded already."""
+        """Do nothing: its norms are folded already."""
 
 
 class _Conv(nn.Conv2d):
-    """Padded as TensorFlow's SAME: what does not divide goes to the right and the bottom."""
+    """A convolution padded as TensorFlow's SAME: the odd pixel goes right and down."""
 
     def __init__(self, inputs: int, out: int, kernel: int, stride: int = 1, groups: int = 1):
         padding = 0 if stride > 1 else kernel // 2
@@ -131,7 +131,7 @@ def load_pretrained(tower: ConvTower, state: Mapping[str, torch.Tensor], where: 
     Both list each convolution before its batch norm, from the picture upwards.
 
     Raises:
-        CheckpointError: they are of another architecture.
+        CheckpointError: they belong to another architecture.
     """
     convolutions = [module for module in tower.modules() if isinstance(module, _Conv)]
     weights = [key for key, value in state.items() if value.ndim == 4]
@@ -141,7 +141,7 @@ def load_pretrained(tower: ConvTower, state: Mapping[str, torch.Tensor], where: 
     if given != shapes or len(norms) != len(weights):
         raise CheckpointError(f"{where} does not hold the weights of EfficientNet-Lite0.")
     with torch.no_grad():
-        # A tower of fewer stages takes those.
+        # A tower of fewer stages takes only those.
         for conv, key, norm in zip(convolutions, weights, norms, strict=False):
             variance = state[f"{norm}running_var"].float()
             scale = state[f"{norm}weight"].float() / torch.sqrt(variance + _NORM_EPS)

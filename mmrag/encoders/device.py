@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8", "fp8")
-# Each is a class of its own, whose vectors are not mixed with those of the floats.
+# Each is a class of its own, whose vectors do not mix with float ones.
 QUANTISED = ("int8", "fp8")
 # glibc's names for its settings.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -23,7 +23,7 @@ def resolve_device(name: str = "auto") -> torch.device:
     """The torch device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
 
     Raises:
-        MmragError: when that device is not there.
+        MmragError: that device is not there.
     """
     import torch
 
@@ -48,10 +48,10 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """The precision to compute in; `auto` is bf16 where the hardware multiplies in bf16, else fp32.
+    """The precision to compute in; `auto` is bf16 if the hardware multiplies in bf16, else fp32.
 
     Raises:
-        MmragError: there is no such precision, or not on `device`.
+        MmragError: an unknown precision, or one that `device` lacks.
     """
     if name not in PRECISIONS:
         raise MmragError(f"Unknown precision {name!r}; use one of {', '.join(PRECISIONS)}.")
@@ -75,13 +75,13 @@ def multiplies_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
         found = torch.cpu.get_capabilities()
-        # x86 (AVX-512 BF16, AMX) and 64-bit Arm (BF16 extension) name theirs differently.
+        # x86 (AVX-512 BF16, AMX) and 64-bit Arm (BF16 extension) use different names.
         return any(found.get(flag) for flag in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))
     return False
 
 
 def multiplies_int8(device: torch.device) -> bool:
-    """Whether `device` has instructions for int8 products; without, it takes minutes."""
+    """Whether `device` has instructions for int8 products; without them, int8 takes minutes."""
     import torch
 
     if device.type == "cuda":
@@ -98,7 +98,7 @@ def multiplies_fp8(device: torch.device) -> bool:
 
 
 def torch_dtype(precision: str, device: torch.device | None = None) -> torch.dtype:
-    """The torch dtype of `fp32`, `bf16` or `fp16`; for others, of what is not quantised."""
+    """The torch dtype of `fp32`, `bf16` or `fp16`; for int8 and fp8, of the parts not quantised."""
     import torch
 
     if precision in QUANTISED:
@@ -107,11 +107,11 @@ def torch_dtype(precision: str, device: torch.device | None = None) -> torch.dty
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next batch; the system would hand it out zeroed again.
+    """Let glibc keep freed memory for the next batch; the system would hand it back zeroed.
 
-    By default activations of some megabytes go back to the system as soon as they are freed, and
-    every batch then pays for page faults. Up to 256 MB stay with the process. Other systems and
-    C libraries are left as they are.
+    By default, activations of some megabytes return to the system as soon as they are freed, and
+    every batch pays for page faults. Here up to 256 MB stay with the process. Other systems and C
+    libraries are unaffected.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Encoder", "EncoderInfo", "Prepared", "Vectors"]
 Item = TypeVar("Item")
-# Inputs per forward pass. On a CPU larger batches are no quicker, and their activations would be
-# too large for memory that is used again (`keep_freed_memory`).
+# Inputs per forward pass. On a CPU larger batches are no quicker, and their activations would not
+# fit in the memory that is kept for reuse (`keep_freed_memory`).
 _BATCH_SIZES = {"cpu": 8, "cuda": 256, "mps": 32}
 _SMALL_MODEL, _SMALL_MODEL_BATCH = 10_000_000, 64
-# Tokens of pictures that keep their own sizes which go through a model together.
+# Tokens that go through a model together, for pictures that keep their own sizes.
 _BATCH_TOKENS = 16_384
 
 
@@ -40,11 +40,11 @@ class EncoderInfo:
     fp32, bf16 and fp16 are one class (their vectors agree to a cosine of 0.999 or better), so a
     gallery embedded on a GPU in bf16 can be searched on a CPU in fp32.
 
-    `settings` says in plain JSON values how it sees pictures and composes, where there is a choice.
+    `settings` says, in plain JSON values, how it sees pictures and composes, if it has a choice.
 
-    What concerns composed inputs only, such as CLIP's image weight, counts in `composed`, the
-    fingerprint of their vectors ("" where it is the same): pictures embedded alone can be searched
-    with any. `weights` identifies the weights by themselves, "" where they are not known.
+    Settings of composed inputs only, such as CLIP's image weight, count in `composed`, the
+    fingerprint of composed vectors ("" if it is the same): pictures embedded alone can be searched
+    with any. `weights` identifies the weights alone, "" if they are not known.
     """
 
     name: str
@@ -61,13 +61,13 @@ class EncoderInfo:
     composed: str = ""
 
     def fingerprint_of(self, embed: str) -> str:
-        """The fingerprint of a gallery's vectors: of "image", "text", or "both" composed."""
+        """The fingerprint of a gallery's vectors: "image", "text", or "both" composed."""
         return self.composed or self.fingerprint if embed == "both" else self.fingerprint
 
     def can_search(self, fingerprint: str, embed: str) -> bool:
         """Whether a gallery with that fingerprint holds vectors of this encoder.
 
-        Earlier versions had the image weight in the fingerprint of every gallery.
+        Earlier versions put the image weight into the fingerprint of every gallery.
         """
         return fingerprint in {self.fingerprint_of(embed), self.composed or self.fingerprint}
 
@@ -104,13 +104,13 @@ class Encoder:
     def take(
         self, path: GpuPath, gpu: Gpu, free_bytes: float, record: Record | None = None
     ) -> None:
-        """Compute in another way than the plain one; see `gpu_path`.
+        """Compute by another path than the plain one; see `gpu_path`.
 
         Args:
-            path: the way.
-            gpu: what copies and computes beside each other.
-            free_bytes: of the device's memory, for batches that fit.
-            record: what makes CUDA graphs, if not `graphs.capture`.
+            path: the path.
+            gpu: copies and computes side by side.
+            free_bytes: free memory of the device, to choose batches that fit.
+            record: makes CUDA graphs, if not `graphs.capture`.
         """
         self._computing.take(path, gpu, free_bytes, record)
 
@@ -129,7 +129,7 @@ class Encoder:
                 rgb = load_image(image, min_side=size or None)
                 pixels, odd = self.model.preprocess(rgb), looks(rgb)
         if text is not None:
-            # Arguments of a command may hold bytes that are no UTF-8, which no tokenizer takes.
+            # Command-line arguments may hold bytes that are not UTF-8, which no tokenizer takes.
             text = text.encode("utf-8", "replace").decode()
         return Prepared(pixels, text, odd, query)
 
@@ -143,11 +143,11 @@ class Encoder:
         """Encode images, texts, or both: with both lists, pair i is one composed query.
 
         Args:
-            images: paths, file contents as bytes, or Pillow images. `None` entries are allowed
-                where the text at the same position is there, and the other way round.
+            images: paths, file contents as bytes, or Pillow images. An entry may be `None` if there
+                is a text at the same position, and vice versa.
             texts: strings; too long ones are truncated with a warning.
             batch_size: inputs per forward pass; default: what suits the device.
-            query: whether they are queries; matters to models that are told so.
+            query: whether they are queries; matters to models that distinguish them.
 
         Returns:
             (n, dim) float32 with rows of unit length, in the order of the input.
@@ -171,7 +171,7 @@ class Encoder:
             return self.prepare(all_images[i], all_texts[i], query)
 
         vectors = np.empty((n, self.info.dim), np.float32)
-        # Texts of like length share a batch, so little is spent on padding.
+        # Texts of similar length share a batch, so little is spent on padding.
         order = sorted(range(n), key=lambda i: len(all_texts[i] or ""))
         for i, outcome in self.encode_stream(order, load, batch_size):
             if isinstance(outcome, ImageError):
@@ -184,7 +184,7 @@ class Encoder:
 
     @property
     def usage(self) -> Usage | None:
-        """Requests, tokens and cost so far, of a hosted model; None for one that computes here."""
+        """Requests, tokens and cost so far of a hosted model; None for a local one."""
         return cast(PaidModel, self.model).usage if "paid" in self.model.abilities else None
 
     @property
@@ -230,7 +230,7 @@ class Encoder:
         """
         batch_size = batch_size or self.batch_size
         pending: dict[tuple[bool, bool, int], list[tuple[Item, Prepared]]] = {}
-        # On a GPU one batch computes while the next one is gathered and sent after it.
+        # On a GPU one batch computes while the next one is gathered and sent.
         running: Batch[Item] | None = None
         for item, result in map_ahead(load, items, workers=workers, ahead=2 * batch_size):
             if result is None or isinstance(result, ImageError):
@@ -257,7 +257,7 @@ class Encoder:
                 yield from self._computing.start(batch).vectors()
 
     def _size_class(self, prepared: Prepared) -> int:
-        """n for pictures of up to 2^n tokens where they keep their sizes: like ones go together."""
+        """n for pictures of up to 2^n tokens if they keep their sizes: similar ones go together."""
         if prepared.pixels is None or "any-shape" not in self.model.abilities:
             return 0
         model = cast(AnyShapeModel, self.model)

@@ -26,9 +26,9 @@ class EncoderDescription:
     source: str
     how_to_get: str
     parameters: int = 0
-    """0 where they are not known before it is loaded."""
+    """0 if not known before loading."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """`EncoderInfo.settings`, as far as they are known before it is loaded."""
+    """`EncoderInfo.settings`, as far as known before loading."""
     non_commercial: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -36,7 +36,7 @@ class EncoderDescription:
 
     @property
     def gigabytes(self) -> float:
-        """In float32."""
+        """Size in float32."""
         return self.parameters * 4e-9
 
 
@@ -47,23 +47,23 @@ class LoadOptions:
     Args:
         checkpoint: weights file, a local path or a hub name `ORG/REPOSITORY/FILE`. Default: what
             `mmrag download` fetched.
-        text_model: folder or hub name whose configuration and tokenizer Visualized BGE uses.
+        text_model: folder or hub name of the configuration and tokenizer for Visualized BGE.
         image_weight: CLIP's share of the image in a composed query, 0 to 1 (default 0.5).
-        preprocess: how open_clip's models are shown pictures, such as
-            `mean=0.5,std=0.5,resize=squash`; see `clip_preprocess.parse_preprocess`.
-        fusion: how models that see pictures and texts apart compose them, one of `fusion.FUSIONS`
-            (default `sum-unit`).
-        query_instruction: goes before every query (default: the model's own prompt).
-        document_instruction: goes before everything that is found, likewise.
-        dim: cut vectors to so many values, for models trained for that.
-        max_picture_tokens: pictures that would become more are made smaller.
-        revision: branch, tag or commit of a hub's repository.
+        preprocess: preprocessing for open_clip's models, such as `mean=0.5,std=0.5,resize=squash`;
+            see `clip_preprocess.parse_preprocess`.
+        fusion: how models that encode pictures and texts separately compose them, one of
+            `fusion.FUSIONS` (default `sum-unit`).
+        query_instruction: text before every query (default: the model's own prompt).
+        document_instruction: text before everything indexed, likewise.
+        dim: cut vectors to this many values, for models trained for that.
+        max_picture_tokens: shrink pictures that would become more tokens.
+        revision: branch, tag or commit of a hub repository.
         trust_remote_code: run Python code that a model brings, with all rights of this process.
         embedding_max_cost: US dollars that a hosted encoder may cost this process (default:
             `MMRAG_EMBEDDING_MAX_COST`, else no limit).
         embedding_concurrency: requests to it under way at once (default:
             `MMRAG_EMBEDDING_CONCURRENCY`, else 4).
-        embedding_timeout: seconds that it may take to answer one (default 60).
+        embedding_timeout: seconds that one may take (default 60).
     """
 
     checkpoint: str | os.PathLike[str] | None = None
@@ -82,7 +82,7 @@ class LoadOptions:
     embedding_timeout: float | None = None
 
     def given(self) -> list[str]:
-        """Names of those that are not None."""
+        """Names of the fields that are not None."""
         return [one.name for one in fields(self) if getattr(self, one.name) is not None]
 
 
@@ -90,11 +90,11 @@ class LoadOptions:
 class LoadedModel:
     """A model in float32 on the CPU.
 
-    `preprocessing` is what decides its vectors beside the weights, as plain JSON values: it becomes
-    part of the fingerprint. `settings` is what of it people want to read, and what collections and
-    runs keep. `defaults` holds, of what in `preprocessing` concerns composed inputs only, the
-    values that stand for any in the fingerprint of pictures and texts alone; None leaves one out.
-    `known_vector` asks to compare a vector at each load; see `known`.
+    `preprocessing` is everything besides the weights that decides its vectors, as plain JSON
+    values: it becomes part of the fingerprint. `settings` is the part that people want to read, and
+    that collections and runs keep. `defaults` gives, for fields of `preprocessing` that concern
+    composed inputs only, the values used in the fingerprint of pictures and texts alone; None
+    leaves a field out. `known_vector` asks to compare a vector at each load; see `known`.
     """
 
     model: EmbeddingModel
@@ -113,7 +113,7 @@ class Family(Protocol):
     """
 
     USAGE: str
-    """How its encoders are named, for messages and help, such as `clip:ARCH/PRETRAINED`."""
+    """The form of its encoders' names, for messages and help, such as `clip:ARCH/PRETRAINED`."""
 
     OPTIONS: frozenset[str]
     """The fields of `LoadOptions` that it uses."""
@@ -122,24 +122,24 @@ class Family(Protocol):
         """Whether the family knows an encoder of this name."""
 
     def describe(self, search: str | None = None) -> list[EncoderDescription]:
-        """Those of its encoders that can be listed.
+        """Its encoders, as far as they can be listed.
 
         Args:
-            search: list also those that are too many otherwise, whose names hold this in any case;
-                may import what knows them.
+            search: also list encoders that are otherwise too many, if their names contain this,
+                ignoring case; may import what knows them.
         """
 
     def load(self, name: str, options: LoadOptions) -> LoadedModel:
-        """Load one.
+        """Load an encoder.
 
         Raises:
-            MmragError: there is none of that name.
+            MmragError: none has that name.
             CheckpointError: weights are absent, wrong or incomplete; says what to do.
         """
 
     def download(self, name: str, progress: Callable[..., Any] | None) -> list[Path]:
-        """Fetch what loading needs; nothing where nothing is needed.
+        """Fetch what loading needs, if anything.
 
         Raises:
-            CheckpointError: no network, or a file that arrived damaged.
+            CheckpointError: no network, or a file arrived damaged.
         """

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from mmrag.system.text_files import read_text
 
 _TOKENS, _CONFIG = "tokenizer.json", "tokenizer_config.json"
-# What transformers writes of a tokenizer that is wholly described by its tokenizer.json.
+# The classes that transformers writes for a tokenizer wholly described by its tokenizer.json.
 _CLASSES = frozenset({"TokenizersBackend", "PreTrainedTokenizerFast"})
 _SPECIAL = frozenset({"cls_token", "mask_token", "pad_token", "sep_token", "unk_token"})
 _PLAIN = frozenset({"backend", "is_local", "local_files_only", "model_max_length"})
@@ -21,7 +21,7 @@ class FastTokenizer:
     """The few members of transformers' tokenizers that encoders use.
 
     Args:
-        folder: for which `can_read` is true.
+        folder: one for which `can_read` is true.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,7 +35,7 @@ class FastTokenizer:
 
     @staticmethod
     def can_read(folder: Path) -> bool:
-        """Whether the folder's tokenizer is all in its tokenizer.json."""
+        """Whether the folder's tokenizer is wholly in its tokenizer.json."""
         if not (folder / _TOKENS).is_file() or not (folder / _CONFIG).is_file():
             return False
         try:
@@ -48,7 +48,7 @@ class FastTokenizer:
                 and "pad_token" in config
                 and {config[name] for name in _SPECIAL & config.keys()} <= tokens
             )
-        # transformers says what is wrong with it.
+        # transformers will say what is wrong with it.
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
 

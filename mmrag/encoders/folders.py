@@ -17,7 +17,7 @@ from mmrag.errors import MmragError
 USAGE = "a folder that `mmrag train` wrote"
 OPTIONS: frozenset[str] = frozenset({"image_weight", "fusion"})
 SHIPPED_DIR = Path(__file__).parent / "shipped"
-# Each module has load_folder, save_folder, create (fresh weights) and preprocessing.
+# Each module defines load_folder, save_folder, create (fresh weights) and preprocessing.
 CLASSES = {
     "visualized-bge": "mmrag.encoders.visualized_bge_files",
     "clip": "mmrag.encoders.clip",
@@ -25,12 +25,12 @@ CLASSES = {
 
 
 def takes(name: str) -> bool:
-    """Whether it is a shipped encoder or the path of a folder with one."""
+    """Whether the name is a shipped encoder or the path of a folder with one."""
     return (folder_of(name) / "config.json").is_file()
 
 
 def is_shipped(name: str) -> bool:
-    """Whether the name is that of a shipped encoder, whatever folders there are."""
+    """Whether the name is a shipped encoder's, whatever folders exist."""
     return "/" not in name and (SHIPPED_DIR / name / "config.json").is_file()
 
 
@@ -40,7 +40,7 @@ def describe(search: str | None = None) -> list[EncoderDescription]:
 
 
 def load(name: str, options: LoadOptions) -> LoadedModel:
-    """As it was written; `options` overrule a CLIP's own composition."""
+    """Load it as written; `options` override a CLIP's own composition."""
     folder = folder_of(name)
     card = read_card(folder)
     kind = str(card.get("class", "visualized-bge"))
@@ -52,7 +52,7 @@ def load(name: str, options: LoadOptions) -> LoadedModel:
         )
     model = files.load_folder(folder, **more)
     licence, source = str(card.get("licence", "unknown")), str(card.get("source", folder))
-    # How a CLIP composes, as it was saved: pictures alone do not depend on it.
+    # A CLIP's saved composition: pictures alone do not depend on it.
     fusion = card.get("fusion", "sum-unit")
     saved = {
         "image_weight": card.get("image_weight"),
@@ -63,7 +63,7 @@ def load(name: str, options: LoadOptions) -> LoadedModel:
 
 
 def download(name: str, progress: Callable[..., Any] | None = None) -> list[Path]:
-    """Nothing: it is here."""
+    """Fetch nothing: it is here."""
     raise MmragError(f"Nothing to download for {name!r}: it is here.")
 
 
@@ -71,7 +71,7 @@ def class_files(name: str) -> Any:
     """The module that reads and writes folders of a class.
 
     Raises:
-        MmragError: there is no such class.
+        MmragError: no such class.
     """
     if name not in CLASSES:
         raise MmragError(f"Unknown class of encoder {name!r}; use {' or '.join(CLASSES)}.")
@@ -79,7 +79,7 @@ def class_files(name: str) -> Any:
 
 
 def folder_of(name: str) -> Path:
-    """Where a shipped encoder is, or one that is named by its path."""
+    """The folder of a shipped encoder, or of one named by its path."""
     return SHIPPED_DIR / name if is_shipped(name) else Path(name)
 
 

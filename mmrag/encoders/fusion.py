@@ -1,4 +1,4 @@
-"""How models that see pictures and texts apart compose the two."""
+"""Fusion of pictures and texts for models that encode the two separately."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _text_only(images: torch.Tensor, texts: torch.Tensor, weight: float) -> torc
     return texts
 
 
-# Of (n, dim) outputs and the picture's share; what comes out is normalised afterwards.
+# Functions of (n, dim) outputs and the picture's share; results are normalised afterwards.
 FUSIONS: dict[str, Fusion] = {
     "sum-unit": _sum_unit,
     "sum-raw": _sum_raw,
@@ -50,7 +50,7 @@ def fuse(
 
 
 def check_fusion(how: str, image_weight: float) -> None:
-    """MmragError unless `fuse` takes these."""
+    """Raise MmragError unless `fuse` takes these."""
     if how not in FUSIONS:
         raise MmragError(f"Unknown fusion {how!r}; use {', '.join(FUSIONS)}.")
     if not 0 <= image_weight <= 1:

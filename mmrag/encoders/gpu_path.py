@@ -1,7 +1,7 @@
-"""The path of batches on a GPU: the plain one, until a result of such a GPU says otherwise.
+"""The path of batches on a GPU: the plain one, unless a result from such a GPU says otherwise.
 
-`python -m bench.gpu` measures the ways against each other and writes what won, as `choices`, into
-its result file; see docs/gpu.md.
+`python -m bench.gpu` compares the paths and writes the winners, as `choices`, into its result file;
+see docs/gpu.md.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _MOST = 1 << 16
 
 @dataclass(frozen=True)
 class GpuPath:
-    """The way of a GPU's batches.
+    """How a GPU computes batches.
 
     Args:
         overlap: copies on a stream of their own; see `streams`.
         compile: whole batches of images go through `torch.compile`.
         graphs: whole batches and single queries are CUDA graphs; see `graphs`.
         batch_size: inputs per forward pass, if they fit.
-        mb_per_image: memory that each takes, where it was measured.
+        mb_per_image: memory that each takes, if measured.
         why: a sentence for people.
     """
 
@@ -43,7 +43,7 @@ class GpuPath:
 
     @property
     def name(self) -> str:
-        """ "plain", or what it does beyond that."""
+        """ "plain", or the additions to that."""
         words = {
             "overlap": "copies beside computing",
             "compile": "torch.compile",
@@ -52,7 +52,7 @@ class GpuPath:
         return ", ".join(word for key, word in words.items() if getattr(self, key)) or "plain"
 
     def fitting(self, free_bytes: float) -> int:
-        """Inputs per forward pass: `batch_size`, or a half, a quarter ... that fits."""
+        """Inputs per forward pass: `batch_size`, or the half, quarter ... of it that fits."""
         size = self.batch_size
         while size > 1 and size * self.mb_per_image * 2**20 > _SHARE * free_bytes:
             size //= 2
@@ -60,7 +60,7 @@ class GpuPath:
 
 
 def path_for(gpu: str) -> GpuPath:
-    """The path of a GPU by the newest result of its kind.
+    """The path for a GPU, by the newest result from its kind.
 
     Args:
         gpu: its name, as torch gives it.
@@ -84,7 +84,7 @@ def path_for(gpu: str) -> GpuPath:
 
 
 def _results(gpu: str) -> Iterator[tuple[str, Path, Mapping[str, Any]]]:
-    """Date, file and contents of each result with choices of such a GPU."""
+    """Date, file and contents of each result with choices for such a GPU."""
     for folder in dict.fromkeys([shipped.ROOT / "bench" / "results", config.home() / "bench"]):
         for path in sorted(folder.glob("*.json")):
             try:
@@ -92,6 +92,6 @@ def _results(gpu: str) -> Iterator[tuple[str, Path, Mapping[str, Any]]]:
                 machine, choices = document["machine_info"], document.get("choices")
                 if isinstance(choices, dict) and gpu in machine["gpus"] and not machine["quick"]:
                     yield str(document["datetime"]), path, choices
-            # One that is not readable is named by the Speed page.
+            # The Speed page names unreadable ones.
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue

@@ -1,7 +1,7 @@
-"""CUDA graphs: a forward pass is recorded once for each shape, and then started as a whole.
+"""CUDA graphs: a forward pass is recorded once per shape, then started as a whole.
 
-Starting hundreds of operations one by one takes the host milliseconds; a query of one picture
-computes for less than that.
+Starting hundreds of operations one by one takes the host milliseconds, longer than computing a
+query of one picture.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 Step = Callable[..., torch.Tensor]
 Inputs = Sequence[torch.Tensor | None]
-# Tokens of texts are padded to one of these, so that a few graphs do for all.
+# Texts are padded to one of these lengths, so that a few graphs serve all.
 _LENGTHS = (16, 32, 64, 128, 256, 512)
-# A graph keeps the memory of its activations; of that many shapes the first ones have one.
+# A graph keeps its activations' memory, so only this many shapes, the first ones, get one.
 _MOST = 12
 _WARM_UP = 3
 
@@ -30,18 +30,18 @@ def capture(function: Step, inputs: Inputs) -> Step:
     """Record `function` on the current NVIDIA GPU for inputs of these shapes.
 
     Returns:
-        The same function for such inputs; what it returns is the caller's.
+        The same function for such inputs; its result belongs to the caller.
     """
     own = [None if one is None else one.clone() for one in inputs]
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        # What is set up or compiled at the first calls must not be recorded.
+        # Set-up and compilation in the first calls must not be recorded.
         for _ in range(_WARM_UP):
             function(*own)
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    # Other threads may allocate meanwhile.
+    # Other threads may allocate memory meanwhile.
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         made = function(*own)
 
@@ -56,12 +56,12 @@ def capture(function: Step, inputs: Inputs) -> Step:
 
 
 class Graphs:
-    """A model's `embed` by recorded passes for batches of certain sizes. Threads may share it.
+    """A model's `embed` through recorded passes for certain batch sizes. Threads may share it.
 
     Args:
         model: with the ability "graph".
-        sizes: numbers of inputs that have graphs; others go as before.
-        record: `capture`, or what stands in for it.
+        sizes: batch sizes that get graphs; others run as before.
+        record: `capture`, or a substitute.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Graphs:
             return self._record(self._model.embed_tokens, inputs)
         except torch.cuda.OutOfMemoryError:
             raise
-        # Whatever cannot be recorded says so in its own way.
+        # Models that cannot be recorded fail in various ways.
         except Exception as error:  # noqa: BLE001
             self._works = False
             logging.getLogger("mmrag").warning(
@@ -111,7 +111,7 @@ class Graphs:
 def _padded(
     ids: torch.Tensor, mask: torch.Tensor | None, room: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask (n, tokens), brought to the next length that has graphs."""
+    """Ids and mask (n, tokens), padded to the next length that has graphs."""
     tokens = ids.shape[1]
     wanted = min(next((n for n in _LENGTHS if n >= tokens), tokens), max(room, tokens))
     if mask is None:

@@ -1,7 +1,7 @@
-"""A known vector of each encoder, kept when it is first loaded and compared at every later load.
+"""A known vector per encoder, kept at its first load and compared at every later one.
 
-Weights are recognised by their fingerprint; this tells whether the libraries around them still
-compute the same with them.
+The fingerprint identifies the weights; this tells whether the libraries around them still compute
+the same.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mmrag.encoders.encoder import Encoder, Vectors
 from mmrag.errors import CheckpointError, MmragError
 from mmrag.system.sqlite import open_cache
 
-# Precisions of one fingerprint agree to 0.999.
+# Precisions that share a fingerprint agree to 0.999.
 LEAST_COSINE = 0.99
 _TEXT = "a red mug with white stripes on a wooden table"
 _PACKAGES = ("sentence-transformers", "transformers", "torch")
@@ -31,7 +31,7 @@ _TABLE = (
 
 @dataclass(frozen=True)
 class Known:
-    """A kept vector: whose, when and with what it was made, and the cosine of the last load."""
+    """A kept vector: its encoder, when and with what it was made, and the last load's cosine."""
 
     name: str
     fingerprint: str
@@ -41,9 +41,9 @@ class Known:
 
 
 def compare_known(encoder: Encoder) -> float | None:
-    """The cosine of an encoder's known vector and the one that was kept: 1 the first time.
+    """The cosine of an encoder's known vector and the kept one: 1 the first time.
 
-    None where `MMRAG_HOME` cannot be written: nothing is compared then.
+    None if `MMRAG_HOME` cannot be written: nothing is compared then.
 
     Raises:
         CheckpointError: they differ.
@@ -73,7 +73,7 @@ def compare_known(encoder: Encoder) -> float | None:
 
 
 def known_vectors() -> list[Known]:
-    """All that are kept, by name."""
+    """All kept vectors, by name."""
     if not _path().is_file():
         return []
     with open_cache(_path(), _TABLE) as connection:
@@ -84,7 +84,7 @@ def known_vectors() -> list[Known]:
 
 
 def _known_vector(encoder: Encoder) -> Vectors:
-    """(dim,) little-endian float32: of a picture and a text, or of the text alone."""
+    """The vector of a picture and a text, or of the text alone: (dim,) little-endian float32."""
     across, down = np.meshgrid(np.arange(96), np.arange(64))
     picture = Image.fromarray(
         np.stack([across * 2, down * 3, (across + down) % 64 * 4], axis=-1).astype(np.uint8)

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 UNKNOWN = "see the source"
-# Names that hold one of these forbid commercial use.
+# Licences whose names contain one of these forbid commercial use.
 _NON_COMMERCIAL = ("-nc", "amlr", "non-commercial", "research-only")
-# By what a hub repository's name holds, as its model card said in November 2026; the first fits.
+# By part of a hub repository's name, from its model card in November 2026; the first match counts.
 _REPOSITORIES = (
     ("metaclip", "CC-BY-NC-4.0"),
     ("visheratin/nllb", "CC-BY-NC-4.0"),
@@ -31,14 +31,14 @@ def is_non_commercial(licence: str) -> bool:
 
 
 def licence_of(repository: str, folder: Path | None = None) -> str:
-    """The licence of weights: of the model card in `folder`, else of those known by repository."""
+    """The licence of weights: from the model card in `folder`, else as known for the repository."""
     card = _of_card(folder / "README.md") if folder else None
     known = (licence for part, licence in _REPOSITORIES if part in repository.lower())
     return card or next(known, UNKNOWN)
 
 
 def _of_card(file: Path) -> str | None:
-    """The head of a hub's model card."""
+    """The licence in the head of a hub's model card."""
     if not file.is_file():
         return None
     text = file.read_text(encoding="utf-8", errors="replace")[:10_000]

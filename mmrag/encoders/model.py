@@ -20,15 +20,15 @@ Ability = Literal[
 class EmbeddingModel(Protocol):
     """The model of a family: a `torch.nn.Module` with these members.
 
-    It is moved to its device and precision by `.to`, so `embed` converts its inputs to the dtype
-    and device of its weights. `abilities` names what it can do beyond that:
+    `.to` moves it to its device and precision, so `embed` converts its inputs to the dtype and
+    device of its weights. `abilities` names what else it can do:
 
-    - "specialise": it has `specialise(fused)`, which exchanges layers for quicker ones;
+    - "specialise": it has `specialise(fused)`, which replaces layers with quicker ones;
     - "int8": its `nn.Linear` layers may be replaced by packed and quantised ones;
     - "compile": it has `compile_images(n)`, which compiles batches of `n` images;
     - "train": it has `folder_class`, one of `folders.CLASSES`, which saves it;
     - "any-shape": it is an `AnyShapeModel`;
-    - "several": it is one whose `embed_several` takes several pictures as one input;
+    - "several": its `embed_several` takes several pictures as one input;
     - "paid": it has `usage`, a `mmrag.types.Usage` of the requests so far;
     - "graph": it is a `GraphModel`;
     - "square": `preprocess(image)` is `resize_and_crop(image, image_size)`.
@@ -67,7 +67,7 @@ class AnyShapeModel(EmbeddingModel, Protocol):
     """
 
     def picture_tokens(self, height: int, width: int) -> int:
-        """About how many tokens a picture becomes, for batches that fit into memory."""
+        """Roughly how many tokens a picture becomes, for batches that fit into memory."""
 
     def embed_any_shape(
         self, pictures: Sequence[Pixels] | None, texts: Sequence[str] | None, query: bool
@@ -75,17 +75,17 @@ class AnyShapeModel(EmbeddingModel, Protocol):
         """n pictures (height, width, 3) uint8 and/or n texts to (n, dim) vectors of any length.
 
         Args:
-            pictures: of like size, not of one size.
+            pictures: of similar, not equal, size.
             texts: n strings.
-            query: whether they are queries rather than what is found.
+            query: whether they are queries rather than documents.
         """
 
     def embed_several(self, pictures: Sequence[Pixels], text: str | None) -> torch.Tensor:
-        """One query of several pictures, with a text or without, to (1, dim); see "several"."""
+        """One query of several pictures, with or without a text, to (1, dim); see "several"."""
 
 
 class GraphModel(EmbeddingModel, Protocol):
-    """A model with the ability "graph": what it computes on the device can be recorded there.
+    """A model with the ability "graph": its work on the device can be recorded there.
 
     `embed(pixels, texts)` is `embed_tokens(pixels, *tokens(pixels, texts))`.
     """
@@ -93,7 +93,7 @@ class GraphModel(EmbeddingModel, Protocol):
     def tokens(
         self, pixels: torch.Tensor | None, texts: Sequence[str] | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Token ids (n, tokens) on the device, and False where padding is, or None without any."""
+        """Token ids (n, tokens) on the device, and a mask, False at padding, or None."""
 
     def room(self, pixels: torch.Tensor | None) -> int:
         """The most tokens that fit, beside a picture or alone."""
@@ -101,4 +101,4 @@ class GraphModel(EmbeddingModel, Protocol):
     def embed_tokens(
         self, pixels: torch.Tensor | None, ids: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:
-        """Pixels and tokens on the device to (n, dim), without a word with the host."""
+        """Pixels and tokens on the device to (n, dim), without involving the host."""

@@ -1,6 +1,6 @@
-"""Linear layers in the layout that a CPU multiplies fastest: bf16 weights, or int8 ones.
+"""Linear layers in the layout that a CPU multiplies fastest, with bf16 or int8 weights.
 
-Both go through oneDNN, which torch carries. Only for inference: the layers have no gradients.
+Both use oneDNN, which comes with torch. For inference only: the layers have no gradients.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from functools import cache
 import torch
 from torch import nn
 
-# Rows that the layout is chosen for, about five images; it is right for any number.
+# Rows that the layout is optimised for, about five images; it works for any number.
 _ROWS = 1024
-# Values that are quantised at a time, so that what lies between stays in the cache.
+# Values quantised at a time, so that intermediate results stay in the cache.
 _CHUNK = 2**18
 _TINY = 1e-12
 
@@ -23,7 +23,7 @@ class PackedLinear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.bias = linear.bias
-        # Whoever asks a layer for its dtype or its device looks at its weight.
+        # A layer's dtype and device are read from its weight.
         self.register_buffer("weight", linear.weight.new_empty(0), persistent=False)
         self._packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), _ROWS)
 
@@ -38,8 +38,8 @@ class PackedLinear(nn.Module):
 class Int8Linear(nn.Module):
     """A linear layer with int8 weights, quantised symmetrically with a scale per output channel.
 
-    Inputs are quantised to 8 bits when they arrive, with one scale and zero point per call
-    (dynamic quantisation); what comes out has their dtype.
+    Inputs are quantised to 8 bits on arrival, with one scale and zero point per call (dynamic
+    quantisation); outputs have their dtype.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -59,7 +59,7 @@ class Int8Linear(nn.Module):
     def multiply(
         self, levels: torch.Tensor, scale: float, zero: int, dtype: torch.dtype
     ) -> torch.Tensor:
-        """The layer for what `quantise` made."""
+        """The layer's output for quantised inputs."""
         product: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
             *(levels, scale, zero, self._packed, self._scales, self._zeros, self._bias),
             *(1.0, 0, dtype, "none", [], ""),
@@ -80,13 +80,13 @@ def quantise(x: torch.Tensor) -> tuple[torch.Tensor, float, int]:
     flat = x.flatten(0, -2), levels.flatten(0, -2)
     for start in range(0, len(flat[0]), rows):
         part, out = (tensor[start : start + rows] for tensor in flat)
-        # By way of int16, because torch converts float32 to uint8 slowly.
+        # Via int16, because torch converts float32 to uint8 slowly.
         out.copy_(torch.add(half_up, part.float(), alpha=1 / scale).to(torch.int16))
     return levels, scale, zero
 
 
 def pack_linear_layers(module: nn.Module, layer: type[PackedLinear] | type[Int8Linear]) -> None:
-    """Replace every `nn.Linear` inside `module`; its subclasses, which others look into, stay."""
+    """Replace every `nn.Linear` in `module`, not its subclasses, which other code looks into."""
     for name, child in module.named_children():
         if type(child) is nn.Linear:
             setattr(module, name, layer(child))
@@ -96,7 +96,7 @@ def pack_linear_layers(module: nn.Module, layer: type[PackedLinear] | type[Int8L
 
 @cache
 def can_pack() -> bool:
-    """Whether this torch and this CPU have what `PackedLinear` needs; found out by trying."""
+    """Whether this torch and this CPU have what `PackedLinear` needs, found by trying."""
     try:
         PackedLinear(nn.Linear(8, 8, dtype=torch.bfloat16))(torch.zeros(1, 8, dtype=torch.bfloat16))
     except (AttributeError, RuntimeError):

@@ -1,7 +1,7 @@
-"""Linear layers with 8-bit products on NVIDIA GPUs: int8, and fp8 (e4m3). Only for inference.
+"""Linear layers with 8-bit products on NVIDIA GPUs: int8, and fp8 (e4m3). For inference only.
 
-Weights have a scale for each output channel; inputs are quantised when they arrive, with a scale
-for each row. Both are precision classes of their own, by choice only (`--precision int8`, `fp8`).
+Weights have a scale per output channel; inputs are quantised on arrival, with a scale per row. Both
+are precision classes of their own, by choice only (`--precision int8`, `fp8`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 _TINY = 1e-12
-# The least rows of torch's int8 product, and what sides are brought to multiples of by zeros.
+# The fewest rows that torch's int8 product takes, and the multiple that sides are zero-padded to.
 _ROWS, _STEP = 32, 16
 _FP8_MOST = 448.0
 
@@ -22,7 +22,7 @@ class _RowScaled(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.bias = linear.bias
-        # Whoever asks a layer for its dtype or its device looks at its weight.
+        # A layer's dtype and device are read from its weight.
         self.register_buffer("weight", linear.weight.new_empty(0), persistent=False)
         self._out, spare = linear.out_features, -linear.out_features % _STEP
         self._spare = -linear.in_features % _STEP
@@ -94,7 +94,7 @@ LAYERS: dict[str, type[_RowScaled]] = {"int8": RowInt8Linear, "fp8": Fp8Linear}
 
 
 def quantise_linear_layers(module: nn.Module, precision: str) -> None:
-    """Replace each `nn.Linear` inside `module`; its subclasses, which others look into, stay."""
+    """Replace every `nn.Linear` in `module`, not its subclasses, which other code looks into."""
     for name, child in module.named_children():
         if type(child) is nn.Linear:
             setattr(module, name, LAYERS[precision](child))

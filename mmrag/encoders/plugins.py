@@ -1,7 +1,7 @@
-"""Encoders of other installed packages, by the entry points `mmrag.encoders`.
+"""Encoders of other installed packages, through the entry points `mmrag.encoders`.
 
-An entry point's name is the encoder's; it is a function without arguments that returns a model as
-`EmbeddingModel` describes it, in float32 on the CPU.
+An entry point has the encoder's name and is a function without arguments that returns an
+`EmbeddingModel` in float32 on the CPU.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ OPTIONS: frozenset[str] = frozenset()
 
 
 def takes(name: str) -> bool:
-    """Whether an installed package adds it."""
+    """Whether an installed package adds an encoder of this name."""
     return name in entry_points.added(GROUP)
 
 
 def describe(search: str | None = None) -> list[EncoderDescription]:
-    """All that are added; their dimensions are known once they are loaded."""
+    """All that are added; their dimensions are known only after loading."""
     return [
         EncoderDescription(name, 0, 0, True, _licence(point), entry_points.package(point), "")
         for name, point in entry_points.added(GROUP).items()
@@ -38,7 +38,7 @@ def load(name: str, options: LoadOptions) -> LoadedModel:
     make = entry_points.load(GROUP, name)
     try:
         model = make()
-    # Somebody else's model can fail in any way.
+    # A third-party model can fail in any way.
     except Exception as error:
         raise MmragError(
             f"The encoder {name!r} of {entry_points.package(point)} cannot be loaded: {error}"
@@ -53,7 +53,7 @@ def load(name: str, options: LoadOptions) -> LoadedModel:
 
 
 def download(name: str, progress: Callable[..., Any] | None = None) -> list[Path]:
-    """Nothing: the package fetches what it needs."""
+    """Fetch nothing: the package fetches what it needs."""
     raise MmragError(f"Nothing to download for {name!r}: its package brings it.")
 
 

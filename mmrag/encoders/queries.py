@@ -1,10 +1,10 @@
 """The vectors of queries: one picture or several, a text, and what is not wanted.
 
-Several pictures: a model that takes lists gets them together with the text; for any other each
+Several pictures: a model that takes lists gets them together with the text; for any other, each
 picture is encoded with the text, and the vectors are averaged and normalised.
 
-Without: with q the query's unit vector, n that of what is not wanted and w its weight,
-unit(q - w n) is searched. With w = 0.5 a picture that is as near to n as to q loses half its score.
+Unwanted things: with q the query's unit vector, n the unwanted one's and w its weight, unit(q - w
+n) is searched. With w = 0.5 a picture that is as near to n as to q loses half its score.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def query_vectors(encoder: Encoder, queries: Sequence[Query], batch_size: int = 
 
     Raises:
         ImageError: a picture cannot be read; the message names it.
-        MmragError: nothing is left of a query without what is not wanted.
+        MmragError: subtracting what is not wanted leaves nothing of a query.
     """
     vectors = np.empty((len(queries), encoder.info.dim), np.float32)
     single = [i for i, query in enumerate(queries) if len(query.images) < 2]
@@ -44,7 +44,7 @@ def query_vectors(encoder: Encoder, queries: Sequence[Query], batch_size: int = 
 
 
 def query_notes(encoder: Encoder, query: Query) -> tuple[str, ...]:
-    """Sentences on how a query was encoded; none for a picture, a text, or a picture and a text."""
+    """Sentences on how a query was encoded; none for a picture, a text, or one of each."""
     notes = []
     if len(query.images) > 1:
         notes.append(several_note(encoder, len(query.images)))
@@ -56,7 +56,7 @@ def query_notes(encoder: Encoder, query: Query) -> tuple[str, ...]:
 
 
 def several_note(encoder: Encoder, pictures: int) -> str:
-    """How a query of several pictures was encoded, as a sentence."""
+    """A sentence on how a query of several pictures was encoded."""
     if encoder.takes_several:
         return f"{encoder.info.name} saw the {pictures} query pictures together."
     return (

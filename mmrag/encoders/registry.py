@@ -9,7 +9,7 @@ from typing import cast
 from mmrag.encoders.family import EncoderDescription, Family
 from mmrag.errors import MmragError
 
-# Asked in this order whether they know a name.
+# Asked in this order if they know a name.
 FAMILIES = (
     "mmrag.encoders.visualized_bge_weights",
     "mmrag.encoders.bge_vl",
@@ -31,7 +31,7 @@ def family_of(name: str) -> Family:
     """The family that knows an encoder of this name.
 
     Raises:
-        MmragError: none does; the message lists what there is.
+        MmragError: none does; the message lists the known names.
     """
     for family in families():
         if family.takes(name):
@@ -44,12 +44,12 @@ def list_encoders(search: str | None = None) -> list[EncoderDescription]:
     """The encoders that can be listed, without loading anything.
 
     Args:
-        search: only those whose names hold this, in any case; then also open_clip's.
+        search: only those whose names contain this, ignoring case; then also open_clip's.
     """
     listed = [description for family in families() for description in family.describe(search)]
     return [one for one in listed if search is None or search.lower() in one.name.lower()]
 
 
 def usages() -> list[str]:
-    """How the encoders are named that are not listed one by one."""
+    """Name forms of the encoders that are not listed one by one."""
     return [family.USAGE for family in families() if family.USAGE]

@@ -28,7 +28,7 @@ from mmrag.errors import CheckpointError, MmragError
 from mmrag.images.decode import Pixels
 from mmrag.system.hub import offline
 
-# Keys of checkpoints that later versions of transformers compute instead of reading them.
+# Checkpoint keys that later versions of transformers compute instead of reading.
 _SPARE = re.compile(r"(^|\.)(position_ids|inv_freq)$")
 _UNREAD = re.compile(_SPARE.pattern + r"|^lm_head\.")
 
@@ -37,15 +37,15 @@ Wrapped = TypeVar("Wrapped", bound=BaseModel)
 
 @dataclass(frozen=True)
 class SentenceOptions:
-    """The settings that shape the vectors beside the weights.
+    """The settings that shape the vectors besides the weights.
 
     Args:
-        fusion: one of `fusion.FUSIONS`, for models that take pictures and texts only apart.
+        fusion: one of `fusion.FUSIONS`, for models that take pictures and texts only separately.
         image_weight: the picture's share in it.
-        query_instruction: goes before every query; None is the model's own prompt.
-        document_instruction: goes before every picture or text of the gallery, likewise.
-        dim: cut vectors to so many values, for models trained for that; None is all.
-        max_picture_tokens: pictures of more are made smaller; None is the model's own limit.
+        query_instruction: text before every query; None is the model's own prompt.
+        document_instruction: text before every picture or text of the gallery, likewise.
+        dim: cut vectors to this many values, for models trained for that; None is all.
+        max_picture_tokens: shrink pictures of more; None is the model's own limit.
     """
 
     fusion: str | None = None
@@ -59,7 +59,7 @@ class SentenceOptions:
 class SentenceModel(AnyShape):
     """Wraps a `SentenceTransformer`; the vectors are those of its own `encode_…` methods.
 
-    Pictures that are too large are made smaller by its own processor.
+    Its own processor shrinks pictures that are too large.
     """
 
     def __init__(self, model: SentenceTransformer, options: SentenceOptions, name: str) -> None:
@@ -67,7 +67,7 @@ class SentenceModel(AnyShape):
         self.model, self.options, self._name = model, options, name
         self.sees = model.supports("image")
         self.composes = model.supports(("image", "text"))
-        # Pictures of one message: chat templates repeat their place for each.
+        # Several pictures go into one message: chat templates repeat the placeholder for each.
         several = self.composes and model.supports("message")
         self.abilities: frozenset[Ability] = frozenset(
             {"any-shape", "several"} if several else {"any-shape"}
@@ -85,7 +85,7 @@ class SentenceModel(AnyShape):
             raise MmragError(f"{name} sees all pictures alike; leave --max-picture-tokens out.")
 
     def preprocess(self, image: Image.Image) -> Pixels:
-        """RGB image to (height, width, 3) uint8, smaller where that was asked for."""
+        """RGB image to (height, width, 3) uint8, shrunk if so configured."""
         if not self.sees:
             raise MmragError(
                 f"{self._name} takes no pictures; index descriptions with --embed text and ask "
@@ -100,7 +100,7 @@ class SentenceModel(AnyShape):
         return np.asarray(image)
 
     def picture_tokens(self, height: int, width: int) -> int:
-        """About how many tokens a picture becomes."""
+        """Roughly how many tokens a picture becomes."""
         return 256 if self._side is None else max(1, height * width // self._side**2)
 
     def embed_any_shape(
@@ -119,7 +119,7 @@ class SentenceModel(AnyShape):
         return self._encode(together, None if text is None else [text], query=True)
 
     def to(self, *args: Any, **kwargs: Any) -> SentenceModel:
-        """As `torch.nn.Module.to`, but what is computed and not stored keeps its precision."""
+        """As `torch.nn.Module.to`, but computed, unstored buffers keep their precision."""
         with exact_buffers(self):
             super().to(*args, **kwargs)
         return self
@@ -130,7 +130,7 @@ class SentenceModel(AnyShape):
         texts: Sequence[str] | None,
         query: bool,
     ) -> torch.Tensor:
-        # As dictionaries: a plain text that looks like an address or a path would be opened.
+        # As dictionaries: a plain text that looks like a URL or a path would be opened.
         parts = {"image": images, "text": texts}
         named = {key: values for key, values in parts.items() if values is not None}
         inputs: list[Any] = [
@@ -151,13 +151,13 @@ class SentenceModel(AnyShape):
 
 
 def load(folder: Path, name: str, options: SentenceOptions, trust: bool) -> SentenceModel:
-    """The model in a folder, in the precision that it was saved in; asks no network.
+    """The model in a folder, in the precision it was saved in; works offline.
 
     Args:
         folder: as sentence-transformers or transformers wrote it.
         name: for messages.
         options: see there.
-        trust: run Python code that lies in the folder.
+        trust: run Python code in the folder.
 
     Raises:
         CheckpointError: weights are absent, pickled, or not those of the model.
@@ -172,9 +172,9 @@ def open_folder(
     trust: bool,
     option: str = "--trust-remote-code",
 ) -> Wrapped:
-    """A model of one of the library's classes, as `load`, whose arguments these are too.
+    """Load a model of one of the library's classes; other arguments are as for `load`.
 
-    `option` is what gives the trust.
+    `option` is the command-line option that grants the trust.
     """
     if not any(folder.rglob("*.safetensors")):
         raise CheckpointError(
@@ -193,7 +193,7 @@ def open_folder(
             _check_names(model, folder, name)
     except MmragError:
         raise
-    # Somebody else's files can fail in any way.
+    # Third-party files can fail in any way.
     except Exception as error:
         text = " ".join(str(error).split())
         if "trust_remote_code" in text:
@@ -207,7 +207,7 @@ def open_folder(
 
 @contextlib.contextmanager
 def exact_buffers(model: nn.Module) -> Iterator[None]:
-    """Moved within it, a model keeps the precision of what is computed and not stored."""
+    """Keep the precision of a model's computed, unstored buffers while it is moved."""
     kept = {
         (module, name): module._buffers[name]
         for module in model.modules()
@@ -221,7 +221,7 @@ def exact_buffers(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' bars and tables: `_check_names` says what matters of them."""
+    """Silence transformers' bars and tables: `_check_names` reports what matters in them."""
     before = noise.get_verbosity(), noise.is_progress_bar_enabled()
     noise.set_verbosity_error()  # type: ignore[no-untyped-call]
     noise.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -234,12 +234,12 @@ def _quiet() -> Iterator[None]:
 
 
 def preprocessing(model: SentenceModel, folder: Path) -> dict[str, Any]:
-    """Everything beside the weights that decides the vectors; part of the fingerprint."""
+    """Everything besides the weights that decides the vectors; part of the fingerprint."""
     return {"class": "sentence-transformers", "files": digests(folder), **settings(model)}
 
 
 def settings(model: SentenceModel) -> dict[str, Any]:
-    """Its settings for people to read, as plain JSON values."""
+    """The model's settings for people to read, as plain JSON values."""
     o, prompts = model.options, model.model.prompts
     fused = model.sees and not model.composes
     return {
@@ -257,7 +257,7 @@ def _first(*texts: str | None) -> str:
 
 
 def _token_side(model: SentenceTransformer) -> int | None:
-    """Pixels along the side of a token's square; None where all pictures get one size."""
+    """Pixels along the side of a token's square; None if all pictures get one size."""
     processor = model.processor
     if isinstance(processor, ProcessorMixin):
         processor = processor.image_processor
@@ -268,9 +268,9 @@ def _token_side(model: SentenceTransformer) -> int | None:
 
 
 def _check_names(model: BaseModel, folder: Path, name: str) -> None:
-    """CheckpointError where names of the weights are missing, unexpected, or of another shape.
+    """Raise CheckpointError if weights are missing, unexpected, or of another shape.
 
-    transformers only logs that, and leaves random weights in their place.
+    transformers only logs that, and leaves random weights in place.
     """
     inner = model.transformers_model
     if inner is None or not isinstance(model[0], Transformer):
@@ -290,14 +290,14 @@ def _check_names(model: BaseModel, folder: Path, name: str) -> None:
 
 
 def _weights_folder(folder: Path) -> Path:
-    """The folder of the first module; sentence-transformers may give it one of its own."""
+    """The folder of the first module, which may be separate."""
     file = folder / "modules.json"
     first = json.loads(file.read_text(encoding="utf-8"))[0]["path"] if file.is_file() else ""
     return folder / first
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Hashes of all small files that decide something: configurations, vocabularies, templates."""
+    """Hashes of all small files that affect vectors: configurations, vocabularies, templates."""
     kinds = {".json", ".txt", ".model", ".jinja", ".py"}
     files = sorted(file for file in folder.rglob("*") if file.suffix in kinds and file.is_file())
     return {

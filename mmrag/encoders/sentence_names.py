@@ -1,6 +1,6 @@
 """Models of sentence-transformers by name: `st:OWNER/NAME[@REVISION]` of a hub, or `st:FOLDER`.
 
-Cross-encoders, `ce:…`, are found and fetched in the same way.
+Cross-encoders, `ce:…`, are found and fetched the same way.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ _UNWANTED = re.compile(
 
 
 def takes(name: str) -> bool:
-    """Whether it begins with `st:`."""
+    """Whether the name begins with `st:`."""
     return name.startswith("st:")
 
 
 def describe(search: str | None = None) -> list[EncoderDescription]:
-    """Those that were fetched, and with `search` also some that are well known."""
+    """Models that were fetched, and with `search` also some well-known ones."""
     here = names_here("st")
     names = here if search is None else dict.fromkeys([*here, *_KNOWN])
     return [_describe(name) for name in names]
 
 
 def load(name: str, options: LoadOptions) -> LoadedModel:
-    """From a folder, or from what `download` or the hub's own client fetched."""
+    """Load from a folder, or from what `download` or the hub's own client fetched."""
     return load_as(name, options, options.fusion)
 
 
 def load_as(name: str, options: LoadOptions, fusion: str | None) -> LoadedModel:
-    """`load` with another fusion than the user's."""
+    """`load` with a fusion other than the user's."""
     folder = find(name, options.revision)
     from mmrag.encoders import sentence
 
@@ -81,7 +81,7 @@ def load_as(name: str, options: LoadOptions, fusion: str | None) -> LoadedModel:
 
 
 def download(name: str, progress: Callable[..., Any] | None = None) -> list[Path]:
-    """All files of a hub's repository that loading needs, weights last, into `MMRAG_HOME`."""
+    """Fetch all files of a hub repository that loading needs, weights last, into `MMRAG_HOME`."""
     if Path(_bare(name)).is_dir():
         raise MmragError(f"Nothing to download for {name!r}: it is a folder that is here.")
     repository, revision = _split(name, None)
@@ -99,10 +99,10 @@ def download(name: str, progress: Callable[..., Any] | None = None) -> list[Path
 
 
 def find(name: str, revision: str | None = None) -> Path:
-    """The folder of a model that is here.
+    """The folder of a local model.
 
     Raises:
-        CheckpointError: it is not; says what to do.
+        CheckpointError: it is not here; says what to do.
     """
     path = Path(_bare(name))
     if path.is_dir():
@@ -120,7 +120,7 @@ def find(name: str, revision: str | None = None) -> Path:
         kept = huggingface_hub.snapshot_download(
             repository, revision=revision, local_files_only=True
         )
-    # Whatever is wrong with the hub client's cache, it is not there.
+    # Whatever is wrong with the hub client's cache, the model is not there.
     except (OSError, ValueError) as error:
         at = f"@{revision}" if revision else ""
         raise CheckpointError(

@@ -1,14 +1,14 @@
 """Batches on their way through a GPU: copied on a stream of their own while it computes.
 
 A batch is gathered in pinned memory, copied by the copying stream, and computed by the computing
-one. Both memories are used again, so three things must wait for each other:
+one. Both memories are reused, so three things must wait for each other:
 
-- the host writes into pinned memory again only once it has been copied from there;
-- a copy overwrites device memory only once what was there has been computed;
+- the host writes into pinned memory again only once its contents have been copied;
+- a copy overwrites device memory only once the batch there has been computed;
 - a batch is computed only once it has arrived.
 
-Nothing else waits: the host only enqueues. `tests/test_streams.py` runs this on a made-up device
-that does what it was given as late, and in as odd an order, as streams and events allow.
+Nothing else waits: the host only enqueues. `tests/test_streams.py` runs this on a fake device that
+works as late, and in as odd an order, as streams and events allow.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ class Event(Protocol):
     """A point in a stream's work."""
 
     def synchronize(self) -> None:
-        """Make the host wait until the stream has come here."""
+        """Make the host wait until the stream reaches this point."""
 
 
 class Gpu(Protocol):
-    """The few things that are asked of a GPU. All but the memory itself only enqueue."""
+    """The few operations needed of a GPU. All but allocation only enqueue."""
 
     def pinned(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
-        """Memory of the host that copies can be made from and to while it does other things."""
+        """Host memory for copies in either direction while the host does other things."""
 
     def memory(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
-        """Memory of the device."""
+        """Device memory."""
 
     def copy(self, lane: Lane, target: torch.Tensor, source: torch.Tensor) -> None:
         """Copy between host and device."""
 
     def compute(self, target: torch.Tensor, function: Callable[[], torch.Tensor]) -> None:
-        """Write into device memory what `function` computes of device memory."""
+        """Write into device memory what `function` computes from device memory."""
 
     def record(self, lane: Lane) -> Event:
-        """The point that the lane has now been given work up to."""
+        """The point after the work that the lane has been given so far."""
 
     def wait(self, lane: Lane, event: Event) -> None:
-        """Have the lane wait for the other one to come to that point; the host does not."""
+        """Make the lane wait until the other one reaches that point; the host does not wait."""
 
 
 class Cuda:
@@ -122,7 +122,7 @@ class Lanes:
         """Enqueue a batch.
 
         Args:
-            pixels: n arrays (height, width, 3) uint8 of one shape; may be changed afterwards.
+            pixels: n arrays (height, width, 3) uint8 of one shape; may be modified afterwards.
             dim: of the vectors.
             embed: (n, height, width, 3) on the device to (n, dim) there, without waiting.
 
@@ -132,7 +132,7 @@ class Lanes:
         gpu, n = self._gpu, len(pixels)
         with self._lock:
             slot = self._next((n, *pixels[0].shape))
-            # Three batches ago, so there is hardly ever something to wait for.
+            # That was three batches ago, so there is hardly ever anything to wait for.
             slot.copied.synchronize()
             np.stack(pixels, out=slot.pinned[:n].numpy())
             gpu.wait("copying", slot.computed)
@@ -143,7 +143,7 @@ class Lanes:
             try:
                 gpu.compute(vectors, lambda: embed(slot.device[:n]))
             finally:
-                # Also where memory ran out midway: what was enqueued may still read.
+                # Even if memory ran out midway: enqueued work may still read.
                 slot.computed = gpu.record("computing")
             result = gpu.pinned((n, dim), torch.float32)
             gpu.copy("computing", result, vectors)
@@ -157,7 +157,7 @@ class Lanes:
                 slot.copied.synchronize()
             pinned = self._gpu.pinned(shape, torch.uint8)
             device = self._gpu.memory(shape, torch.uint8)
-            # Memory that is handed out may be another batch's, of before, which still computes.
+            # New memory may have been an earlier batch's, which is still computing.
             slot = _Slot(pinned, device, self._gpu.record("copying"), self._gpu.record("computing"))
             self._slots[turn] = slot
         return slot

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-# CLIP's colours, which EVA-02-CLIP is shown pictures in.
+# CLIP's colour statistics, which EVA-02-CLIP uses too.
 EVA_MEAN = (0.48145466, 0.4578275, 0.40821073)
 EVA_STD = (0.26862954, 0.26130258, 0.27577711)
 TOO_LONG = "A text has %d tokens; only the first %d are used (said once)."
@@ -14,7 +14,7 @@ TOO_LONG = "A text has %d tokens; only the first %d are used (said once)."
 
 @dataclass(frozen=True)
 class EvaConfig:
-    """The options in which EVA-02-CLIP towers differ, under timm's names."""
+    """The options in which EVA-02-CLIP towers differ, by timm's names."""
 
     img_size: int = 224
     patch_size: int = 16
@@ -33,7 +33,7 @@ EVA_TOWERS = {
 
 @dataclass(frozen=True)
 class BertConfig:
-    """Size of a BERT or XLM-RoBERTa encoder, under transformers' names and with its defaults."""
+    """Size of a BERT or XLM-RoBERTa encoder, with transformers' names and defaults."""
 
     model_type: str = "bert"
     vocab_size: int = 30522
@@ -67,7 +67,7 @@ class BertConfig:
 
     @property
     def first_position(self) -> int:
-        """Of a plain text; XLM-RoBERTa counts from padding_idx + 1, BERT from 0."""
+        """The first position of a plain text: padding_idx + 1 in XLM-RoBERTa, 0 in BERT."""
         return 0 if self.model_type == "bert" else self.pad_token_id + 1
 
     @property
@@ -87,7 +87,7 @@ def preprocessing(
     std: Sequence[float],
     vocabulary: Iterable[tuple[str, int]],
 ) -> dict[str, Any]:
-    """Everything beside the weights that decides the vectors; part of the fingerprint."""
+    """Everything besides the weights that decides the vectors; part of the fingerprint."""
     return {
         "class": "visualized-bge",
         "image_size": image_size,
@@ -100,5 +100,5 @@ def preprocessing(
 
 
 def cut(ids: Sequence[int], room: int) -> list[int]:
-    """The first tokens of a text, and its last one, which ends it."""
+    """The first tokens of a text, and the last one, which ends it."""
     return list(ids) if len(ids) <= room else [*ids[: room - 1], ids[-1]]

@@ -1,8 +1,8 @@
-"""The two networks of Visualized BGE, with the names of parameters of timm and transformers.
+"""The two networks of Visualized BGE, with timm's and transformers' parameter names.
 
-They are those libraries' EVA-02-CLIP and BERT (or XLM-RoBERTa) encoder: tests/test_bench.py holds
-them against those, tests/test_encoders.py against the reference. Loading the libraries' own takes
-seconds, which a command line has not; they are used where fresh weights are drawn.
+They equal those libraries' EVA-02-CLIP and BERT (or XLM-RoBERTa) encoder: tests/test_bench.py
+compares them with those, tests/test_encoders.py with the reference. Loading the libraries' own
+takes seconds, too long for a command line; they are used to draw fresh weights.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class EvaTower(nn.Module):
         self.register_buffer("_cosine", cosine, persistent=False)
 
     def layers(self) -> list[nn.Module]:
-        """From the picture upwards: what cuts it into patches, and the blocks."""
+        """From the picture upwards: the patch embedding, and the blocks."""
         return [self.patch_embed, *self.blocks]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -55,7 +55,7 @@ class EvaTower(nn.Module):
         return x[:, 1:]
 
     def specialise(self, fused: bool) -> None:
-        """Exchange layers for such as cannot be trained; see `attend` for `fused`."""
+        """Replace layers with quicker ones that cannot be trained; see `attend` for `fused`."""
         for block in self.blocks:
             assert isinstance(block, _EvaBlock)
             block.specialise(fused)
@@ -94,14 +94,14 @@ class _EvaBlock(nn.Module):
 
 
 def _rotation(side: int, dim: int, reference: tuple[int, int]) -> Rotation:
-    """Angles of each patch's row and column, as timm's `RotaryEmbeddingCat` has them."""
-    # Also when the parameters are only placeholders ("meta"), these are wanted.
+    """Angles of each patch's row and column, as in timm's `RotaryEmbeddingCat`."""
+    # These are needed even if the parameters are only placeholders ("meta").
     with torch.device("cpu"):
         bands = 1.0 / (10_000 ** (torch.arange(dim // 4).float() / (dim // 4)))
         axes = [torch.arange(side).float() / side * length for length in reference]
         grid = torch.stack(torch.meshgrid(axes, indexing="ij"), -1)
         angles = (grid[..., None] * bands).reshape(side**2, dim // 2)
-        # The class token is not turned.
+        # The class token is not rotated.
         angles = torch.cat([torch.zeros(1, dim // 2), angles])
         return angles.sin(), angles.cos()
 
@@ -144,7 +144,7 @@ class BertTower(nn.Module):
 
         Args:
             hidden: (n, tokens, dim), embedded and normalised.
-            mask: (n, tokens) bool, False where padding is; None when there is none.
+            mask: (n, tokens) bool, False at padding; None if there is none.
             fused: see `attend`.
 
         Returns:
@@ -159,9 +159,9 @@ class BertTower(nn.Module):
         return self._layer(last, hidden[:, :1], hidden, mask, fused)[:, 0]
 
     def specialise(self) -> None:
-        """Exchange layers for such as cannot be trained."""
+        """Replace layers with quicker ones that cannot be trained."""
         every: Any = self.encoder["layer"]
-        # The last layer's query is for other positions than its key and value.
+        # The last layer's query covers other positions than its key and value.
         for layer in every[:-1]:
             _join(layer["attention"]["self"], ("query", "key", "value"), "qkv")
 
@@ -191,12 +191,12 @@ class BertTower(nn.Module):
 
 
 def _embedding(rows: int, dim: int) -> nn.Embedding:
-    """Without drawing its weights, for which torch would load its compiler, taking seconds."""
+    """An embedding without drawn weights, for which torch would load its compiler for seconds."""
     return nn.Embedding(rows, dim, _weight=torch.empty(rows, dim))
 
 
 def _join(layers: nn.ModuleDict, names: Sequence[str], joined: str) -> None:
-    """Exchange layers of the same input for one."""
+    """Replace layers of the same input with one."""
     parts: list[Any] = [layers.pop(name) for name in names]
     layers[joined] = side_by_side([one.weight for one in parts], [one.bias for one in parts])
 

@@ -34,8 +34,8 @@ class VisualizedBGE(nn.Module):
     """Embeds images, texts and pairs.
 
     Args:
-        vision: what makes tokens of an image.
-        text: what reads them beside the words.
+        vision: turns an image into tokens.
+        text: reads them beside the words.
         tokenizer: the text model's tokenizer.
     """
 
@@ -108,7 +108,7 @@ class VisualizedBGE(nn.Module):
             return self.text(self.text.embed_words(ids, positions), mask, self._fused)
         images = self._image_tokens(pixels)
         n, count, _ = images.shape
-        # [CLS] is at position 0, the image at 1...n, what follows [CLS] at n + 1, n + 2, ...
+        # [CLS] is at position 0, the image at 1...n, the rest of the text at n + 1, n + 2, ...
         positions = torch.arange(ids.shape[1], device=ids.device) + count
         positions[0] = 0
         words = self.text.embed_words(ids, positions)
@@ -120,7 +120,7 @@ class VisualizedBGE(nn.Module):
     def lower(self, pixels: torch.Tensor, depth: int) -> torch.Tensor:
         """Pixels as `embed` takes them through the tower's first `depth` layers, float16.
 
-        `embed` goes on from there when `lower_depth` is `depth`.
+        `embed` continues from there if `lower_depth` is `depth`.
         """
         assert isinstance(self.vision, ConvTower)
         return self.vision.lower(self._normed(pixels), depth).half()
@@ -142,7 +142,7 @@ class VisualizedBGE(nn.Module):
         return self.text.place(tokens, positions)
 
     def specialise(self, fused: bool) -> None:
-        """Make it quicker in ways that cannot be trained any more.
+        """Replace layers with quicker ones that cannot be trained.
 
         Args:
             fused: see `attend`.
@@ -152,11 +152,11 @@ class VisualizedBGE(nn.Module):
         self.text.specialise()
 
     def compile_images(self, n: int) -> None:
-        """Compile what batches of `n` images without words go through; see `compiled_for`."""
+        """Compile the path of batches of `n` images without words; see `compiled_for`."""
         from mmrag.encoders.compiled import compiled_for
 
         images = (n, 3, self.image_size, self.image_size)
-        # [CLS] and [SEP] are beside the image.
+        # The image plus [CLS] and [SEP].
         hidden = (n, self.vision.patches + 2, self.dim)
         self.vision.forward = compiled_for(images, self.vision.forward)  # type: ignore[method-assign]
         self.text.forward = compiled_for(hidden, self.text.forward)  # type: ignore[method-assign]
@@ -164,7 +164,7 @@ class VisualizedBGE(nn.Module):
     def _tokenize(
         self, texts: Sequence[str], room: int
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Token ids (n, length), and where padding is False, or None when there is none."""
+        """Token ids (n, length), and a mask, False at padding, or None if there is none."""
         encoded: Any = self.tokenizer(list(texts), add_special_tokens=True)["input_ids"]
         longest = max(len(ids) for ids in encoded)
         if longest > room:
@@ -177,7 +177,7 @@ class VisualizedBGE(nn.Module):
         padded = [[*ids, *[pad] * (longest - len(ids))] for ids in encoded]
         device = self.visual_proj.weight.device
         batch = torch.tensor(padded, dtype=torch.long).to(device, non_blocking=True)
-        # Compared here, not on the device, which would have to be waited for.
+        # Compared on the host, to avoid waiting for the device.
         if all(len(ids) == longest for ids in encoded):
             return batch, None
         lengths = torch.tensor([len(ids) for ids in encoded])

@@ -1,7 +1,7 @@
-"""Visualized BGE from the official checkpoint, from a folder of ours, or with fresh weights.
+"""Visualized BGE from the official checkpoint, from one of our folders, or with fresh weights.
 
-A folder of ours holds `config.json`, `model.safetensors` and the tokenizer's files; `save_folder`
-writes it and `load_folder` reads it, for the official sizes and for small ones alike.
+Our folders hold `config.json`, `model.safetensors` and the tokenizer's files; `save_folder` writes
+and `load_folder` reads them, for official and small sizes alike.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ OFFICIAL_VISION = {
     "visualized-bge-base": "eva02_base_patch16_clip_224",
     "visualized-bge-m3": "eva02_large_patch14_clip_224",
 }
-# The towers under timm's names.
+# The towers by timm's names.
 _TOWERS: dict[str, EvaConfig | ConvConfig] = {
     **tower_config.EVA_TOWERS,
     "tf_efficientnet_lite0": ConvConfig(),
 }
-# The official checkpoint's names of what timm, and so `EvaTower`, names otherwise.
+# The official checkpoint's names where timm's, and so `EvaTower`'s, differ.
 _RENAMED = {
     "mlp.ffn_ln": "mlp.norm",
     "attn.inner_attn_ln": "attn.norm",
@@ -91,7 +91,7 @@ def load_folder(folder: Path) -> VisualizedBGE:
         model = _build(card["vision"], BertConfig.of(card["text"]), _tokenizer(folder))
     except MmragError:
         raise
-    # Nonsense in a configuration or a tokenizer fails in many ways.
+    # An invalid configuration or tokenizer fails in many ways.
     except Exception as error:
         raise CheckpointError(f"{folder} is not an encoder of this project: {error}") from error
     load_into(model, read_state_dict(folder / "model.safetensors"), str(folder))
@@ -111,7 +111,7 @@ def create(config: Mapping[str, Any], texts: Iterable[str], seed: int = 0) -> Vi
     """A model with fresh weights and a vocabulary of the words in `texts`.
 
     Args:
-        config: `vision` (timm model name under `timm`, and what to change of it), `text`
+        config: `vision` (timm model name under `timm`, and changes to it), `text`
             (arguments of transformers' BERT configuration) and `vocab_size`.
         texts: a corpus of the domain, for the vocabulary.
         seed: of the weights.
@@ -129,7 +129,7 @@ def create(config: Mapping[str, Any], texts: Iterable[str], seed: int = 0) -> Vi
 
 
 def preprocessing(model: VisualizedBGE) -> dict[str, Any]:
-    """Everything beside the weights that decides the vectors; part of the fingerprint."""
+    """Everything besides the weights that decides the vectors; part of the fingerprint."""
     vision, vocabulary = model.vision, model.tokenizer.get_vocab()
     return tower_config.preprocessing(model.image_size, vision.mean, vision.std, vocabulary.items())
 
@@ -150,7 +150,7 @@ def _build(
     text: BertConfig,
     tokenizer: PreTrainedTokenizerBase | FastTokenizer,
 ) -> VisualizedBGE:
-    """The architecture; the towers' parameters are placeholders, which loaded ones replace."""
+    """The architecture, with placeholders for the towers' parameters until they are loaded."""
     check_sizes({**vision, **asdict(text)}, "the configuration")
     changes = tower_config.changes(vision)
     if vision["timm"] not in _TOWERS:
@@ -209,7 +209,7 @@ def _rename_official(state: StateDict) -> StateDict:
 
 
 def _official_name(key: str) -> str:
-    """The name that an official file gives to one of our keys."""
+    """An official file's name for one of our keys."""
     tower, _, rest = key.partition(".")
     if tower == "text":
         return f"bge_{rest}"
@@ -223,8 +223,8 @@ def _official_name(key: str) -> str:
 def make_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
     """A lower-casing WordPiece tokenizer (`[CLS] ... [SEP]`) that knows the words of `texts`.
 
-    Its vocabulary is every printable ASCII character and the most frequent words; a word that is
-    not among them is spelled from the longest pieces that are, so none is lost.
+    Its vocabulary is every printable ASCII character and the most frequent words; any other word is
+    spelled from the longest pieces there are, so none is lost.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast

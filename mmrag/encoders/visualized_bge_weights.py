@@ -1,4 +1,4 @@
-"""Official Visualized BGE weights by name: where they are, and what belongs to them."""
+"""Official Visualized BGE weights by name: where they are, and what they need."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OPTIONS: frozenset[str] = frozenset({"checkpoint", "text_model"})
 
 @dataclass(frozen=True)
 class PublishedEncoder:
-    """Official weights: where they are, under which licence, and what belongs to them."""
+    """Official weights: where they are, their licence, and what they need."""
 
     name: str
     dim: int
@@ -37,7 +37,7 @@ class PublishedEncoder:
         return f"{self.repository}/{self.checkpoint}"
 
     def folder(self) -> Path:
-        """The folder into which `mmrag download` puts the files."""
+        """The folder that `mmrag download` fills."""
         return config.weights_dir() / self.name
 
     def downloaded(self) -> bool:
@@ -82,7 +82,7 @@ PUBLISHED = {
 
 
 def takes(name: str) -> bool:
-    """Whether it is one of `PUBLISHED`."""
+    """Whether the name is one of `PUBLISHED`."""
     return name in PUBLISHED
 
 
@@ -103,7 +103,7 @@ def describe(search: str | None = None) -> list[EncoderDescription]:
 
 
 def load(name: str, options: LoadOptions) -> LoadedModel:
-    """From `options.checkpoint`, else from what `download` fetched."""
+    """Load from `options.checkpoint`, else from what `download` fetched."""
     spec = PUBLISHED[name]
     path = local_or_hub(options.checkpoint) or spec.folder() / spec.checkpoint
     if not path.is_file():
@@ -127,7 +127,7 @@ def load(name: str, options: LoadOptions) -> LoadedModel:
 
 
 def download(name: str, progress: Callable[..., Any] | None = None) -> list[Path]:
-    """Checkpoint and text model, into `MMRAG_HOME`."""
+    """Fetch checkpoint and text model into `MMRAG_HOME`."""
     spec = PUBLISHED[name]
     wanted = [
         (spec.text_model, file, spec.folder() / "text-model" / file) for file in spec.text_files

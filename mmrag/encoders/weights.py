@@ -1,4 +1,4 @@
-"""A checkpoint that a user names: a file, or one of a hub's."""
+"""A checkpoint named by the user: a local file, or a hub's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmrag.system.hub import download_file
 
 
 def local_or_hub(checkpoint: str | os.PathLike[str] | None) -> Path | None:
-    """The file that `--checkpoint` names: a local path, or `ORG/REPOSITORY/FILE` of a hub.
+    """The file that `--checkpoint` names: a local path, or `ORG/REPOSITORY/FILE` on a hub.
 
     Raises:
         CheckpointError: there is no such file, or it cannot be fetched.

@@ -16,17 +16,17 @@ from mmrag.images.formats import HEAD, UnreadFormat, recognise
 from mmrag.system.names import AmbiguousName, Names, is_absolute, slashed
 from mmrag.types import GalleryImage, Skipped
 
-# More records than these (whichever is more) are not read: they could fill the memory.
+# More records than the larger of these limits are not read: they could fill the memory.
 MOST_RECORDS, RECORDS_PER_IMAGE = 1_000_000, 20
 _LONGEST_SHOWN = 300
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Images, what was left out while they were listed, and how many files are no pictures.
+    """Images, what was left out when listing them, and how many files are not pictures.
 
-    `others` counts the latter by their extensions, "" for none. `notes` are sentences about how
-    names and tables were understood.
+    `others` counts the latter by extension, "" for none. `notes` are sentences about how names and
+    tables were understood.
     """
 
     images: list[GalleryImage]
@@ -35,7 +35,7 @@ class Gallery:
     notes: tuple[str, ...] = ()
 
     def check_not_empty(self) -> None:
-        """MmragError that says what there is instead, when there are no images."""
+        """Raise MmragError, which says what there is instead, if there are no images."""
         if not self.images:
             raise MmragError(f"There are no images to index{self._what_else()}.")
 
@@ -65,17 +65,17 @@ def open_gallery(
     metadata: str | os.PathLike[str] | None = None,
     reading: Reading | None = None,
 ) -> Gallery:
-    """List the images under `folder`, in the order of their ids.
+    """List the images under `folder`, in order of id.
 
     Args:
-        folder: walked to the bottom. Hidden files and folders are ignored; links to folders or
-            out of the folder, names that are not UTF-8, and pictures of formats that are not read
-            are listed as skipped; other files are counted. A picture without an extension is one.
+        folder: searched recursively. Hidden files and folders are ignored; links to folders or out
+            of the folder, names that are not UTF-8, and pictures in unsupported formats are listed
+            as skipped; other files are counted. A picture without an extension is one.
         metadata: a JSON Lines, JSON or CSV file. A record's image is its `image_path` (or `path`,
             `image`, `file_name` ...), relative to the folder, to the metadata file or to the
             working directory; its text is its `description` (or `text`, `caption`, `title`);
             all other fields are kept as metadata.
-        reading: how that file is written; what is not said there is found out.
+        reading: how that file is written; fields left out are detected.
 
     Raises:
         MmragError: no such folder or file, a folder that cannot be listed (its images would
@@ -139,7 +139,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def _head(path: Path) -> bytes:
-    """The first bytes of a file; none of what cannot be read, or is a pipe."""
+    """The first bytes of a file; none if it cannot be read, or is a pipe."""
     try:
         if not path.is_file():
             return b""
@@ -154,8 +154,8 @@ def join_metadata(
 ) -> Gallery:
     """The gallery with text and fields from a metadata file; records that fit none are skipped.
 
-    An image is meant by its exact name first, then by one that differs in Unicode's form or
-    separators only, and by the end of a path of another machine where only one image fits.
+    A record's image is found by its exact name, else by a name that differs only in Unicode form or
+    separators, else by the end of a path from another machine if only one image fits.
 
     Raises:
         MmragError: a name fits several images; names the line.
@@ -163,7 +163,7 @@ def join_metadata(
     names = Names(image.image_id for image in gallery.images)
     bases = (root, metadata.absolute().parent, Path.cwd())
     problems: list[tuple[int, str]] = []
-    # By line: how well it fits (0 is best), which image, the record, and its key of the path.
+    # By line: how well it fits (0 is best), which image, the record, and its key for the path.
     fits: list[tuple[int, int, str, dict[str, Any], str]] = []
     best: dict[str, int] = {}
     records = read_records(metadata, reading)
@@ -191,7 +191,7 @@ def join_metadata(
         else:
             how, image_id = found
             if how >= best.get(image_id, how + 1):
-                # Only its name is told of: hundreds of thousands of them fill no memory.
+                # Only its name is kept, so that hundreds of thousands do not fill the memory.
                 record = {path_key: _shown(record[path_key])}
             else:
                 best[image_id] = how
@@ -224,7 +224,7 @@ _EXACT, _OTHERWISE_WRITTEN, _BY_END = range(3)
 
 
 def _find(name: str, root: Path, bases: Sequence[Path], names: Names) -> tuple[int, str] | None:
-    """How an image is meant, and which."""
+    """How well a name fits an image, and which one."""
     candidates = [name]
     for base in bases:
         path = Path(os.path.normpath(base / slashed(name)))

@@ -1,4 +1,4 @@
-"""Pictures that visitors kept so that a link can name them: by their hash, under `MMRAG_HOME`."""
+"""Pictures that visitors kept for use in links: by hash, under `MMRAG_HOME`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from mmrag import config
 from mmrag.images.decode import load_image
 from mmrag.system.durable import write_file
 
-# With one more, the picture that was kept first goes.
+# One more, and the oldest picture is removed.
 MAX_PICTURES = 1000
 
 
 def keep_picture(data: bytes) -> str:
-    """Keep a picture; returns its name in links, the SHA-256 of its bytes.
+    """Keep a picture and return its name in links, the SHA-256 of its bytes.
 
     Raises:
-        ImageError: it is no picture that can be read.
+        ImageError: it is not a readable picture.
         OSError: no space, no permission.
     """
     load_image(data)
@@ -31,7 +31,7 @@ def keep_picture(data: bytes) -> str:
 
 
 def kept_picture(name: str) -> bytes | None:
-    """The picture of this name; None where none was kept, or its file is damaged."""
+    """The picture of this name; None if none was kept, or its file is damaged."""
     if not re.fullmatch(r"[0-9a-f]{64}", name):
         return None
     try:

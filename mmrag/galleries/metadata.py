@@ -1,4 +1,4 @@
-"""Metadata files as people's programs write them: JSON Lines, JSON, and tables of any dialect."""
+"""Metadata files as various programs write them: JSON Lines, JSON, and tables of any dialect."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t"}
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _BLOCK = 1 << 20
-# The first line of a table is within so many characters.
+# The first line of a table is within this many characters.
 _HEADER = 1 << 16
-# A longer line of a table is not read, in characters.
+# Characters in the longest line of a table that is read.
 _LONGEST_LINE = 4_000_000
-# So many bytes before and behind the first one that is not UTF-8 say what the encoding is.
+# The encoding is detected from this many bytes before and after the first that is not UTF-8.
 _BEFORE, _BEHIND = 1 << 16, 3 << 16
-# A comma before the decimals, points between thousands.
+# A decimal comma, and points between thousands.
 _COMMA_NUMBER = re.compile(r"-?(0|[1-9]\d*|[1-9]\d{0,2}(\.\d{3})+),\d+")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a metadata file is written; None is found out.
+    """How a metadata file is written; None is detected.
 
     `encoding` is a name that Python knows. `delimiter` is the character between the cells of a
     table, or "tab".
@@ -70,8 +70,8 @@ class Records:
 def read_records(path: Path, reading: Reading | None = None) -> Records:
     """The records of a JSON Lines, JSON (a list), CSV or TSV file; a table's numbers as numbers.
 
-    A table may have any of the delimiters `, ; tab |`; with another one than a comma, numbers may
-    have a decimal comma. Text is UTF-8, UTF-16 with a byte order mark, or what it looks like.
+    A table's delimiter may be any of `, ; tab |`; unless it is a comma, numbers may have a decimal
+    comma. Text is UTF-8, UTF-16 with a byte order mark, or as detected.
 
     Raises:
         MmragError: names the line (of tables also the column) that cannot be read, and what was
@@ -110,7 +110,7 @@ def _note(path: Path, said: list[str]) -> tuple[str, ...]:
 
 
 def _encoding(path: Path, given: str | None) -> tuple[str, str | None]:
-    """How a file is written, and its name where it is neither given nor marked nor UTF-8."""
+    """A file's encoding, and its name if it is neither given nor marked nor UTF-8."""
     with path.open("rb") as file:
         marked = file.read(2) in _UTF_16
     encoding = given or ("utf-16" if marked else "utf-8-sig")
@@ -126,13 +126,13 @@ def _encoding(path: Path, given: str | None) -> tuple[str, str | None]:
         found = from_bytes(file.read(_BEFORE + _BEHIND)).best()
     if found is None or _first_wrong(path, found.encoding) is not None:
         raise _undecodable(path, wrong, "utf-8")
-    # Many code pages agree on what a file holds; the usual one of them is named.
+    # If several code pages fit the file, name the usual one.
     usual = "cp1252" if "cp1252" in found.could_be_from_charset else found.encoding
     return found.encoding, usual.replace("cp125", "Windows-125")
 
 
 def _first_wrong(path: Path, encoding: str) -> int | None:
-    """Where the first byte is that is not of this encoding; None where all are."""
+    """The position of the first byte that does not fit this encoding; None if all do."""
     decoder = codecs.getincrementaldecoder(encoding)()
     with path.open("rb") as file:
         at = 0
@@ -180,9 +180,9 @@ def _json_records(path: Path, opened: Callable[[], TextIO]) -> Iterator[tuple[in
 def _separator(
     path: Path, text: str, given: str | None, usual: str, said: list[str]
 ) -> tuple[str, bool]:
-    """The delimiter of the cells: whatever makes a column of paths out of the first line.
+    """The delimiter of the cells: the one that gives a column of paths in the first line.
 
-    It may also be in a line of its own before that, as spreadsheets write it.
+    It may also be in a line of its own before that, as spreadsheets write.
     """
     first = text.partition("\n")[0]
     if hint := re.fullmatch(r"sep=(.)\r?", first):
@@ -235,7 +235,7 @@ def _rows(path: Path, reader: Any, separator: str) -> Iterator[tuple[int, Any]]:
                 )
             if any(cells):
                 yield reader.line_num, _record(header, cells, separator)
-    # ValueError: the file has changed since it was looked through.
+    # ValueError: the file has changed since it was checked.
     except (csv.Error, OSError, ValueError) as error:
         raise MmragError(f"{path}, line {reader.line_num}: {error}.") from error
 

@@ -1,4 +1,4 @@
-"""Uploaded pictures that are to be indexed, each set in a folder of its own under `MMRAG_HOME`."""
+"""Uploaded pictures to index, each set in its own folder under `MMRAG_HOME`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def uploads_folder(collection: str) -> Path:
     """The folder of the pictures uploaded for a collection.
 
     Raises:
-        MmragError: the name is none that a collection can have.
+        MmragError: a collection cannot have this name.
     """
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", collection):
         raise MmragError(
@@ -35,14 +35,14 @@ def uploads_folder(collection: str) -> Path:
 
 
 def collection_name(title: str) -> str:
-    """A name that a collection can have, made from a folder's or a person's words."""
+    """A valid collection name, made from a folder's name or a person's words."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_").lower()[:100]
     return name if re.match(r"[a-z]", name) else f"images_{name}".rstrip("_")[:100]
 
 
 def check_upload(sizes: Iterable[int]) -> None:
-    """MmragError when there are more files, or more bytes in all, than an upload may have."""
+    """Raise MmragError for more files, or more bytes in all, than an upload may have."""
     counted = list(sizes)
     if len(counted) > MAX_FILES:
         raise MmragError(
@@ -59,14 +59,14 @@ def check_upload(sizes: Iterable[int]) -> None:
 def save_uploads(
     collection: str, files: Iterable[tuple[str, bytes | memoryview]]
 ) -> tuple[Path, list[Skipped]]:
-    """Put uploaded files into the collection's folder, beside what is there.
+    """Add uploaded files to the collection's folder.
 
-    Nothing is overwritten: another picture of a name that is taken gets a number. The same
-    picture under the same name stays one file.
+    Nothing is overwritten: another picture with a taken name gets a number. The same picture under
+    the same name stays one file.
 
     Args:
-        collection: its folder is made when it is new.
-        files: name and content; of the name only the last part counts.
+        collection: its folder is created if new.
+        files: name and content; only the last part of the name counts.
 
     Returns:
         The folder, and what was left out: too large, or not a picture that `index` reads.

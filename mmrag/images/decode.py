@@ -27,18 +27,19 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 
-# Sizes are checked here, broken EXIF is ignored on purpose, and a picture that cannot be read is
-# named with its reason, so that nobody needs what the libraries say in between.
+# Sizes are checked here, broken EXIF is ignored on purpose, and an unreadable picture is named with
+# the reason, so the libraries' own warnings are not needed.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 silence_libtiff()
 # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size only while its shorter side stays this many
-# times the side that the model wants; tests/test_images.py holds the embeddings to cosine 0.999.
+# times the side that the model wants; tests/test_images.py checks that embeddings keep cosine
+# 0.999.
 _DRAFT_MARGIN = 2
-# Modes are converted in strips of so many pixels.
+# Modes are converted in strips of this many pixels.
 _STRIP_PIXELS = 1 << 20
-# Scans of a progressive JPEG; and pixels times scans, which take some seconds.
+# Scans of a progressive JPEG; and a limit on pixels times scans, which takes some seconds.
 _USUAL_SCANS, _MAX_SCANS, _MAX_VISITS = 50, 1000, 2_000_000_000
 
 
@@ -49,15 +50,15 @@ def load_image(
 
     Args:
         source: a path, the bytes of a file, or a Pillow image (which is not changed).
-        min_side: the shorter side that is needed, in pixels. Large JPEGs are then decoded at a
-            reduced size, which never goes below twice this value.
+        min_side: pixels needed on the shorter side. Large JPEGs are then decoded at a reduced size,
+            never below twice this value.
         max_pixels: limit on width x height as the file declares them, checked before decoding.
             Default: `MMRAG_MAX_PIXELS`.
 
     Returns:
         A Pillow image in mode RGB. Transparency is flattened onto white, EXIF orientation is
-        applied, deep grey values are scaled to 8 bits (from the range that the file names, if it
-        does), and of several frames the first is taken.
+        applied, deep grey values are scaled to 8 bits (from the range that the file names, if any),
+        and the first of several frames is taken.
 
     Raises:
         ImageError: with the reason, when the image cannot be read.
@@ -94,19 +95,19 @@ def load_image(
 
 
 def longest_side(source: ImageSource) -> int:
-    """Pixels of the longer side, as the file's head says; 0 where it cannot be read."""
+    """Pixels of the longer side, from the file's header; 0 if it cannot be read."""
     try:
         if isinstance(source, Image.Image):
             return max(source.size)
         with _open(source, config.max_pixels()) as image:
             return max(image.size)
-    # Of many kinds; `load_image` says why.
+    # Errors of many kinds; `load_image` reports the reason.
     except Exception:  # noqa: BLE001
         return 0
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The file's bytes; errors become `ImageError` with the same words as `load_image`.
+    """The file's bytes; errors become `ImageError`, worded as by `load_image`.
 
     A file of more than four bytes for each pixel that `MMRAG_MAX_PIXELS` allows is refused.
     """
@@ -133,7 +134,7 @@ def _open(source: str | os.PathLike[str] | bytes, limit: int) -> Image.Image:
 
 
 def _unidentified(source: ImageSource) -> str:
-    """Why no decoder takes it; it was opened a moment ago."""
+    """The reason that no decoder takes it; it could be opened a moment ago."""
     if isinstance(source, str | os.PathLike):
         with contextlib.suppress(OSError), Path(source).open("rb") as file:
             source = file.read(HEAD)
@@ -142,7 +143,7 @@ def _unidentified(source: ImageSource) -> str:
 
 
 def _check_file(path: str | os.PathLike[str]) -> None:
-    """A pipe would be waited for, a device read without end."""
+    """Refuse pipes, which would block, and devices, which never end."""
     found = Path(path).stat()
     if stat.S_ISDIR(found.st_mode):
         raise ImageError("is a folder, not a file")
@@ -169,7 +170,7 @@ def _check_size(image: Image.Image, limit: int) -> None:
 
 
 def _check_scans(image: Image.Image) -> None:
-    """Every scan of a progressive JPEG is a pass over all pixels, and an empty one costs 100 bytes.
+    """Limit a progressive JPEG's scans: each is a pass over all pixels, for as little as 100 bytes.
 
     Cameras and editors write about ten.
     """
@@ -179,7 +180,7 @@ def _check_scans(image: Image.Image) -> None:
     at, scans, last = file.tell(), 0, b""
     file.seek(0)
     while chunk := file.read(1 << 20):
-        # No such pair of bytes occurs in the data of a scan.
+        # This pair of bytes does not occur in the data of a scan.
         scans += (last + chunk).count(b"\xff\xda")
         last = chunk[-1:]
     file.seek(at)
@@ -189,7 +190,7 @@ def _check_scans(image: Image.Image) -> None:
 
 
 def _upright(image: Image.Image, *, in_place: bool) -> Image.Image:
-    # Nonsense in EXIF must not cost a picture that decodes.
+    # Invalid EXIF must not lose a picture that decodes.
     with contextlib.suppress(Exception):
         if not in_place:
             return ImageOps.exif_transpose(image)
@@ -198,7 +199,7 @@ def _upright(image: Image.Image, *, in_place: bool) -> Image.Image:
 
 
 def _rgb(image: Image.Image, named: Range | None) -> Image.Image:
-    """8-bit RGB, in strips, so that little more than source and result is in memory at once."""
+    """Convert to 8-bit RGB in strips, so that memory holds little more than source and result."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image.copy()
     convert = _converter(image, named)

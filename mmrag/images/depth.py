@@ -1,4 +1,4 @@
-"""Deep grey pictures to 8 bits: by the range that the file names, else by that of its kind."""
+"""Deep grey pictures to 8 bits: by the range that the file names, else that of its kind."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from PIL.TiffImagePlugin import TiffImageFile
 Strip8 = Callable[[Image.Image], Image.Image]
 Strips = Callable[[Image.Image], Iterator[Image.Image]]
 _BITS, _MIN, _MAX, _S_MIN, _S_MAX = 258, 280, 281, 340, 341
-# Chunks of a PNG that may stand before its pixels and are looked through.
+# Chunks of a PNG to search before its pixels.
 _CHUNKS = 64
 
 
 @dataclass(frozen=True)
 class Range:
-    """The values that a file calls black and white; `bits` when it only says how many count."""
+    """The values that a file calls black and white; `bits` if it only says how many bits count."""
 
     low: float
     high: float
@@ -31,12 +31,12 @@ class Range:
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether a picture is grey and of more than 8 bits."""
+    """Whether a picture is grey with more than 8 bits."""
     return image.mode.startswith("I;16") or image.mode in ("I", "F")
 
 
 def named_range(image: Image.Image) -> Range | None:
-    """The range of values that an open, still unread file names; None where it names none.
+    """The range of values that an open, still unread file names; None if it names none.
 
     TIFF's SMinSampleValue and SMaxSampleValue (or MinSampleValue and MaxSampleValue), a
     BitsPerSample between 9 and 15, and PNG's sBIT.
@@ -116,7 +116,7 @@ def _finite(strip: Image.Image) -> npt.NDArray[np.float32]:
 
 
 def _peak(image: Image.Image, strips: Strips) -> float:
-    """The largest value (of whole numbers at most 65,535, of others the largest finite one)."""
+    """The largest value (at most 65,535 for whole numbers, the largest finite one for others)."""
     peaks = []
     for strip in strips(image):
         values = _finite(strip) if image.mode == "F" else np.clip(np.asarray(strip), 0, 65535)

@@ -1,4 +1,4 @@
-"""The formats of pictures: which are read, which are only known, and what to do with those.
+"""Picture formats: which are read, which are only recognised, and what to do with those.
 
 A format that is read is one entry of `READ`; one that is recognised and listed is one of `UNREAD`.
 """
@@ -21,9 +21,9 @@ from PIL import (  # noqa: F401 - importing a plugin registers its format
     features,
 )
 
-# So many bytes tell what a file is.
+# This many bytes identify a file.
 HEAD = 512
-# Files that are text by their names are not looked into: there may be one beside each picture.
+# Files named as text are not opened: there may be one beside each picture.
 _TEXT = frozenset({".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".html", ".md"})
 
 
@@ -32,7 +32,7 @@ class ReadFormat:
     """A format that is decoded, by the Pillow plugin called `decoder`.
 
     `begins` is a pattern for the first bytes. Decoding takes `weight` times the memory of other
-    formats, so that a picture may have so many times fewer pixels.
+    formats, so the pixel limit is that many times lower.
     """
 
     name: str
@@ -53,7 +53,7 @@ class UnreadFormat:
 
     @property
     def reason(self) -> str:
-        """Why such a file is left out."""
+        """The reason that such a file is left out."""
         return f"not a supported format ({self.name}); {self.remedy}"
 
 
@@ -148,7 +148,7 @@ UNREAD = [
     UnreadFormat(
         "DICOM", (".dcm", ".dicom"), rb".{128}DICM", "convert it first, for example: dcm2img FILE"
     ),
-    # Read where Pillow has them.
+    # Read if Pillow has them.
     UnreadFormat("JPEG 2000", (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"), None, _MAGICK),
     UnreadFormat("AVIF", (".avif",), rb"....ftypavi[fs]", _MAGICK),
 ]
@@ -156,7 +156,7 @@ UNREAD = [
 _ALL: list[ReadFormat | UnreadFormat] = [*READ, *UNREAD]
 DECODERS = [one.decoder for one in READ]
 EXTENSIONS = frozenset(extension for one in READ for extension in one.extensions)
-# Of a name that stands twice the first counts: what is read comes first.
+# If an extension occurs twice, the first entry counts: formats that are read come first.
 _BY_EXTENSION: dict[str, ReadFormat | UnreadFormat] = {
     extension: one for one in reversed(_ALL) for extension in one.extensions
 }
@@ -165,15 +165,15 @@ WEIGHTS = {one.decoder: one.weight for one in READ}
 
 
 def recognise(name: str, read_head: Callable[[], bytes]) -> ReadFormat | UnreadFormat | None:
-    """The format of a file, by its extension or, where that says nothing, by its first bytes.
+    """The format of a file, by its extension or, if that tells nothing, by its first bytes.
 
     Args:
         name: its name.
-        read_head: the first `HEAD` bytes; only asked for when the name does not settle it.
+        read_head: gives the first `HEAD` bytes; called only if the name does not settle it.
 
     Returns:
-        A format that is read; one that is not, or a picture whose extension is none of a picture;
-        None for what is no picture.
+        A format that is read; one that is not, or a picture whose extension is not a picture's;
+        None if it is not a picture.
     """
     extension = os.path.splitext(name)[1].lower()
     if extension in _BY_EXTENSION:
@@ -190,5 +190,5 @@ def recognise(name: str, read_head: Callable[[], bytes]) -> ReadFormat | UnreadF
 
 
 def recognise_bytes(head: bytes) -> ReadFormat | UnreadFormat | None:
-    """The format of a file that begins with these bytes; None for what is no picture."""
+    """The format of a file that begins with these bytes; None if it is not a picture."""
     return next((one for pattern, one in _BY_HEAD if pattern.match(head)), None)

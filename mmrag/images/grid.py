@@ -21,7 +21,7 @@ COLUMNS = 3
 GAP = 6
 _BORDER = 8
 _BLUE, _RED, _WHITE, _GREY = (30, 80, 220), (220, 20, 20), (255, 255, 255), (235, 235, 235)
-# Colours that people have one word for each.
+# Colours that each have a common one-word name.
 _FRAMES = (
     (20, 140, 60),
     (130, 40, 170),
@@ -47,12 +47,12 @@ def draw_grid(
     """Draw query and hits as one picture, as a reranker is shown it.
 
     Args:
-        query_image: drawn on the left with a blue border and the word "query", several under
-            each other; None, or none of them, leaves the column away.
+        query_image: drawn on the left with a blue border and the word "query", several one below
+            another; None, or an empty sequence, omits the column.
         hits: drawn in reading order, aspect ratios kept, each with its number in red at the
             top left. A hit that cannot be read is an empty cell that says so.
         cell: side of a cell in pixels.
-        columns: cells beside each other.
+        columns: cells per row.
         marks: each hit also gets a coloured frame, and its number at the lower right.
         first: the first hit's number.
 
@@ -78,7 +78,7 @@ def draw_grid(
 def grid_size(
     hits: int, *, query: int, cell: int = CELL, columns: int = COLUMNS
 ) -> tuple[int, int]:
-    """Width and height of what `draw_grid` draws for so many hits and query pictures."""
+    """Width and height of what `draw_grid` draws for this many hits and query pictures."""
     rows = max(1, -(-hits // columns), query)
     left = cell + GAP if query else 0
     return left + columns * cell + (columns - 1) * GAP, rows * cell + (rows - 1) * GAP
@@ -99,7 +99,7 @@ def result_grid(
 
 
 def beside(grids: Sequence[Pixels]) -> Pixels:
-    """Grids beside each other on white, from left to right."""
+    """Grids side by side on white, from left to right."""
     height = max(len(grid) for grid in grids)
     parts = []
     for grid in grids:
@@ -110,7 +110,7 @@ def beside(grids: Sequence[Pixels]) -> Pixels:
 
 
 def save_grid(pixels: Pixels, path: str | os.PathLike[str]) -> None:
-    """Write a grid as JPEG, PNG or WebP, by the path's extension.
+    """Write a grid as JPEG, PNG or WebP, depending on the path's extension.
 
     Raises:
         MmragError: unknown extension, or the folder cannot be written to.
@@ -134,7 +134,7 @@ def encode_grid(pixels: Pixels, extension: str = ".jpg") -> bytes:
 
 
 def _draw_query(view: Pixels, source: ImageSource) -> None:
-    """Picture above, caption below it, inside a blue frame."""
+    """Draw the picture above its caption, inside a blue frame."""
     cell = view.shape[0]
     caption = max(24, cell // 9)
     _place(view[_BORDER : cell - caption, _BORDER : cell - _BORDER], source)

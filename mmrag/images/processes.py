@@ -1,8 +1,8 @@
-"""Pictures decoded by other processes, where threads wait for each other too much.
+"""Pictures decoded by other processes, if threads would wait for each other too much.
 
-Pillow lets go of the interpreter lock while it decodes, so threads are enough for some thousand
-pictures a second; with many cores the rest of the work, which holds it, is what limits.
-`MMRAG_DECODE_PROCESSES` says how many processes; `python -m bench.gpu` compares the two.
+Pillow releases the interpreter lock while it decodes, so threads suffice for some thousand pictures
+a second; with many cores the rest of the work, which holds the lock, is the limit.
+`MMRAG_DECODE_PROCESSES` sets the number of processes; `python -m bench.gpu` compares the two.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def cropped(source: ImageSource, size: int) -> Cropped:
 
 
 class Decoders:
-    """Processes that decode. Threads share it, and wait there for their pictures."""
+    """Processes that decode. Threads share them, and wait for their pictures."""
 
     def __init__(self, processes: int) -> None:
         # A fork of a process with a GPU, or with threads, may hang.
@@ -61,6 +61,6 @@ class Decoders:
 
 @cache
 def decoders() -> Decoders | None:
-    """Those that `MMRAG_DECODE_PROCESSES` wants, started at their first picture."""
+    """The processes that `MMRAG_DECODE_PROCESSES` asks for, started at their first picture."""
     processes = config.decode_processes()
     return Decoders(processes) if processes else None

@@ -1,4 +1,4 @@
-"""libtiff writes to standard error by itself, past Python's warnings and logs."""
+"""Silence for libtiff, which writes straight to standard error, past Python's warnings and logs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import PIL
 
 
 def silence_libtiff() -> None:
-    """Take the handlers from the libtiff that Pillow uses, where it is a library of its own."""
+    """Remove the handlers of Pillow's libtiff, if it is a separate library."""
     package = Path(PIL.__file__).parent
     bundled = [*package.parent.glob("pillow.libs/libtiff*"), *package.glob(".dylibs/libtiff*")]
     for library in map(str, bundled) if bundled else [ctypes.util.find_library("tiff")]:

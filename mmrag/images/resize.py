@@ -13,9 +13,9 @@ from mmrag.images.decode import Pixels
 Size = tuple[int, int]
 Values = npt.NDArray[np.float64]
 
-# A result of more than so many times the wanted side is not computed as a whole.
+# A result longer than this many times the wanted side is not computed as a whole.
 _WHOLE = 4
-# Pillow's weights are fractions of so many bits; rows or columns computed together.
+# Bits of the fractions that are Pillow's weights; rows or columns computed together.
 _BITS, _BLOCK = 22, 16
 
 
@@ -24,8 +24,8 @@ def resize_and_crop(
 ) -> Pixels:
     """Resize the shorter side to `size` (antialiased) and cut out the centre square.
 
-    The pixels of torchvision's `Resize(size)` and `CenterCrop(size)` on a Pillow image; of very
-    long images (more than 4 : 1) only what is cut out is computed.
+    The pixels equal torchvision's `Resize(size)` and `CenterCrop(size)` on a Pillow image; of very
+    long images (more than 4 : 1) only the part cut out is computed.
 
     Returns:
         (size, size, 3) uint8.
@@ -40,13 +40,13 @@ def fit(
     resample: Image.Resampling = Image.Resampling.BICUBIC,
     fill: int = 0,
 ) -> Pixels:
-    """Bring an image to a model's size in one of the ways that open_clip's configurations name.
+    """Resize an image to a model's size by one of the modes of open_clip's configurations.
 
     Args:
         image: mode RGB.
         size: height and width.
-        mode: "shortest" fills the frame and cuts off what stands out, "longest" fits the whole
-            image in and pads with `fill`, "squash" ignores its shape.
+        mode: "shortest" fills the frame and crops the rest, "longest" fits the whole image in and
+            pads with `fill`, "squash" ignores its shape.
         resample: the filter.
         fill: 0 to 255.
 
@@ -61,7 +61,7 @@ def fit(
         new = _scaled(image.size, max(ratios))
     elif width != height:
         new = _scaled(image.size, min(ratios))
-        # open_clip names no filter here, so that of its class is used.
+        # open_clip names no filter here, so its class's default is used.
         resample = Image.Resampling.BICUBIC
     elif image.width <= image.height:
         new = width, int(width * image.height / image.width)
@@ -86,13 +86,13 @@ def _scaled(size: Size, ratio: float) -> Size:
 def _part(
     image: Image.Image, new: Size, at: Size, kept: Size, resample: Image.Resampling
 ) -> Image.Image:
-    """The part of `image.resize(new)` that begins at `at` and is `kept` large (widths first)."""
+    """The part of `image.resize(new)` that begins at `at` and has size `kept` (widths first)."""
     axis = 0 if new[0] > _WHOLE * kept[0] else 1
     if new[axis] <= _WHOLE * kept[axis] or resample not in _FILTERS:
         left, top = at
         return image.resize(new, resample).crop((left, top, left + kept[0], top + kept[1]))
-    # Pillow resizes one axis after the other, with 8 bits between. In which order depends on the
-    # whole image (Pillow 13, ImagingResampleInner), so its own `box` cannot stand for a part.
+    # Pillow resizes one axis after the other, with 8 bits in between. The order depends on the
+    # whole image (Pillow 13, ImagingResampleInner), so its own `box` cannot give a part.
     fewer = image.width - new[0], image.height - new[1]
     vertical_first = fewer[1] > max(0, 2 * fewer[0])
     weights = _weights(image.size[axis], new[axis], at[axis], kept[axis], resample)
@@ -123,9 +123,9 @@ _FILTERS = {Image.Resampling.BICUBIC: (2.0, _cubic), Image.Resampling.BILINEAR: 
 def _weights(
     length: int, new: int, first: int, count: int, resample: Image.Resampling
 ) -> list[tuple[int, Values]]:
-    """For `count` of the `new` values along an axis: where its sources begin, and their weights.
+    """The start and the weights of the sources of `count` of the `new` values along an axis.
 
-    As Pillow computes them for 8-bit images: whole numbers, of which 2^22 are one.
+    As Pillow computes them for 8-bit images: whole numbers, where 2^22 stands for one.
     """
     reach, values = _FILTERS[resample]
     scale = length / new

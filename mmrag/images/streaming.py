@@ -1,4 +1,4 @@
-"""Work on other threads that stays a bounded number of items ahead of its consumer."""
+"""Work on other threads, a bounded number of items ahead of its consumer."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def map_ahead(
     ahead: int,
     workers: int | None = None,
 ) -> Iterator[tuple[Item, Result | Exception]]:
-    """`function` over `items` on threads, in order, at most `ahead` items beyond the consumer.
+    """Map `function` over `items` on threads, in order, at most `ahead` items beyond the consumer.
 
-    Threads suit decoding: Pillow and torch both let go of the interpreter lock while they work.
-    An exception of `function` is yielded in the result's place.
+    Threads suit decoding: Pillow and torch both release the interpreter lock while they work. An
+    exception of `function` is yielded in place of the result.
     """
     workers = workers or config.decode_workers()
     ahead = max(ahead, workers)

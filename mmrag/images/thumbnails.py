@@ -1,4 +1,4 @@
-"""Small copies of pictures, kept on disk, so that a page of many never reads full-size files."""
+"""Small copies of pictures on disk, so that a page of many never reads full-size files."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from mmrag.images.decode import load_image
 from mmrag.types import ImageSource
 
 SIDE = 240
-# Stands behind the picture's own bytes, where programs that show WebP do not look.
+# Follows the picture's own bytes, where programs that show WebP do not look.
 _CHECK = struct.Struct(">I")
 
 
 def thumbnail(source: ImageSource, side: int = SIDE) -> bytes:
     """A picture within `side` × `side` pixels, as WebP.
 
-    Thumbnails of files are kept under `MMRAG_HOME/cache/thumbnails`, by path, size and time of the
-    last change, each with a checksum: one that was damaged is made anew. Those of uploads (bytes,
-    Pillow images) are not kept.
+    Thumbnails of files are kept under `MMRAG_HOME/cache/thumbnails`, by path, size and time of last
+    change, each with a checksum: damaged ones are made again. Those of uploads (bytes, Pillow
+    images) are not kept.
 
     Raises:
         ImageError: the picture cannot be read.
@@ -76,7 +76,7 @@ def _kept(path: Path) -> bytes | None:
 
 
 def _keep(path: Path, data: bytes) -> None:
-    """Write as a whole or not at all; a state folder that cannot be written to only costs time."""
+    """Write whole or not at all; an unwritable state folder only costs time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:

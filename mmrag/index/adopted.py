@@ -1,6 +1,6 @@
 """Collections that mmrag did not make: read and searched, never written.
 
-What is known of one, its fields and the encoder that made it, is kept in `MMRAG_HOME/adopted.json`.
+Their fields, and the encoder that made each, are kept in `MMRAG_HOME/adopted.json`.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# The vectors of one picture by the same encoder, whatever the precision.
+# Cosine of one picture's vectors by the same encoder, whatever the precision.
 SAME = 0.99
 PROBED = 10
 
 
 @dataclass(frozen=True)
 class Adopted:
-    """A collection, where its vectors and paths stand, and whose vectors they are.
+    """A collection, the fields of its vectors and paths, and the encoder of the vectors.
 
-    `settings` are the encoder's; `root` is what relative paths begin from. `ids` names images by
-    absolute path; others are named as their paths are stored.
+    `settings` are the encoder's; relative paths start from `root`. `ids` names images by absolute
+    path; other images are named by their stored paths.
     """
 
     uri: str
@@ -70,7 +70,7 @@ class Adopted:
 
 @dataclass(frozen=True)
 class Probe:
-    """Stored vectors against an encoder's: the cosine of each picture, and what is unreadable."""
+    """Stored vectors compared with an encoder's: each picture's cosine, and the unreadable ones."""
 
     cosines: dict[str, float]
     unreadable: dict[str, str]
@@ -84,10 +84,10 @@ class Probe:
 def look_at(
     store: MilvusStore, collection: str, vector_field: str, path_field: str, root: str
 ) -> Adopted:
-    """The facts about a collection that searching it needs.
+    """The facts needed to search a collection.
 
     Raises:
-        MmragError: no such collection or field; names those that are there.
+        MmragError: no such collection or field; names the existing ones.
     """
 
     def request(client: MilvusClient) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -123,7 +123,7 @@ def look_at(
 
 
 def probe(store: MilvusStore, adopted: Adopted, encoder: Encoder) -> Probe:
-    """Encode ten of the pictures anew and compare them with what is stored.
+    """Re-encode ten of the pictures and compare the vectors with the stored ones.
 
     Raises:
         MmragError: other dimensions, no paths in that field, or no picture that can be read.
@@ -165,7 +165,7 @@ def probe(store: MilvusStore, adopted: Adopted, encoder: Encoder) -> Probe:
 def all_rows(
     adopted: Adopted, send: Callable[..., Any], *, vectors: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """Every row, as `Adopted.row`, and with its unit "vector" where `vectors` are wanted.
+    """Every row, as `Adopted.row`, with its unit "vector" if `vectors` are wanted.
 
     `send` makes a request that needs the collection loaded.
     """
@@ -213,7 +213,7 @@ def nearest(
 
 
 def keep(adopted: Adopted, encoder: Encoder) -> Adopted:
-    """Remember an adopted collection, in the place of what was known of it."""
+    """Remember an adopted collection, replacing what was known of it."""
     info = encoder.info
     made = Adopted(
         **{
@@ -233,17 +233,17 @@ def keep(adopted: Adopted, encoder: Encoder) -> Adopted:
 
 
 def find(uri: str, collection: str) -> Adopted | None:
-    """The facts about a collection; None where it was not adopted."""
+    """The facts about a collection; None if it was not adopted."""
     return next((one for one in _readable() if _is(one, uri, collection)), None)
 
 
 def names(uri: str) -> list[str]:
-    """The collections of a Milvus that were adopted."""
+    """The adopted collections of a Milvus."""
     return sorted(one.collection for one in _readable() if _place(one.uri) == _place(uri))
 
 
 def refuse(collection: str) -> IndexStoreError:
-    """The error for whoever would write to an adopted collection."""
+    """The error for an attempt to write to an adopted collection."""
     return IndexStoreError(
         f"Collection {collection!r} was adopted: it is searched and evaluated, never written to. "
         "Index into a collection of another name."
@@ -278,7 +278,7 @@ def _file() -> Path:
 
 
 def _readable() -> Sequence[Adopted]:
-    """All of them; none, and a warning, where the file is damaged: other collections go on."""
+    """All adopted collections; none, and a warning, if the file is damaged: others still work."""
     try:
         return _all()
     except MmragError as error:

@@ -1,4 +1,4 @@
-"""Looking through a collection: which images it holds, and which of them match some words."""
+"""Browse a collection: which images it holds, and which of them match some words."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def matching_ids(
     where: Mapping[str, Collection[str]] | None = None,
     filter: str | None = None,
 ) -> tuple[str, ...]:
-    """The ids of the images that match, sorted; all of them when nothing is asked for.
+    """The ids of the images that match, sorted; all if there are no conditions.
 
     Rows are read in batches and only ids are kept, so a large collection needs little memory.
 
     Args:
         index: an open collection.
-        words: each has to occur in the id, the text or a metadata value, upper or lower case.
-        where: labels (see `labels`), and the values of which each must have one.
+        words: each must occur in the id, the text or a metadata value, ignoring case.
+        where: labels (see `labels`), each with the values of which an image must have one.
         filter: a Milvus expression over `text`, `path` and `metadata["key"]`, for experts.
 
     Raises:
@@ -54,7 +54,7 @@ def matching_ids(
 
 
 def read_images(index: ImageIndex, image_ids: Sequence[str]) -> list[GalleryImage]:
-    """Images by id, in that order; those that are gone by now are left out."""
+    """Images by id, in that order; those that are gone are left out."""
     rows = index.get(image_ids, ["path", "text", "metadata"])
     return [
         GalleryImage(i, rows[i]["path"], rows[i]["text"], rows[i]["metadata"] or {})
@@ -64,11 +64,11 @@ def read_images(index: ImageIndex, image_ids: Sequence[str]) -> list[GalleryImag
 
 
 def overview(index: ImageIndex, max_values: int = MAX_VALUES) -> Overview:
-    """All ids and what they can be narrowed by, in one reading of the collection.
+    """All ids and facets to narrow them by, in one pass over the collection.
 
     Args:
         index: an open collection.
-        max_values: a label with more values than that is no help in narrowing, and left out.
+        max_values: a label with more values than this does not help to narrow, and is left out.
     """
     ids: list[str] = []
     counted: dict[str, Counter[str]] = {}
@@ -76,7 +76,7 @@ def overview(index: ImageIndex, max_values: int = MAX_VALUES) -> Overview:
         ids.append(row["image_id"])
         for label, value in labels(row["image_id"], row["metadata"] or {}).items():
             values = counted.setdefault(label, Counter())
-            # One more than is wanted is enough to know that there are too many.
+            # One more than wanted is enough to know that there are too many.
             if value in values or len(values) <= max_values:
                 values[value] += 1
     facets = {
@@ -88,7 +88,7 @@ def overview(index: ImageIndex, max_values: int = MAX_VALUES) -> Overview:
 
 
 def labels(image_id: str, metadata: Mapping[str, Any]) -> dict[str, str]:
-    """The keys by which an image can be sorted: its folders, and its single metadata values."""
+    """The labels to sort an image by: its folders, and its single metadata values."""
     found = {
         f"folder {level}": name
         for level, name in enumerate(image_id.split("/")[:-1][:_FOLDER_LEVELS], start=1)
@@ -100,10 +100,10 @@ def labels(image_id: str, metadata: Mapping[str, Any]) -> dict[str, str]:
 
 
 def indexed_folder(index: ImageIndex) -> str | None:
-    """The folder that the collection mirrors; None when it is empty or made from an eval set."""
+    """The folder that the collection mirrors; None if it is empty or made from an eval set."""
     for row in index.rows(["image_id", "path"]):
         path, image_id = str(row["path"]), plain(str(row["image_id"]))
-        # The disk may write the name otherwise than the shards that it came from.
+        # The disk may spell the name differently from the shards it came from.
         below = plain(path).endswith("/" + image_id)
         return path.rsplit("/", image_id.count("/") + 1)[0] if below else None
     return None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _GROUP_ROWS, _FILE_ROWS = 2_000, 50_000
 _POLL = 0.5
-# The server is to show some progress within that time.
+# The server must show some progress within this time.
 _STALLED_SECONDS = 1800.0
 
 
@@ -26,9 +26,9 @@ class BulkLoad:
 
     Args:
         store: a server, since Milvus Lite has no bulk load.
-        collection: new and empty, since rows are added whatever is there.
-        storage: a folder in the storage that the server itself uses: `s3://BUCKET/FOLDER` with
-            the bucket of its configuration (keys and endpoint from the `AWS_*` variables, or
+        collection: new and empty, since rows are added regardless of existing ones.
+        storage: a folder in the server's own storage: `s3://BUCKET/FOLDER` with the bucket of its
+            configuration (keys and endpoint from the `AWS_*` variables, or
             `?endpoint_override=...&scheme=http`), or a path if it keeps its data in local files.
 
     Raises:
@@ -53,7 +53,7 @@ class BulkLoad:
         self._written: list[tuple[str, int]] = []
 
     def add(self, rows: list[dict[str, Any]]) -> None:
-        """Rows as the driver takes them; each id once."""
+        """Add rows as the driver takes them; each id once."""
         self._rows += rows
         if len(self._rows) >= _GROUP_ROWS:
             self._tables.append(_table(self._rows))
@@ -62,7 +62,7 @@ class BulkLoad:
             self._write()
 
     def load(self) -> int:
-        """Let the server read all files; returns the number of rows when they can be searched.
+        """Let the server read all files; return the number of rows once they can be searched.
 
         Raises:
             IndexStoreError: the server cannot read them.
@@ -102,7 +102,7 @@ class BulkLoad:
         self._written.append((path, whole.num_rows))
 
     def _start(self, name: str, client: MilvusClient) -> int:
-        # The client has no method for it, only what it stands on.
+        # The client has no method for it, but its connection has.
         return int(client._get_connection().do_bulk_insert(self._collection, "", [name]))
 
     def _wait(self, task: int, rows: int) -> None:

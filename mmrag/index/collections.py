@@ -1,8 +1,8 @@
 """Collections and their names: made, completed, switched and removed.
 
-A collection NAME is an alias of a numbered collection, NAME__1 at first. Building it anew makes
-NAME__2 beside it, and Milvus then moves the alias in one step. Collections of earlier versions
-have no alias; they are used as they are, and get one when they are first replaced.
+A collection NAME is an alias of a numbered collection, at first NAME__1. Rebuilding makes NAME__2
+beside it, and Milvus then moves the alias in one step. Collections of earlier versions have no
+alias; they are used as they are, and get one when first replaced.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class CollectionInfo:
 
 
 def notes(encoder: EncoderInfo, embed: str, build: BuildOptions) -> dict[str, Any]:
-    """A collection's notes on how it was made, from its properties.
+    """The notes to keep with a collection on how it was made.
 
     Raises:
-        MmragError: `embed` is none of `EMBED_CHOICES`.
+        MmragError: `embed` is not one of `EMBED_CHOICES`.
     """
     if embed not in EMBED_CHOICES:
         raise MmragError(f"embed must be one of {', '.join(EMBED_CHOICES)}, not {embed!r}.")
@@ -68,13 +68,13 @@ def notes(encoder: EncoderInfo, embed: str, build: BuildOptions) -> dict[str, An
 
 
 def chosen_kind(notes: dict[str, Any]) -> IndexKind | None:
-    """The index kind that was asked for when the collection was made."""
+    """The index kind requested when the collection was made."""
     chosen = notes.get("index")
     return IndexKind(chosen["name"], chosen["params"]) if chosen else None
 
 
 def check_settings(name: str, held: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """IndexStoreError unless a collection with these notes can be brought up to date like that."""
+    """Raise IndexStoreError unless a collection with these notes can be updated like that."""
     if held["embed"] != wanted["embed"]:
         raise IndexStoreError(
             f"Collection {name!r} holds embeddings of {held['embed']!r}, "
@@ -89,7 +89,7 @@ def check_settings(name: str, held: dict[str, Any], wanted: dict[str, Any]) -> N
 
 
 def check_encoder(name: str, held: dict[str, Any], ours: EncoderInfo) -> None:
-    """IndexStoreError, which says what differs, if a collection's vectors are another encoder's."""
+    """Raise IndexStoreError, naming the difference, if the vectors are another encoder's."""
     if ours.can_search(held["fingerprint"], held["embed"]):
         return
     weights = held.get("weights")
@@ -120,14 +120,14 @@ def check_encoder(name: str, held: dict[str, Any], ours: EncoderInfo) -> None:
 
 
 def exists(store: MilvusStore, name: str) -> bool:
-    """Whether there is a collection of that name, or an alias."""
+    """Whether there is a collection or alias of that name."""
     return store.call(f"Collection {name}", lambda client: bool(client.has_collection(name)))
 
 
 def describe(store: MilvusStore, name: str) -> tuple[str, dict[str, Any] | None]:
-    """The collection that `name` stands for, and what was noted when it was made.
+    """The collection that `name` stands for, and the notes made with it.
 
-    Notes are None for collections that others made.
+    Notes are None for collections made by others.
 
     Raises:
         IndexStoreError: there is no such collection.
@@ -140,9 +140,9 @@ def describe(store: MilvusStore, name: str) -> tuple[str, dict[str, Any] | None]
 def make(
     store: MilvusStore, name: str, settings: dict[str, Any], kind: IndexKind, empty: bool = False
 ) -> str:
-    """A numbered collection for `name`, not yet in use: new, or as an interrupted run left it.
+    """Make a numbered collection for `name`, not yet in use, or resume an interrupted run's.
 
-    What other settings left behind is removed; with `empty` also what the same ones left.
+    Remains of runs with other settings are removed; with `empty`, also those with the same ones.
 
     Returns:
         Its own name.
@@ -168,7 +168,7 @@ def make(
     schema = collection_schema(noted["dim"], noted["partition_key"] is not None)
 
     def create(client: MilvusClient) -> None:
-        # Repeated when the connection is lost, so it may be there.
+        # Repeated if the connection is lost, so it may exist already.
         if not client.has_collection(made):
             client.create_collection(
                 made,
@@ -187,7 +187,7 @@ def make(
 
 
 def complete(store: MilvusStore, name: str, kind: IndexKind) -> None:
-    """Give a collection its index and load it, unless a run that was killed came that far."""
+    """Give a collection its index and load it, unless a killed run came that far."""
 
     def request(client: MilvusClient) -> None:
         if not client.list_indexes(name):
@@ -198,7 +198,7 @@ def complete(store: MilvusStore, name: str, kind: IndexKind) -> None:
 
 
 def build_index(store: MilvusStore, name: str, kind: IndexKind) -> None:
-    """Flush, and build that kind of index unless it is there."""
+    """Flush, and build that kind of index unless it exists."""
 
     def request(client: MilvusClient) -> None:
         client.flush(name)
@@ -213,10 +213,10 @@ def build_index(store: MilvusStore, name: str, kind: IndexKind) -> None:
 
 
 def switch(store: MilvusStore, name: str, made: str) -> str | None:
-    """Let `name` stand for `made` from now on; returns the collection that it stood for.
+    """Let `name` stand for `made` from now on; return the collection it stood for.
 
-    Where `name` is an alias that is one step. A collection without one is renamed first, and for
-    some milliseconds there is neither: searches of this package wait for that.
+    If `name` is an alias, that is one step. A collection without one is renamed first, and for some
+    milliseconds there is neither: this package's searches wait for that.
     """
     if not exists(store, name):
         store.call("Naming the collection", lambda client: client.create_alias(made, name))
@@ -241,7 +241,7 @@ def switch(store: MilvusStore, name: str, made: str) -> str | None:
 
 
 def unused_collections(store: MilvusStore, name: str) -> list[str]:
-    """Numbered collections of `name` that it does not stand for: left by interrupted runs."""
+    """Numbered collections that `name` does not stand for: left by interrupted runs."""
     names = store.call("Listing collections", lambda client: client.list_collections())
     current = describe(store, name)[0] if exists(store, name) else None
     numbered = [found for found in names if re.fullmatch(re.escape(name) + r"__\d+", found)]
@@ -253,7 +253,7 @@ def unused_collections(store: MilvusStore, name: str) -> list[str]:
 
 
 def drop(store: MilvusStore, name: str) -> None:
-    """Remove a collection with all its rows, its alias, and what interrupted runs left of it."""
+    """Remove a collection with all its rows, its alias, and remains of interrupted runs."""
     for found in unused_collections(store, name):
         store.call("Dropping", partial(_drop_one, found))
         _forget(store, found)
@@ -283,7 +283,7 @@ def _drop_index(client: MilvusClient, name: str) -> None:
             client.drop_index(name, "vector")
             return
         except MilvusException:
-            # Somebody's search has loaded the collection in between.
+            # Another process's search has loaded the collection in between.
             if attempt == 4:
                 raise
             time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""A collection's embeddings in two dimensions, so that one can look at them."""
+"""A collection's embeddings in two dimensions, to look at."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Projection:
 
 
 def sample_ids(image_ids: Sequence[str], limit: int, seed: int = 0) -> list[str]:
-    """At most `limit` of the ids, drawn with a fixed seed, in the order they had."""
+    """At most `limit` of the ids, drawn with a fixed seed, in their original order."""
     if len(image_ids) <= limit:
         return list(image_ids)
     drawn = np.random.default_rng(seed).choice(len(image_ids), limit, replace=False)
@@ -80,13 +80,13 @@ def project(vectors: Vectors, method: str = "pca") -> Projection:
 
 
 def _pca(vectors: Vectors) -> Projection:
-    """By the eigenvectors of the covariance, which is small: (dim, dim)."""
+    """Project by the eigenvectors of the covariance, which is small: (dim, dim)."""
     if len(vectors) < 2 or vectors.shape[1] < 2:
         return Projection(np.zeros((len(vectors), 2), np.float32), None)
     centred: npt.NDArray[np.float64] = vectors.astype(np.float64) - vectors.mean(axis=0)
     variances, axes = np.linalg.eigh(centred.T @ centred / (len(vectors) - 1))
     axes, largest = axes[:, [-1, -2]], variances[[-1, -2]].clip(0)
-    # An axis has no sign of its own; its largest component is made positive, so maps repeat.
+    # An axis has no sign; its largest component is made positive, so that maps repeat.
     axes *= np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
     total = float(variances.clip(0).sum())
     shares = largest / total if total else np.zeros(2)

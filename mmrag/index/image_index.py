@@ -1,4 +1,4 @@
-"""The index as callers see it: a collection that can be brought up to date with a gallery."""
+"""The index as callers see it: a collection that can be updated from a gallery."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class ImageIndex(Collection):
     """A gallery's vectors in Milvus: build, read and search them.
 
-    One that was adopted (see `mmrag.index.adopted`) is read and searched, never written.
+    An adopted one (see `mmrag.index.adopted`) is read and searched, never written.
     """
 
     def __init__(
@@ -49,10 +49,9 @@ class ImageIndex(Collection):
     ) -> IndexReport:
         """Bring the collection up to date with `gallery`; see `index_gallery`.
 
-        Of several runs that want the same collection one goes on when the other has ended;
-        `progress` is called with 0 while it waits.
+        Several runs on the same collection take turns; `progress` is called with 0 while one waits.
 
-        With `BuildOptions(replace=True)` it is built anew beside the one in use, which goes on
+        With `BuildOptions(replace=True)` a new one is built beside the one in use, which keeps
         answering until the new one is complete; see `replace_collection`.
         """
         self._check_own()
@@ -71,7 +70,7 @@ class ImageIndex(Collection):
             )
 
     def name_images(self, ids: Mapping[str, str]) -> None:
-        """Of an adopted collection, name images by absolute path, as an eval set does."""
+        """Name an adopted collection's images by absolute path, as an eval set does."""
         if self.adopted is not None:
             self.adopted = replace(self.adopted, ids=dict(ids))
 
@@ -96,7 +95,7 @@ class ImageIndex(Collection):
         super().delete(image_ids)
 
     def check_rows(self) -> None:
-        """As `Collection.check_rows`; others may do with theirs what they like."""
+        """As `Collection.check_rows`; adopted collections are not checked."""
         if self.adopted is None:
             super().check_rows()
 
@@ -113,7 +112,7 @@ class ImageIndex(Collection):
             yield {field: row[field] for field in fields}
 
     def get(self, image_ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """As `Collection.get`; an adopted one is read through."""
+        """As `Collection.get`; an adopted collection is scanned."""
         if self.adopted is None:
             return super().get(image_ids, fields)
         wanted, rows = set(image_ids), self.rows(["image_id", *fields])

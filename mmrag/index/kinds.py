@@ -1,4 +1,4 @@
-"""Kinds of vector index: which there are, and how they are built and searched."""
+"""Kinds of vector index, and how they are built and searched."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
     from pymilvus.milvus_client import IndexParams
 
-# Up to this many rows every search looks at all of them, so that results are exact.
+# Up to this many rows, every search looks at all of them, so results are exact.
 EXACT_ROWS = 20_000
 CONSISTENCY_LEVELS = ("Strong", "Bounded", "Session", "Eventually")
-# What Milvus Lite 3.2 can build; it only notices an unknown kind when it has rows.
+# The kinds that Milvus Lite 3.2 can build; it notices an unknown one only when it has rows.
 LITE_KINDS = ("AUTOINDEX", "FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8")
 _CELLS = 128
 
@@ -25,7 +25,7 @@ _CELLS = 128
 class IndexKind:
     """A kind of index by Milvus's name ("HNSW") with its build parameters ({"M": 16}).
 
-    The server at hand decides what there is: FLAT, HNSW, IVF_FLAT, IVF_SQ8, IVF_PQ, SCANN,
+    The server decides which exist: FLAT, HNSW, IVF_FLAT, IVF_SQ8, IVF_PQ, SCANN,
     DISKANN and AUTOINDEX in Milvus 2.3; newer ones add HNSW_SQ, HNSW_PQ, IVF_RABITQ and others.
     """
 
@@ -48,12 +48,12 @@ class BuildOptions:
     Attributes:
         kind: of index. Default: exact search, and HNSW from `EXACT_ROWS` rows on.
         partition_key: name of a metadata value; images that share it are kept together, and a
-            search for one of them (`SearchOptions.partition`) leaves the rest alone.
-        replace: build it anew beside the one in use, then switch.
-        bulk_storage: with `replace`, on a server: the storage that it uses itself; rows get there
-            as files (`bulk.BulkLoad`), for millions of them.
-        prune: however many rows have lost their picture, they are removed; without it a run that
-            would remove more than a tenth (and more than ten) of them stops before it does.
+            search for one value (`SearchOptions.partition`) skips the rest.
+        replace: build a new one beside the one in use, then switch.
+        bulk_storage: with `replace`, on a server: the server's own storage; rows go there as files
+            (`bulk.BulkLoad`), for millions of them.
+        prune: remove rows that have lost their picture, however many; without it, a run stops
+            rather than remove more than a tenth of the rows (and more than ten).
 
     Raises:
         MmragError: `bulk_storage` without `replace`.
@@ -78,9 +78,9 @@ class SearchOptions:
 
     Attributes:
         params: of the index kind, such as {"ef": 64} (HNSW), {"nprobe": 16} (IVF kinds) or
-            {"search_list": 100} (DISKANN); without them most of the index is looked at.
+            {"search_list": 100} (DISKANN); without them, most of the index is searched.
         consistency: "Session" (the writes of this process are seen), "Strong" (everybody's are;
-            costs a server up to 0.2 s), "Bounded" or "Eventually". A local store is always strong.
+            takes a server up to 0.2 s), "Bounded" or "Eventually". A local store is always strong.
         partition: only images with this value of the collection's partition key.
 
     Raises:
@@ -115,7 +115,7 @@ def parse_params(texts: Iterable[str]) -> dict[str, Any]:
 
 
 def default_kind(is_local: bool, rows: int) -> IndexKind:
-    """An exact search, or HNSW for collections too large for that."""
+    """Exact search, or HNSW for collections too large for that."""
     if rows > EXACT_ROWS:
         return IndexKind("HNSW", {"M": 16, "efConstruction": 200})
     if is_local:
@@ -126,9 +126,9 @@ def default_kind(is_local: bool, rows: int) -> IndexKind:
 
 
 def check_kind(kind: IndexKind, is_local: bool) -> None:
-    """MmragError if a local store lacks the kind, or the kind a parameter.
+    """Raise MmragError if a local store lacks the kind, or the kind lacks a parameter.
 
-    A server says itself which kinds it lacks, when it builds.
+    A server itself reports kinds it lacks when it builds.
     """
     check_build(kind.name, kind.params)
     if is_local and kind.name not in LITE_KINDS:
@@ -139,10 +139,10 @@ def check_kind(kind: IndexKind, is_local: bool) -> None:
 
 
 def index_params(client: MilvusClient, kind: IndexKind, is_local: bool) -> IndexParams:
-    """For the driver: an index on `vector` by cosine."""
+    """The driver's parameters for an index on `vector` by cosine."""
     params: dict[str, Any] = dict(kind.params)
     if is_local:
-        # The driver lays parameters out flat, where Milvus Lite 3.2 does not look for them.
+        # The driver passes parameters flat, where Milvus Lite 3.2 does not look for them.
         params = {"params": params}
     prepared = client.prepare_index_params()
     prepared.add_index("vector", index_type=kind.name, metric_type="COSINE", params=params)
@@ -150,7 +150,7 @@ def index_params(client: MilvusClient, kind: IndexKind, is_local: bool) -> Index
 
 
 def search_params(k: int, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """For any of the index kinds: wide by default, narrower or wider when chosen."""
+    """Search parameters for any index kind: wide by default, narrower or wider if chosen."""
     wide = {"nprobe": _CELLS, "ef": max(128, k), "search_list": max(128, k)}
     return {"metric_type": "COSINE", "params": {**wide, **chosen}}
 

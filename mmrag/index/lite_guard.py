@@ -1,8 +1,8 @@
-"""Milvus Lite that opens no damaged collection, and makes anew what can be derived.
+"""Milvus Lite that opens no damaged collection, and rebuilds what can be derived.
 
-By itself it falls back to the manifest before the last one when `manifest.json` is damaged, and
-removes the files that the older one does not know: rows would be gone in silence. It also puts the
-manifest through to the disk, and not the files that it names.
+By itself, it falls back to the previous manifest if `manifest.json` is damaged, and removes the
+files that the older one does not know: rows would vanish silently. It also flushes the manifest to
+disk, but not the files that it names.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REPAIR = "Nothing was changed. `mmrag doctor --repair` moves it aside and says w
 
 
 class GuardedLite(MilvusLite):  # type: ignore[misc]
-    """A store whose collections are looked through before they are opened for the first time."""
+    """A store whose collections are checked before they are first opened."""
 
     def __init__(self, counts: RowCounts) -> None:
         Manifest.save = _after_its_files(Manifest.save)
@@ -38,7 +38,7 @@ class GuardedLite(MilvusLite):  # type: ignore[misc]
         mend_aliases(counts)
 
     def get_collection(self, name: str, database_name: str = DEFAULT_DATABASE_NAME) -> Collection:
-        """As Milvus Lite's; MilvusLiteError says what is damaged."""
+        """As Milvus Lite's, but raise MilvusLiteError, which says what is damaged."""
         actual = self.resolve_collection_name(name, database_name=database_name)
         known = f"{database_name}/{actual}"
         folder = self._counts.folder(actual)
@@ -51,7 +51,7 @@ class GuardedLite(MilvusLite):  # type: ignore[misc]
             collection = super().get_collection(name, database_name)
         except MilvusLiteError:
             raise
-        # Whatever its readers raise about what is in the files.
+        # Whatever its readers raise about the files' contents.
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise MilvusLiteError(
@@ -62,7 +62,7 @@ class GuardedLite(MilvusLite):  # type: ignore[misc]
         return collection
 
     def list_collections(self, database_name: str = DEFAULT_DATABASE_NAME) -> list[str]:
-        """As Milvus Lite's, without damaged ones: whoever lists them opens each."""
+        """As Milvus Lite's, without damaged ones: listing them opens each."""
         names = super().list_collections(database_name)
         return [name for name in names if self._opens(name, database_name)]
 
@@ -80,12 +80,12 @@ class GuardedLite(MilvusLite):  # type: ignore[misc]
 
 
 def _after_its_files(save: Callable[[Any], None]) -> Callable[[Any], None]:
-    """`Manifest.save` that puts the files that it names through to the disk before itself."""
+    """`Manifest.save` that flushes the files it names to disk before itself."""
     done: set[Path] = set()
 
     def save_after_them(manifest: Any) -> None:
         partitions = Path(manifest._data_dir) / "partitions"
-        # They are written once and never changed, and removed when they are merged.
+        # They are written once, never changed, and removed when merged.
         new = set(partitions.rglob("*.parquet")) - done
         for path in [*new, *{file.parent for file in new}]:
             with suppress(FileNotFoundError):
@@ -97,7 +97,7 @@ def _after_its_files(save: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def damage(folder: Path, noted: Noted) -> str:
-    """The damage to a collection's files, as half a sentence; empty when there is none.
+    """The damage to a collection's files, as half a sentence; empty if there is none.
 
     Args:
         folder: of the collection.
@@ -138,10 +138,10 @@ def data_files(folder: Path) -> Iterator[Path]:
 
 
 def mend_aliases(counts: RowCounts) -> str:
-    """Make a damaged `aliases.json` anew from what the collections say of themselves.
+    """Rebuild a damaged `aliases.json` from the collections' own notes.
 
     Returns:
-        What was done, as a sentence; empty when nothing was wrong.
+        What was done, as a sentence; empty if nothing was wrong.
     """
     file = counts.store / ALIASES_FILENAME
     try:
@@ -161,7 +161,7 @@ def mend_aliases(counts: RowCounts) -> str:
 
 
 def derived_aliases(counts: RowCounts) -> dict[str, str]:
-    """Name to collection: the newest one that is complete, else the oldest one."""
+    """Name to collection: the newest complete one, else the oldest."""
     found: dict[str, list[tuple[int, str]]] = {}
     for folder in sorted((counts.store / "collections").iterdir()):
         try:
@@ -180,14 +180,14 @@ def derived_aliases(counts: RowCounts) -> dict[str, str]:
 
 
 def _mending(load: Callable[[], Any], folder: Path) -> Callable[[], Any]:
-    """Index files are made of the vectors: damaged ones are moved aside and made anew."""
+    """Move damaged index files aside and rebuild them from the vectors."""
 
     def load_or_mend() -> Any:
         try:
             return load()
         except MilvusLiteError:
             raise
-        # The libraries of the index kinds have errors of their own.
+        # The index kinds' libraries raise their own errors.
         except Exception as error:  # noqa: BLE001
             damaged = [part for part in folder.glob("partitions/*/indexes") if part.is_dir()]
             for part in damaged:

@@ -1,4 +1,4 @@
-"""Look through a local store, and repair it: what is broken is moved aside, never removed."""
+"""Check and repair a local store: what is broken is moved aside, never removed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mmrag.system.durable import move_aside, write_file
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is broken: what, in which way, and what was done or is to be done."""
+    """Something broken: what, how, and what was done or should be done."""
 
     what: str
     problem: str
@@ -29,7 +29,7 @@ class Finding:
 
 
 def look_through(store: Path) -> list[Finding]:
-    """The damaged collections of a store, whoever uses it; changes nothing."""
+    """The damaged collections of a store, even one in use; changes nothing."""
     counts = _counts(store)
     return [
         Finding(f"Collection {folder.name}", problem, "run `mmrag doctor --repair`")
@@ -39,10 +39,10 @@ def look_through(store: Path) -> list[Finding]:
 
 
 def repair(store: Path) -> list[Finding]:
-    """Repair what can be derived, move aside what cannot, and take the rows that are there.
+    """Rebuild what can be derived, move the rest aside, and accept the rows that are there.
 
     Raises:
-        IndexStoreError: somebody uses the store.
+        IndexStoreError: the store is in use.
     """
     counts = _counts(store)
     if not (store / "collections").is_dir():
@@ -76,7 +76,7 @@ def _repair_one(counts: RowCounts, folder: Path, noted: Noted, problem: str) -> 
 
 
 def _rebuild_manifest(counts: RowCounts, folder: Path, noted: Noted) -> bool:
-    """Make `manifest.json` from the files that are there; only when all noted rows come back."""
+    """Rebuild `manifest.json` from the existing files, only if all noted rows come back."""
     import pyarrow.compute as pc  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
@@ -99,7 +99,7 @@ def _rebuild_manifest(counts: RowCounts, folder: Path, noted: Noted) -> bool:
         made["partitions"] = {**made.get("partitions", {}), **files}
         made["version"] = max(noted.version, int(made["version"])) + 1
         made["current_seq"] = max([int(made.get("current_seq", 0)), *newest])
-    # Arrow's errors are OSError and ValueError; the rest is what may be wrong with the older one.
+    # Arrow's errors are OSError and ValueError; the others come from a bad older manifest.
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
     aside = move_aside(manifest) if manifest.exists() else None
@@ -114,7 +114,7 @@ def _rebuild_manifest(counts: RowCounts, folder: Path, noted: Noted) -> bool:
 
 
 def _accept(counts: RowCounts, opened: GuardedLite, folder: Path) -> Iterator[Finding]:
-    """Note the rows that are there where it was another number."""
+    """Note the number of rows that are there, if it differs."""
     noted = counts.noted(folder.name)
     if noted.rows is None or not (folder / "manifest.json").exists():
         return
@@ -131,7 +131,7 @@ def _accept(counts: RowCounts, opened: GuardedLite, folder: Path) -> Iterator[Fi
 def _rows(opened: GuardedLite, name: str) -> int | None:
     try:
         return int(opened.get_collection(name).num_entities)
-    # Whatever its readers raise about what is in the files.
+    # Whatever its readers raise about the files' contents.
     except Exception:  # noqa: BLE001
         return None
 
@@ -156,7 +156,7 @@ def _folders(store: Path) -> list[Path]:
 
 @contextmanager
 def _to_oneself(counts: RowCounts) -> Iterator[None]:
-    """Nobody else uses the store, and its server has ended."""
+    """Hold the store alone, with its server stopped."""
     counts.state.mkdir(exist_ok=True)
     ends = time.monotonic() + config.store_linger() + 5
     while True:

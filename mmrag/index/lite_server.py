@@ -1,18 +1,17 @@
 """One Milvus Lite store for any number of processes.
 
-Milvus Lite lets a single process open its files. So the first process that needs a store starts
-a small server for it on 127.0.0.1, every process talks to that server, and it stops a few seconds
+Milvus Lite lets only one process open its files. So the first process that needs a store starts a
+small server for it on 127.0.0.1, every process talks to that server, and it stops a few seconds
 after the last one has gone.
 
-Who uses the store is told by file locks, which the operating system drops when a process ends,
-however it ends:
+File locks, which the operating system drops however a process ends, tell who uses the store:
 
 - every user holds `users.lock` shared; a server that gets it exclusively has no users and stops,
-  and while it stops nobody can become a user;
-- `start.lock` is held by whoever starts a server, so there is one at a time;
+  and while it stops nobody can become one;
+- `start.lock` is held while starting a server, so there is one at a time;
 - `rows-NAME.json` says how many rows a collection has (`row_counts`);
-- `server.json` names the server's process and port. Users look after it: a server that has died
-  is started again on the same port, where waiting requests find it.
+- `server.json` names the server's process and port. Users watch it: a server that has died is
+  restarted on the same port, where waiting requests find it.
 
 The folder with these files is `STORE.server` beside the store. POSIX systems only.
 """
@@ -43,12 +42,12 @@ from mmrag.errors import IndexStoreError
 from mmrag.index.row_counts import RowCounts
 from mmrag.system.processes import started_after_boot
 
-# It takes two seconds, and a minute on a machine that is busy with ten other things.
+# Starting takes two seconds, but a minute on a busy machine.
 _START_TIMEOUT = 180.0
 _LOG_BYTES = 5_000_000
 _POLL = 0.05
-# As Milvus Lite's own server, and: a port is never shared with another server, and the driver,
-# which pings every ten seconds, is not cut off for that while it is idle.
+# As Milvus Lite's own server, but a port is never shared with another server, and the driver, which
+# pings every ten seconds, is not cut off for pinging while idle.
 _SERVER_OPTIONS = [
     ("grpc.max_receive_message_length", 256 << 20),
     ("grpc.max_send_message_length", 256 << 20),
@@ -68,7 +67,7 @@ class ServerRecord:
     port: int
 
     def alive(self) -> bool:
-        """Whether that very process (not a later one with its number) is running."""
+        """Whether that very process (not a later one with the same number) is running."""
         try:
             process = psutil.Process(self.pid)
             return (
@@ -83,10 +82,10 @@ class LiteServerLease:
     """Keeps a store's server running for as long as this object is open.
 
     Args:
-        store: path of the Milvus Lite store; made if it is not there.
+        store: path of the Milvus Lite store; created if absent.
 
     Raises:
-        IndexStoreError: the server does not start; the message carries its reason.
+        IndexStoreError: the server does not start; the message has the reason.
     """
 
     def __init__(self, store: str | os.PathLike[str]) -> None:
@@ -110,7 +109,7 @@ class LiteServerLease:
         threading.Thread(target=self._watch, name="mmrag-store-watch", daemon=True).start()
 
     def ensure(self) -> None:
-        """Start the server unless it runs, on the port of the one before it if there was one."""
+        """Start the server unless it runs, on its predecessor's port if there was one."""
         record = read_record(self.state)
         if record is None or not record.alive():
             with lock(self.state / "start.lock", fcntl.LOCK_EX):
@@ -126,13 +125,13 @@ class LiteServerLease:
 
     @contextlib.contextmanager
     def write_lock(self, collection: str) -> Iterator[None]:
-        """Milvus Lite wants writes to a collection one after the other, across processes too."""
-        # However long the other one takes: the lock of a process that dies is gone with it.
+        """Serialise writes to a collection, across processes too, as Milvus Lite requires."""
+        # However long the other process takes: if it dies, its lock goes with it.
         with lock(self.state / f"write-{collection}.lock", fcntl.LOCK_EX, seconds=math.inf):
             yield
 
     def close(self) -> None:
-        """Let go of the server; it stops by itself when nobody else uses it."""
+        """Release the server; it stops by itself when nobody else uses it."""
         if not self._closed.is_set():
             self._closed.set()
             self._users.close()
@@ -141,7 +140,7 @@ class LiteServerLease:
         while not self._closed.wait(0.5):
             record = read_record(self.state)
             if record is None or not record.alive():
-                # The next look tries again; requests that wait have their own time limit.
+                # The next check tries again; waiting requests have their own time limit.
                 with contextlib.suppress(IndexStoreError, OSError):
                     self.ensure()
 
@@ -153,18 +152,18 @@ class LiteServerLease:
         package_root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
         log.unlink(missing_ok=True)
-        # For appending, so that it can be emptied while it is written to.
+        # In append mode, so that it can be emptied while it is written to.
         with log.open("ab") as out:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                # Its own session: Ctrl-C and a closing terminal end its users, not the server.
+                # In its own session: Ctrl-C or a closing terminal ends its users, not the server.
                 start_new_session=True,
                 env={**os.environ, "PYTHONPATH": path},
             )
-        # Reaped by a thread, so that a server which dies early is no zombie of its user.
+        # Reaped by a thread, so that a server that dies early does not become a zombie.
         threading.Thread(target=process.wait, daemon=True).start()
         deadline = time.monotonic() + _START_TIMEOUT
         while time.monotonic() < deadline:
@@ -200,7 +199,7 @@ def serve(store: Path, state: Path, port: int, linger: float) -> None:
     try:
         port = server.add_insecure_port(f"127.0.0.1:{port}")
     except RuntimeError:
-        # Somebody else listens where the server before this one did: any other port will do.
+        # Another program listens on the previous server's port: any other will do.
         port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     me = psutil.Process()
@@ -222,7 +221,7 @@ def serve(store: Path, state: Path, port: int, linger: float) -> None:
             if now - idle_since >= linger:
                 break
             fcntl.flock(users, fcntl.LOCK_UN)
-        # Still holding users.lock when idle: whoever comes now waits, then starts a new server.
+        # users.lock is still held when idle: new users wait, then start a new server.
         server.stop(grace=2).wait()
         db.close()
         current = read_record(state)
@@ -231,8 +230,8 @@ def serve(store: Path, state: Path, port: int, linger: float) -> None:
 
 
 def rotate(log: Path, most: int = _LOG_BYTES) -> None:
-    """Begin a log anew when it has grown beyond `most` bytes; the last one stays as `NAME.1`."""
-    # It may be gone, or the disk full: the server goes on.
+    """Start a new log once it exceeds `most` bytes; the last one stays as `NAME.1`."""
+    # It may be gone, or the disk full: the server carries on.
     with contextlib.suppress(OSError):
         if log.stat().st_size > most:
             shutil.copyfile(log, log.with_name(log.name + ".1"))
@@ -240,7 +239,7 @@ def rotate(log: Path, most: int = _LOG_BYTES) -> None:
 
 
 def read_record(state: Path) -> ServerRecord | None:
-    """The contents of `server.json`; None without one that can be read."""
+    """The contents of `server.json`; None if there is no readable one."""
     try:
         fields = json.loads((state / "server.json").read_text())
         return ServerRecord(int(fields["pid"]), float(fields["created"]), int(fields["port"]))
@@ -249,7 +248,7 @@ def read_record(state: Path) -> ServerRecord | None:
 
 
 def lock(path: Path, kind: int, seconds: float = _START_TIMEOUT) -> IO[bytes]:
-    """Open and lock a file, waiting that long at most; closing it unlocks."""
+    """Open and lock a file, waiting at most `seconds`; closing it unlocks."""
     file = path.open("ab")
     deadline = time.monotonic() + seconds
     while True:

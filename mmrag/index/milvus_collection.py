@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from mmrag.index.bulk import BulkLoad
 
 _BATCH = 500
-# Fields of which many rows fit into one answer: the local store takes as long for a few.
+# Short fields, many rows of which fit into one answer: the local store is as slow for few.
 _SHORT = frozenset({"image_id", "content_hash", "row_hash"})
-# A search that meets a collection being switched tries again for so long.
+# A search that meets a collection being switched retries for this long.
 _SWITCH_SECONDS = 5.0
 _CHECK_SECONDS = 1.0
 # Milvus's codes: no such collection; not in memory, or not all of it.
@@ -73,8 +73,8 @@ class Collection:
             uri: "gallery.db" for a local store (any number of processes can share it), or
                 "http://host:19530" for a Milvus server or Zilliz Cloud. Default: `MMRAG_URI`.
             collection: letters, digits and underscores.
-            encoder: whoever adds or searches; a collection made by another one is refused.
-            token: for servers that want one. Default: `MMRAG_TOKEN`.
+            encoder: needed to add or search; a collection made by another one is refused.
+            token: for servers that need one. Default: `MMRAG_TOKEN`.
             options: how it is searched.
 
         Raises:
@@ -111,7 +111,7 @@ class Collection:
         self.store.close()
 
     def exists(self) -> bool:
-        """Whether the collection is there."""
+        """Whether the collection exists."""
         return collections.exists(self.store, self.collection)
 
     def info(self) -> CollectionInfo:
@@ -135,14 +135,14 @@ class Collection:
         )
 
     def check_encoder(self) -> dict[str, Any]:
-        """The notes of `create`; IndexStoreError if they name another encoder than ours."""
+        """The notes of `create`; raises IndexStoreError if they name another encoder than ours."""
         made = self._made()
         if self.encoder is not None:
             collections.check_encoder(self.collection, made, self.encoder.info)
         return made
 
     def check_rows(self) -> None:
-        """IndexStoreError unless the rows are as many as when the last run ended."""
+        """Raise IndexStoreError unless there are as many rows as when the last run ended."""
         counts = self.store.row_counts
         if counts is None:
             return
@@ -151,7 +151,7 @@ class Collection:
         if noted.rows is None:
             return
         rows = self.info().rows
-        # Whoever writes notes it before.
+        # A writer notes it beforehand.
         if rows == noted.rows or counts.noted(physical) != noted:
             return
         raise IndexStoreError(
@@ -161,14 +161,14 @@ class Collection:
         )
 
     def _writing(self) -> None:
-        """Note, before the first write of a run, that the number of rows is not what it was."""
+        """Note, before a run's first write, that the number of rows is no longer known."""
         counts = self.store.row_counts
         if counts is not None and not self._noted:
             counts.note(collections.describe(self.store, self.collection)[0], None)
         self._noted = True
 
     def _made(self) -> dict[str, Any]:
-        """The notes that were made with the collection."""
+        """The notes made with the collection."""
         _, made = collections.describe(self.store, self.collection)
         if made is None:
             raise IndexStoreError(
@@ -177,15 +177,14 @@ class Collection:
         return made
 
     def create(self, embed: str, build: BuildOptions | None = None) -> None:
-        """Make the collection for the encoder, unless it is there already.
+        """Make the collection for the encoder, unless it exists.
 
         Args:
             embed: what becomes the vector, one of `EMBED_CHOICES`.
-            build: its index and partitions; what is None there may be anything in a collection
-                that is there.
+            build: its index and partitions; fields that are None fit any existing collection.
 
         Raises:
-            IndexStoreError: it is there, but made by another encoder or with other settings; or
+            IndexStoreError: it exists, but was made by another encoder or with other settings; or
                 this Milvus has no such kind of index.
         """
         build = build or BuildOptions()
@@ -204,7 +203,7 @@ class Collection:
                 collections.switch(self.store, self.collection, made)
 
     def notes(self, embed: str, build: BuildOptions) -> dict[str, Any]:
-        """The notes of a collection that is made for the encoder in this way."""
+        """The notes of a collection made for the encoder in this way."""
         if self.encoder is None:
             raise MmragError("Indexing needs an encoder: ImageIndex.open(..., encoder=encoder).")
         return collections.notes(self.encoder.info, embed, build)
@@ -219,13 +218,13 @@ class Collection:
         return {row["image_id"]: row["row_hash"] for row in self.rows(["image_id", "row_hash"])}
 
     def rows(self, fields: Sequence[str], filter: str | None = None) -> Iterator[dict[str, Any]]:
-        """Rows with the named fields, read in batches; all, or those that fit `filter`.
+        """Rows with the named fields, read in batches; all, or those that match `filter`.
 
-        `filter` is as for `search`. When Milvus goes away and comes back, reading goes on behind
-        the last row that was read.
+        `filter` is as for `search`. If Milvus goes away and comes back, reading continues after the
+        last row read.
         """
         what = _what(f"Reading collection {self.collection}", filter)
-        # Its own name, not its alias: all rows are of one collection, whatever is switched.
+        # By its own name, not its alias: all rows come from one collection despite a switch.
         name, _ = collections.describe(self.store, self.collection)
         last = ""
         reading: tuple[MilvusClient, Any] | None = None
@@ -253,7 +252,7 @@ class Collection:
                 reading[1].close()
 
     def get(self, image_ids: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Rows by id; ids that are not there are left out."""
+        """Rows by id; absent ids are left out."""
         from pymilvus import MilvusClient
 
         found: dict[str, dict[str, Any]] = {}
@@ -301,7 +300,7 @@ class Collection:
                 self.store.call("Deleting from Milvus", request)
 
     def finish(self) -> int:
-        """Flush, and use the chosen index kind, or the one that suits the number of rows.
+        """Flush, and use the chosen index kind, or one that suits the number of rows.
 
         Returns:
             The number of rows.
@@ -318,7 +317,7 @@ class Collection:
         return rows
 
     def load_bulk(self) -> None:
-        """Let the server read the rows that were collected for it, if there are any."""
+        """Let the server read the rows collected for it, if any."""
         if self.bulk is not None:
             self.bulk.load()
             self.bulk = None
@@ -352,7 +351,7 @@ class Collection:
                 limit=k,
                 filter=filter or "",
                 output_fields=list(STORED_FIELDS),
-                # A server would hold a "Strong" search back until its next time tick, 0.2 s.
+                # A server would delay a "Strong" search until its next time tick, 0.2 s.
                 consistency_level=self.options.consistency,
                 search_params=search_params(k, self.options.params),
             ),
@@ -369,7 +368,7 @@ class Collection:
         ]
 
     def _check_now_and_then(self, k: int) -> None:
-        """While this index is open, the collection may be replaced by one of another encoder."""
+        """Check now and then whether the collection was replaced by one of another encoder."""
         if time.monotonic() - self._checked > _CHECK_SECONDS:
             made = self._again_if_switched(self.check_encoder)
             if self.options.partition is not None and made.get("partition_key") is None:
@@ -391,7 +390,7 @@ class Collection:
         return self._loaded(f"Reading collection {self.collection}", request)
 
     def _loaded(self, what: str, request: Callable[[MilvusClient], T]) -> T:
-        """A request that needs the collection in memory, where it usually is."""
+        """Send a request that needs the collection in memory, where it usually is."""
 
         def load_first(client: MilvusClient) -> T:
             client.load_collection(self.collection)
@@ -408,7 +407,7 @@ class Collection:
         return self._again_if_switched(send)
 
     def _again_if_switched(self, send: Callable[[], T]) -> T:
-        """A collection that is switched for the first time has no name for some milliseconds."""
+        """Retry, as a collection switched for the first time has no name for some milliseconds."""
         deadline = time.monotonic() + _SWITCH_SECONDS
         while True:
             try:
@@ -422,7 +421,7 @@ class Collection:
 def list_collections(
     uri: str | os.PathLike[str] | None = None, token: str | None = None
 ) -> list[CollectionInfo]:
-    """The collections of a Milvus that this project made."""
+    """The collections of a Milvus that mmrag made."""
     store = MilvusStore(uri, token)
     try:
         names = store.call("Listing collections", lambda client: client.list_collections())
@@ -431,7 +430,7 @@ def list_collections(
             try:
                 made = collections.describe(store, name)[1] or {}
                 known_as = made.get("collection", name)
-                # Not those that are still being built beside the one in use.
+                # Skip those still being built beside the one in use.
                 if known_as == name or collections.describe(store, known_as)[0] == name:
                     found.append(Collection(store, known_as, None).info())
             except IndexStoreError:
@@ -443,7 +442,7 @@ def list_collections(
 
 def _put(name: str, data: list[dict[str, Any]], partitioned: bool, client: MilvusClient) -> None:
     if partitioned:
-        # An upsert of Milvus 2.3 puts rows into any partition, where searches do not find them.
+        # Milvus 2.3's upsert puts rows into any partition, where searches do not find them.
         client.delete(name, ids=[row["key"] for row in data])
         client.insert(name, data)
     else:
@@ -455,7 +454,7 @@ def _code(error: IndexStoreError) -> int | None:
 
 
 def _what(otherwise: str, filter: str | None) -> str:
-    """How an error message begins: a request with a filter mostly fails because of it."""
+    """The start of an error message: a request with a filter mostly fails because of it."""
     if filter and any(ord(character) < 32 for character in filter):
         raise MmragError("The filter holds control characters.")
     return f"Filter {filter!r}" if filter else otherwise

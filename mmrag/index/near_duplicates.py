@@ -23,14 +23,14 @@ class NearDuplicates:
 def near_duplicates(
     vectors: Vectors, threshold: float = 0.95, limit: int = 500, block: int = 1024
 ) -> NearDuplicates:
-    """All pairs of rows with a cosine of at least `threshold`; the `limit` closest are kept.
+    """Find pairs of rows with a cosine of at least `threshold`; the `limit` closest are kept.
 
     Every row is compared with every other, block by block, so memory does not grow with their
-    number: a block's cosines and the pairs that are kept.
+    number: it holds a block's cosines and the pairs kept.
 
     Args:
         vectors: (n, dim) float32, unit rows.
-        threshold: cosine, -1 to 1. Rounding in float32 does not lose a pair at 1.
+        threshold: cosine, -1 to 1. Float32 rounding does not lose a pair at 1.
         limit: pairs to keep.
         block: rows compared at a time.
     """
@@ -54,8 +54,8 @@ def near_duplicates(
 
 
 def _closest(pairs: npt.NDArray[np.float64], limit: int) -> npt.NDArray[np.float64]:
-    """The pairs with the largest cosine, largest first; equal ones in the order of the rows."""
+    """The pairs with the largest cosine, largest first; ties in the order of the rows."""
     if len(pairs) > limit:
-        # Cheaper than sorting them all; equal ones at the border stay in until they are sorted.
+        # Cheaper than sorting all; ties at the border stay until the sort.
         pairs = pairs[pairs[:, 2] >= np.partition(pairs[:, 2], -limit)[-limit]]
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0], -pairs[:, 2]))[:limit]]

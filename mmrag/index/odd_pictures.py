@@ -1,4 +1,4 @@
-"""Pictures that look odd, remembered by their contents: unchanged ones are not decoded again."""
+"""Odd-looking pictures, remembered by content: unchanged ones are not decoded again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FILE = "odd_pictures.txt"
 
 
 def known() -> dict[str, tuple[str, ...]]:
-    """Content hash to looks, of the odd ones that were ever decoded here."""
+    """Content hash to looks, of all odd pictures ever decoded here."""
     try:
         lines = (config.home() / "cache" / _FILE).read_text("ascii", "replace").splitlines()
     except OSError:
@@ -27,9 +27,9 @@ def known() -> dict[str, tuple[str, ...]]:
 
 
 def count(content_hashes: Iterable[str]) -> dict[str, int]:
-    """How many of a collection's pictures are odd, by what they are; only what there is.
+    """Count a collection's odd pictures by kind; kinds without any are left out.
 
-    `repeated` counts those that are the same file as another one, beyond the first.
+    `repeated` counts identical files, beyond the first of each.
     """
     before, copies = known(), Counter(content_hashes)
     found = {
@@ -40,7 +40,7 @@ def count(content_hashes: Iterable[str]) -> dict[str, int]:
 
 
 def remember(odd: Iterable[tuple[str, tuple[str, ...]]]) -> None:
-    """Add content hashes and looks; a home that cannot be written to only costs the counts."""
+    """Add content hashes and looks; an unwritable home only costs the counts."""
     text = "".join(f"{content_hash} {' '.join(looks)}\n" for content_hash, looks in odd)
     if not text:
         return

@@ -1,4 +1,4 @@
-"""The parameters of index kinds: which there are, of what type, in what range."""
+"""The parameters of index kinds: names, types and ranges."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmrag.errors import MmragError
 
 @dataclass(frozen=True)
 class Numbers:
-    """Numbers from `low` to `high`; whole ones unless `whole` is False."""
+    """Numbers from `low` to `high`, whole unless `whole` is False."""
 
     low: int
     high: int
@@ -32,7 +32,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Words:
-    """One of some words; truth values are `(True, False)`."""
+    """One of several words; truth values are `(True, False)`."""
 
     words: tuple[Any, ...]
 
@@ -60,7 +60,7 @@ _IVF: Allowed = {"nlist": Numbers(1, 65_536)}
 _NPROBE: Allowed = {"nprobe": Numbers(1, 65_536)}
 _SQ: Allowed = {"sq_type": Words(("SQ6", "SQ8", "BF16", "FP16"))}
 _PQ: Allowed = {"m": Numbers(1, 32_768), "nbits": Numbers(1, 24)}
-# Kind to the parameters of building and of searching, as Milvus describes them:
+# Build and search parameters by kind, as Milvus describes them:
 # https://milvus.io/docs/index-explained.md
 PARAMETERS: dict[str, tuple[Allowed, Allowed]] = {
     "FLAT": ({}, {}),
@@ -80,18 +80,18 @@ PARAMETERS: dict[str, tuple[Allowed, Allowed]] = {
 
 
 def check_build(kind: str, params: Mapping[str, Any]) -> None:
-    """MmragError unless an index of that kind can be built with these parameters.
+    """Raise MmragError unless an index of that kind can be built with these parameters.
 
-    Kinds that are not in `PARAMETERS` are left to the server.
+    Kinds not in `PARAMETERS` are left to the server.
     """
     if kind in PARAMETERS:
         _check(kind, params, PARAMETERS[kind][0], "build")
 
 
 def check_search(kind: str, params: Mapping[str, Any], k: int = 1) -> None:
-    """MmragError unless an index of that kind can be searched for k results with these parameters.
+    """Raise MmragError unless such an index can be searched for k results with these parameters.
 
-    Kinds that are not in `PARAMETERS` are left to the server.
+    Kinds not in `PARAMETERS` are left to the server.
     """
     if kind in PARAMETERS:
         _check(kind, params, PARAMETERS[kind][1], "search")

@@ -12,20 +12,20 @@ _FEW, _PART = 10, 0.1
 
 
 def vanished(stored: Iterable[str], gallery: Gallery) -> set[str]:
-    """Ids of rows whose picture is not in the gallery any more.
+    """Ids of rows whose picture is no longer in the gallery.
 
-    A picture that is there and was left out for another reason has not vanished.
+    A picture that is there but was left out for another reason has not vanished.
     """
     left_out = {skipped.path for skipped in gallery.skipped if skipped.reason != NOT_FOUND}
     return set(stored) - {image.image_id for image in gallery.images} - left_out
 
 
 def check_removal(what: str, rows: int, gone: Collection[str], prune: bool) -> None:
-    """RemovalError when more than a tenth (and more than ten) of so many rows would go unasked.
+    """Raise RemovalError if more than a tenth of the rows (and more than ten) would go unasked.
 
     Args:
-        what: begins the sentence, such as "Collection demo".
-        prune: it was asked for.
+        what: the start of the sentence, such as "Collection demo".
+        prune: the user asked for it.
     """
     if prune or len(gone) <= max(_FEW, rows * _PART):
         return

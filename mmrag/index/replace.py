@@ -1,4 +1,4 @@
-"""Build a collection anew beside the one in use, and switch when it is complete."""
+"""Build a new collection beside the one in use, and switch when it is complete."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mmrag.galleries.gallery import Gallery
     from mmrag.index.rows import Embedder
 
-# Searches that had begun when the name was switched are answered by the old collection.
+# The old collection answers searches that began before the switch.
 GRACE_SECONDS = 3.0
 _ROWS = 1000
 
@@ -38,15 +38,13 @@ def replace_collection(
 ) -> IndexReport:
     """Make a new collection hold the gallery's images, let the name stand for it, drop the old one.
 
-    Until then searches are answered by the old collection, and nothing in it is touched. Vectors
-    of the same encoder are copied, so only new and changed pictures are embedded, and what cannot
-    be read now keeps the row it had; of another encoder it cannot be kept, and counts as removed.
-    A run that was
-    interrupted is continued by the next one with the same settings; one with others removes what
-    it left.
+    Until then the old collection answers searches and stays untouched. Vectors of the same encoder
+    are copied, so only new and changed pictures are embedded, and a picture that cannot be read now
+    keeps its row; with another encoder it cannot, and counts as removed. The next run with the same
+    settings continues an interrupted one; a run with other settings removes its remains.
 
     Args:
-        index: `encoder` may be another one than the old collection's.
+        index: its `encoder` may differ from the old collection's.
         build: how the new collection is made; nothing is taken over from the old one.
 
     The other arguments, the result and the errors are those of `index_gallery`.
@@ -71,7 +69,7 @@ def replace_collection(
     with _bulk_load(beside, build.bulk_storage):
         if copying:
             _copy(index, beside)
-            # What it loads must not be there yet, and after this most of it is.
+            # A bulk load takes only rows that are not there yet; after this one, most are.
             beside.load_bulk()
         report = index_gallery(
             beside,
@@ -102,7 +100,7 @@ def replace_collection(
 
 @contextmanager
 def _bulk_load(beside: Collection, storage: str | None) -> Iterator[None]:
-    """Rows written to the new collection go there as files, which do not stay behind."""
+    """Send rows for the new collection as files, which are removed afterwards."""
     if storage is None:
         yield
         return
@@ -115,7 +113,7 @@ def _bulk_load(beside: Collection, storage: str | None) -> Iterator[None]:
 
 
 def _copy(index: Collection, beside: Collection) -> None:
-    """The rows of one collection into another, except those that are there."""
+    """Copy the rows of one collection into another, except those already there."""
     there = beside.stored_hashes()
     fields = [*STORED_FIELDS, "row_hash", "vector"]
     missing = (row for row in index.rows(fields) if there.get(row["image_id"]) != row["row_hash"])

@@ -1,8 +1,7 @@
-"""How many rows a collection of a local store has, noted outside the store.
+"""Row counts of a local store's collections, noted outside the store.
 
-The store keeps its own books in the files that can be damaged. Beside it, in `STORE.server`, stands
-what they said last: the number of rows, and the version of the collection's `manifest.json`, which
-only ever grows.
+The store's own files can be damaged. Beside it, `STORE.server` holds what they last said: the
+number of rows, and the version of the collection's `manifest.json`, which only ever grows.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from mmrag.system.durable import put_through, sync_file, sync_folder, write_file
 
 @dataclass(frozen=True)
 class Noted:
-    """`rows` is None while somebody writes, and until the next run that ends."""
+    """A collection's notes; `rows` is None from the first write until a run completes."""
 
     rows: int | None
     version: int
@@ -28,16 +27,16 @@ class RowCounts:
 
     Args:
         store: the store's folder.
-        state: the folder for the notes; made when it is absent.
+        state: the folder for the notes; created if absent.
     """
 
     def __init__(self, store: Path, state: Path) -> None:
         self.store, self.state = store, state
 
     def note(self, collection: str, rows: int | None) -> None:
-        """Note a collection's rows (None: not known until further notice) and present version.
+        """Note a collection's rows (None: unknown until further notice) and present version.
 
-        Rows that are noted are put through to the disk first, and so is the name they go by.
+        Rows are flushed to disk before they are noted, and so is the collection's name.
         """
         if rows is not None:
             put_through(self.folder(collection))
@@ -49,7 +48,7 @@ class RowCounts:
             write_file(self._file(collection), json.dumps(asdict(noted)))
 
     def noted(self, collection: str) -> Noted:
-        """The notes; no rows and version 0 when there are none, or they cannot be read."""
+        """The notes; rows None and version 0 if there are none, or they cannot be read."""
         try:
             fields = json.loads(self._file(collection).read_text())
             rows = fields["rows"]
@@ -58,14 +57,14 @@ class RowCounts:
             return Noted(None, 0)
 
     def put_names_through(self) -> None:
-        """Put what names stand for which collection through to the disk."""
+        """Flush the collections' names to disk."""
         with suppress(FileNotFoundError):
             sync_file(self.store / "aliases.json")
         for folder in (self.store, self.store.parent):
             sync_folder(folder)
 
     def forget(self, collection: str) -> None:
-        """For a collection that is removed."""
+        """Forget a removed collection."""
         self._file(collection).unlink(missing_ok=True)
 
     def folder(self, collection: str) -> Path:
@@ -77,7 +76,7 @@ class RowCounts:
 
 
 def manifest_version(folder: Path) -> int | None:
-    """Of a collection's `manifest.json`; None when it cannot be read."""
+    """The version of a collection's `manifest.json`; None if it cannot be read."""
     try:
         return int(json.loads((folder / "manifest.json").read_bytes())["version"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""From images to rows: read, hash, encode what is new. The same code in one process and in many."""
+"""From images to rows: read, hash, and encode what is new, alike in one process and in many."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from mmrag.types import GalleryImage
 
 @dataclass
 class Candidate:
-    """An image on its way; the hashes are known once its file has been read.
+    """An image in progress; its hashes are known once its file has been read.
 
     The first half of `row_hash` tells whether a stored vector is still right, the second whether
-    the rest of the row is. `looks` names what is odd about a picture that was decoded.
+    the rest of the row is. `looks` names what is odd about a decoded picture.
     """
 
     image: GalleryImage
@@ -32,12 +32,12 @@ class Candidate:
     looks: tuple[str, ...] = ()
 
 
-# A candidate with its vector (dim,), with why it was left out, or with None: its vector is known.
+# A candidate with its vector (dim,), the error that excluded it, or None if its vector is known.
 Outcome = tuple[Candidate, Vectors | ImageError | None]
 
 
 class Embedder(Protocol):
-    """Whatever embeds images: this process, or workers elsewhere."""
+    """An embedder of images: this process, or workers elsewhere."""
 
     def __call__(
         self, images: Sequence[GalleryImage], held: Mapping[str, str]
@@ -47,9 +47,9 @@ class Embedder(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """Images and whoever has their vectors; `embed` says what those are made of.
+    """Images and the source of their vectors; `embed` says what is embedded.
 
-    Without an `embedder` it is `encoder`, here; with one, `encoder` only knows its `info`.
+    Without an `embedder`, `encoder` embeds here; with one, `encoder` only knows its `info`.
     """
 
     gallery: Gallery
@@ -68,16 +68,16 @@ def embed_images(
     workers: int | None = None,
     read: Callable[[GalleryImage], bytes] | None = None,
 ) -> Generator[Outcome]:
-    """Encode those of `images` whose vectors are not known; streaming, in bounded memory.
+    """Encode the `images` whose vectors are not known, streaming in bounded memory.
 
     Args:
         encoder: computes the vectors.
         images: consumed as the model keeps up.
-        held: image id to row hash, of the vectors that are known.
+        held: image id to row hash, of known vectors.
         embed: what becomes the vector: "image", "text" or "both" composed.
         batch_size: images per forward pass; default: what suits the device.
         workers: decoding threads; default `MMRAG_DECODE_WORKERS`.
-        read: the bytes of an image; default: of its file.
+        read: gives an image's bytes; default: those of its file.
     """
     fetch = read or (lambda image: read_bytes(image.path))
 
@@ -104,7 +104,7 @@ def row_hash(embed: str, content_hash: str, path: str, text: str, metadata: str)
 
 
 def metadata_json(metadata: dict[str, Any]) -> str:
-    """By the driver's own encoder: what it refuses cannot be stored."""
+    """Metadata as JSON, by the driver's own encoder: what it refuses cannot be stored."""
     return orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS).decode()
 
 
@@ -123,7 +123,7 @@ def make_row(candidate: Candidate, vector: list[float]) -> dict[str, Any]:
 
 
 def check_storable(image: GalleryImage, embed: str) -> str:
-    """The metadata as JSON; NotStorableError for what a row cannot hold, or nothing to embed."""
+    """The metadata as JSON; NotStorableError if a row cannot hold it, or for nothing to embed."""
     if embed == "text" and not image.text.strip():
         raise NotStorableError("has no text to embed")
     try:
@@ -143,7 +143,7 @@ def check_storable(image: GalleryImage, embed: str) -> str:
 
 
 def _read(candidate: Candidate, embed: str, fetch: Callable[[GalleryImage], bytes]) -> bytes:
-    """The image's bytes, and its hashes into `candidate`; ImageError for what cannot be stored."""
+    """Read the image's bytes and set `candidate`'s hashes; ImageError if it cannot be stored."""
     image = candidate.image
     metadata = check_storable(image, embed)
     data = fetch(image)

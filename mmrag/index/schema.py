@@ -19,15 +19,15 @@ _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\
 def row_key(image_id: str) -> str:
     """A row's primary key, a hash of its id.
 
-    The driver puts keys into filter expressions unescaped, so names of files must not be keys.
+    The driver puts keys into filter expressions unescaped, so file names must not be keys.
     """
     return hashlib.sha256(image_id.encode()).hexdigest()
 
 
 def partition_value(metadata: Mapping[str, Any], key: str) -> str:
-    """The value of the field `partition`: a text as it is, a number or truth value as JSON.
+    """The value of the field `partition`: text as it is, a number or truth value as JSON.
 
-    Images without that key, or with a list or an object there, share the partition "".
+    Images without that key, or with a list or object as its value, share the partition "".
     """
     value = metadata.get(key)
     if isinstance(value, str):
@@ -45,7 +45,7 @@ def in_partition(value: str, filter: str | None = None) -> str:
 
 
 def after_key(key: str, filter: str | None = None) -> str:
-    """The filter expression for rows behind that primary key (all, if empty) that fit `filter`."""
+    """The filter expression for rows after that primary key (all, if empty) that match `filter`."""
     if not key:
         return filter or ""
     behind = f'key > "{key}"'
@@ -57,7 +57,7 @@ def collection_schema(dim: int, partitioned: bool = False) -> CollectionSchema:
 
     `content_hash` is the SHA-256 of the file; `row_hash` tells whether the vector (first half) and
     the other fields (second half) are still right. `partition`, if wanted, is Milvus's partition
-    key: rows with the same value lie together.
+    key: rows with the same value are stored together.
     """
     from pymilvus import DataType, MilvusClient
 

@@ -31,7 +31,7 @@ class MilvusStore:
     Args:
         uri: path of a Milvus Lite store, or `http(s)://host:port` of a server or Zilliz Cloud.
             Default: `MMRAG_URI`, else a local store under `MMRAG_HOME`.
-        token: for servers that want one. Default: `MMRAG_TOKEN`.
+        token: for servers that need one. Default: `MMRAG_TOKEN`.
 
     Raises:
         IndexStoreError: nothing answers there.
@@ -65,7 +65,7 @@ class MilvusStore:
             try:
                 self._client = MilvusClient(address, token=self._token or "", timeout=10)
             except (MilvusException, ValueError) as error:
-                # The driver's text may quote the token, so it is not passed on.
+                # The driver's message may quote the token, so it is not passed on.
                 raise IndexStoreError(
                     f"No Milvus answers at {self.uri}, or it refuses the token; "
                     "check --uri (MMRAG_URI) and MMRAG_TOKEN."
@@ -74,10 +74,10 @@ class MilvusStore:
         return self._client
 
     def call(self, what: str, request: Callable[[MilvusClient], T]) -> T:
-        """Send one request, again if the connection is lost while a server comes back.
+        """Send one request, retrying if the connection is lost while a server comes back.
 
         Args:
-            what: begins the error message.
+            what: the start of the error message.
             request: gets a connected client; must be safe to repeat.
 
         Raises:
@@ -86,14 +86,14 @@ class MilvusStore:
         import grpc
         from pymilvus.exceptions import MilvusException
 
-        # The server of a local store is known to be up, so a first failure is not final either.
+        # A local store's server is known to be up, so even a first failure is not final.
         may_return = self._lease is not None
         deadline = time.monotonic() + RECONNECT_SECONDS
         while True:
             try:
                 return request(self.client)
             except IndexStoreError:
-                # Not connected: at the first try that is final, later the server may be back soon.
+                # Not connected: final at the first try; later the server may soon be back.
                 if not may_return or time.monotonic() > deadline:
                     raise
             except (MilvusException, grpc.RpcError) as error:
@@ -118,19 +118,19 @@ class MilvusStore:
         return RowCounts(self._lease.store, self._lease.state) if self._lease else None
 
     def write_lock(self, collection: str) -> AbstractContextManager[None]:
-        """Held around each write; only a local store needs it."""
+        """The lock to hold around each write; only a local store needs it."""
         return self._lease.write_lock(collection) if self._lease else nullcontext()
 
     @contextmanager
     def index_lock(
         self, collection: str, waiting: Callable[[], object] | None = None
     ) -> Iterator[None]:
-        """Held by who brings a collection up to date: one at a time, of all with this MMRAG_HOME.
+        """The lock to hold while updating a collection: one process at a time per MMRAG_HOME.
 
-        For a local store, of all on this machine.
+        For a local store: one on this machine.
 
         Args:
-            waiting: called now and then while somebody else holds it.
+            waiting: called now and then while another process holds it.
         """
         if self._lease:
             folder, name = self._lease.state, collection

@@ -1,4 +1,4 @@
-"""Bring a collection up to date with a gallery: embed what is new, keep what is not."""
+"""Update a collection from a gallery: embed what is new, keep what is not."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from mmrag.index.removal import check_removal, vanished
 from mmrag.index.rows import Candidate, Embedder, embed_images, make_row
 from mmrag.types import Skipped
 
-# Rows wait for a full write at most this long, so that little is lost when the process is killed.
+# Rows wait at most this long for a full batch, so that little is lost if the process is killed.
 _WRITE_ROWS, _WRITE_SECONDS = 256, 5.0
 
 
 @dataclass
 class IndexReport:
-    """The outcome of `index_gallery`: counts, and everything that was left out, with its reason.
+    """The outcome of `index_gallery`: counts, and everything left out, with the reason.
 
-    `others` counts files that are no pictures, by their extensions; `notes` are sentences about how
-    names and tables were understood. `flat` and `tiny` are ids of pictures that look odd (see
-    `images.looks`), `repeated` the ids of those that are the same, byte for byte.
-    `unreadable` is how many pictures could not be read (they are among `skipped`), `stale` the ids
-    of those that keep the row they had when they could be read.
+    `others` counts files that are not pictures, by extension; `notes` are sentences about how names
+    and tables were understood. `flat` and `tiny` are ids of pictures that look odd (see
+    `images.looks`), `repeated` the ids of those that are the same, byte for byte. `unreadable` is
+    how many pictures could not be read (they are among `skipped`), `stale` the ids of those that
+    keep the row from when they could be read.
     """
 
     added: int = 0
@@ -50,7 +50,7 @@ class IndexReport:
 
     @classmethod
     def of(cls, gallery: Gallery) -> IndexReport:
-        """With what is known before anything is embedded."""
+        """The report as known before anything is embedded."""
         return cls(
             skipped=list(gallery.skipped),
             others=dict(gallery.others),
@@ -58,7 +58,7 @@ class IndexReport:
         )
 
     def note_looks(self, candidates: Iterable[Candidate]) -> None:
-        """Fill in what is odd about the pictures that are in the collection."""
+        """Fill in what is odd about the pictures in the collection."""
         before, new = odd_pictures.known(), {}
         same: dict[str, list[str]] = {}
         for candidate in candidates:
@@ -99,22 +99,22 @@ def index_gallery(
     """Make the collection hold exactly the gallery's images.
 
     Unchanged images (same bytes, same stored fields) are not embedded again, changed ones are
-    replaced, vanished ones removed. What is there but cannot be read keeps the row it had. Rows
-    are written while it runs, so a killed run goes on where it was when it is started again.
+    replaced, vanished ones removed. One that is there but cannot be read keeps its row. Rows are
+    written while it runs, so a killed run resumes where it was when started again.
 
     Args:
         index: opened with the encoder that embeds what is new.
         gallery: from `open_gallery` or an eval set.
         embed: what becomes the vector: "image", "text" (the description) or "both" composed.
         batch_size: images per forward pass; default: what suits the device.
-        progress: called with 1 for each image that is done, in whatever way.
-        embedder: encodes elsewhere; then `index.encoder` only has to know its `info`.
-        build: how a collection that is not there yet is made, and whether much may be removed.
+        progress: called with 1 for each image done, in whatever way.
+        embedder: encodes elsewhere; `index.encoder` then only needs to know its `info`.
+        build: how a new collection is made, and whether much may be removed.
 
     Raises:
         MmragError: the gallery is empty (a collection is never emptied by mistake).
         RemovalError: too many rows would be removed; see `BuildOptions.prune`.
-        IndexStoreError: Milvus fails, or somebody else wrote too; what was written is kept.
+        IndexStoreError: Milvus fails, or another process wrote too; what was written is kept.
     """
     started = time.perf_counter()
     gallery.check_not_empty()
@@ -167,7 +167,7 @@ def index_gallery(
             if len(rows) >= _WRITE_ROWS or time.monotonic() - written > _WRITE_SECONDS:
                 write()
     finally:
-        # Also when interrupted: what is embedded is kept.
+        # Even if interrupted, what is embedded is kept.
         with closing(outcomes):
             write()
     for start in range(0, len(refresh), _WRITE_ROWS):

@@ -1,7 +1,7 @@
 """Rerankers by name: `load_reranker(name)` loads one, `list_rerankers()` describes all of them.
 
 A reranker looks at the first hits and puts them in a better order. A new kind is one file (see
-`reranker.Kind`) and one line in `KINDS`; other packages add rerankers by the entry points
+`reranker.Kind`) and one line in `KINDS`; other packages add rerankers through the entry points
 `mmrag.rerankers` (see `plugins`).
 """
 
@@ -32,7 +32,7 @@ __all__ = [
     "load_reranker",
 ]
 
-# Asked in this order whether they know a name.
+# Asked in this order if they know a name.
 KINDS = (
     "mmrag.rerank.vision",
     "mmrag.rerank.encoder",
@@ -83,8 +83,8 @@ def load_reranker(
             `images`, a picture each.
         window: candidates in one prompt, 2 to 25.
         stride: how far the window moves when there are more; by default half the window.
-        depth: how many of the first hits are reranked; the others keep their places behind them.
-            None for all, and for `ce:` for what it scores in about a second.
+        depth: how many of the first hits are reranked; the others keep their places after them.
+            None for all, or for `ce:` as many as it scores in about a second.
         device: for local models, as `load_encoder`.
         precision: for local models, as `load_encoder`.
         cache: keep answers and embeddings under `MMRAG_HOME/cache`, and use them.
@@ -92,16 +92,16 @@ def load_reranker(
         concurrency: requests under way at once.
         timeout: seconds that one answer may take.
         retries: further attempts of a failed request; see `VisionModel`.
-        effort: how much a vision model thinks; None for the least that it takes.
-        max_answer_tokens: room for a vision model's answer, thought not counted.
+        effort: how much a vision model thinks; None for the least it accepts.
+        max_answer_tokens: room for a vision model's answer, not counting thought.
         api: "chat" or "responses"; None for what the table of models says.
         detail: how closely a vision model looks at pictures; see `VisionModel`.
-        picture_size: pixels of the shorter side of a picture that is sent; see `Look`.
-        prompt: how a vision model is asked: a name as `prompt_names` has it, or a .toml file.
+        picture_size: pixels of the shorter side of a picture sent; see `Look`.
+        prompt: how a vision model is asked: a name from `prompt_names`, or a .toml file.
         batch: ask a vision model through the Batch API: cheaper, and within a day.
-        encoder: for `encoder:NAME`, when it is loaded already.
-        trust_reranker_code: for `ce:`, run Python code that the model brings, with all rights of
-            this process.
+        encoder: for `encoder:NAME`, if it is loaded already.
+        trust_reranker_code: for `ce:`, run Python code that the model brings, with all this
+            process's rights.
 
     Raises:
         MmragError: unknown name, or an option out of its range.
@@ -146,7 +146,7 @@ def load_reranker(
 
 
 def has_weights(name: str) -> bool:
-    """Whether it is a reranker with weights of its own, which `download_reranker` fetches."""
+    """Whether the reranker has its own weights, which `download_reranker` fetches."""
     from mmrag.rerank import cross_encoder, pairs
 
     return pairs.takes(name) or cross_encoder.takes(name)
@@ -155,7 +155,7 @@ def has_weights(name: str) -> bool:
 def download_reranker(
     name: str, progress: Callable[..., Any] | None = None, *, prove: bool = True
 ) -> list[Path]:
-    """As `download_encoder`, of `ce:NAME`, `bge-reranker` or `bge-reranker:NAME`.
+    """As `download_encoder`, for `ce:NAME`, `bge-reranker` or `bge-reranker:NAME`.
 
     Raises:
         MmragError: another name.

@@ -1,4 +1,4 @@
-"""Several rerankers after another, each on fewer hits: `encoder:NAME@100,ce:NAME@20,vision@9`."""
+"""Several rerankers in turn, each on fewer hits: `encoder:NAME@100,ce:NAME@20,vision@9`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _STAGE = re.compile(r"(.+)@(\d+)")
 
 
 def parse_stages(name: str) -> list[tuple[str, int]]:
-    """Name and depth of each stage of a cascade; nothing for any other name.
+    """The name and depth of each stage of a cascade; nothing for any other name.
 
-    "@N" behind every one of the names makes a cascade, behind none of them there is none. A name
-    that itself ends in "@" and digits, as a revision may, is followed by its depth all the same.
+    "@N" after every name makes a cascade; after none there is none. Even a name that itself ends in
+    "@" and digits, as a revision may, is followed by its depth.
 
     Raises:
         MmragError: some have a depth and some have none, or the depths grow.
@@ -43,11 +43,11 @@ def parse_stages(name: str) -> list[tuple[str, int]]:
 
 
 class Cascade(Reranker):
-    """Lets rerankers work one after another, each on the first `depth` hits of the one before.
+    """Runs rerankers one after another, each on the first `depth` hits of the one before.
 
-    Scores are those of the last stage that looked at a hit. `rerank.details["stages"]` holds for
-    each stage `reranker`, `depth`, `ms`, `status`, `usage`, `memory_mb` where it is known, and
-    `order`, the ids of the hits that it looked at, best first.
+    A hit's score comes from the last stage that looked at it. `rerank.details["stages"]` holds for
+    each stage `reranker`, `depth`, `ms`, `status`, `usage`, `memory_mb` if known, and `order`, the
+    ids of the hits that it looked at, best first.
 
     Args:
         stages: each with its `depth`, the largest first.
@@ -69,17 +69,17 @@ class Cascade(Reranker):
         return {**shared, "name": self.name, "depth": None}
 
     def notices(self) -> list[str]:
-        """Of all stages."""
+        """The notices of all stages."""
         return [said for one in self.stages for said in one.notices()]
 
     def again(self, number: int) -> Cascade:
-        """Every stage asked anew."""
+        """The same with every stage asked anew."""
         return Cascade([one.again(number) for one in self.stages], self.name)
 
     def rerank_many(
         self, results: Sequence[SearchResult], on_done: OnDone | None = None
     ) -> list[SearchResult]:
-        """As `Reranker.rerank_many`; the status is "failed" where a stage's is."""
+        """As `Reranker.rerank_many`; the status is "failed" if a stage's is."""
         told: list[list[dict[str, Any]]] = [[] for _ in results]
         current = list(results)
 

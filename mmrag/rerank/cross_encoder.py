@@ -21,12 +21,12 @@ GIGABYTES = 1.1  # of the default
 
 
 def takes(name: str) -> bool:
-    """Whether it is `bge-reranker`, by itself or with a name behind a colon."""
+    """Whether the name is `bge-reranker`, alone or with a model after a colon."""
     return name.partition(":")[0] == "bge-reranker"
 
 
 def describe() -> list[RerankerDescription]:
-    """The default, which is fetched from its hub."""
+    """The default model, which is fetched from its hub."""
     return [
         RerankerDescription(
             "bge-reranker",
@@ -39,13 +39,13 @@ def describe() -> list[RerankerDescription]:
 
 
 def find(name: str) -> Path | None:
-    """The folder of a model that is here: named, downloaded, or kept by the hub's own client."""
+    """The folder of a local model: named, downloaded, or kept by the hub's own client."""
     model = _model(name)
     if Path(model).is_dir():
         return Path(model)
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    # Pages ask often, and the hub's client takes half a second to be imported.
+    # Pages ask often, and importing the hub's client takes half a second.
     kept = Path(HF_HUB_CACHE) / f"models--{model.partition('@')[0].replace('/', '--')}"
     if not (kept.is_dir() or (config.weights_dir() / "ce" / model).is_dir()):
         return None
@@ -53,18 +53,18 @@ def find(name: str) -> Path | None:
         folder = sentence_names.find(f"ce:{model}")
     except MmragError:
         return None
-    # The hub's client may keep a part of it.
+    # The hub's client may have kept only part of it.
     weights = any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
     return folder if weights and (folder / "config.json").is_file() else None
 
 
 def download(name: str, progress: Any = None) -> list[Path]:
-    """All files that the model needs, into `MMRAG_HOME`, where `find` finds them."""
+    """Fetch all files that the model needs into `MMRAG_HOME`, where `find` finds them."""
     return sentence_names.download(f"ce:{_model(name)}", progress)
 
 
 def load(name: str, options: RerankOptions) -> Reranker:
-    """The model behind the colon, or the default."""
+    """Load the model after the colon, or the default."""
     return CrossEncoderReranker(
         str(find(name) or _model(name)),
         name,
@@ -75,7 +75,7 @@ def load(name: str, options: RerankOptions) -> Reranker:
 
 
 class CrossEncoderReranker(Reranker):
-    """FlagEmbedding's `FlagReranker`; it reads texts only, so hits need descriptions.
+    """FlagEmbedding's `FlagReranker`; it reads only text, so hits need descriptions.
 
     Args:
         model: hub name, fetched on first use, or the path of a folder.
@@ -85,7 +85,7 @@ class CrossEncoderReranker(Reranker):
         precision: as `load_encoder`; half precision is used on accelerators only.
 
     Raises:
-        CheckpointError: the model is not here and cannot be fetched, or is none.
+        CheckpointError: the model is not here and cannot be fetched, or is not one.
         MmragError: FlagEmbedding cannot be imported.
     """
 
@@ -110,8 +110,8 @@ class CrossEncoderReranker(Reranker):
     ) -> list[SearchResult]:
         """As `Reranker.rerank_many`; hits get the model's score between 0 and 1.
 
-        Hits without a description keep their order behind those with one. A query without a text
-        keeps the order of retrieval: there is nothing to score.
+        Hits without a description keep their order after those with one. A query without text keeps
+        the order of retrieval: there is nothing to score.
         """
         outcomes: list[SearchResult] = []
         for result in results:
@@ -155,7 +155,7 @@ def _load(model: str, device: str, half: bool) -> Any:
         raise CheckpointError(f"{model} is not a model's folder: it has no config.json.")
     try:
         return FlagReranker(model, use_fp16=half, devices=[device], trust_remote_code=False)
-    # Absent, incomplete and unfitting files, and pickled code, fail in many ways.
+    # Absent, incomplete and mismatched files, and pickled code, fail in many ways.
     except Exception as error:
         first = one_line(error)
         raise CheckpointError(

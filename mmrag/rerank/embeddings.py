@@ -22,13 +22,13 @@ _TABLE = (
 
 
 class EmbeddingCache:
-    """The vectors of images under one encoder, each computed once for the same bytes.
+    """The vectors of images under one encoder, each computed once per content.
 
     On disk they are raw little-endian float32 under the encoder's fingerprint and the SHA-256 of
     the file; any number of processes may use it at once.
 
     Args:
-        encoder: computes what is not there.
+        encoder: computes missing vectors.
         path: SQLite file, by default `MMRAG_HOME/cache/embeddings.sqlite`; None with `disk=False`.
         disk: whether vectors outlive the process.
     """
@@ -41,11 +41,11 @@ class EmbeddingCache:
         self._hashes: dict[tuple[str, int, int], str] = {}
 
     def know(self, vectors: Mapping[str, Vectors]) -> None:
-        """Take vectors that were computed elsewhere, by the SHA-256 of their files."""
+        """Add vectors computed elsewhere, by the SHA-256 of their files."""
         self._vectors |= vectors
 
     def embed(self, paths: Sequence[str], batch_size: int = 32) -> dict[str, Vectors | ImageError]:
-        """The vector of shape (dim,) of each path, or why it cannot be read."""
+        """Each path's vector of shape (dim,), or the reason it cannot be read."""
         found: dict[str, Vectors | ImageError] = {}
         hashes: dict[str, str] = {}
         for path in dict.fromkeys(paths):
@@ -103,7 +103,7 @@ class EmbeddingCache:
         return loaded
 
     def _hash(self, path: str) -> str:
-        """The file's SHA-256, read again when its size or time changed."""
+        """The file's SHA-256, read again if its size or time changed."""
         try:
             stat = Path(path).stat()
         except OSError:

@@ -14,18 +14,18 @@ from mmrag.rerank.reorder import by_score
 from mmrag.rerank.reranker import OnDone, Reranker, RerankerDescription, RerankOptions
 from mmrag.types import SearchResult
 
-# Results that are scored together: enough to fill batches, few enough to show progress.
+# Results scored together: enough to fill batches, few enough to show progress.
 _TOGETHER = 32
 
 
 def takes(name: str) -> bool:
-    """Whether it is `encoder:NAME`."""
+    """Whether the name is `encoder:NAME`."""
     kind, _, rest = name.partition(":")
     return kind == "encoder" and bool(rest)
 
 
 def describe() -> list[RerankerDescription]:
-    """Any encoder can be one."""
+    """The kind; any encoder can be one."""
     return [
         RerankerDescription(
             "encoder:NAME", "a second encoder scores the hits again", True, "any encoder's name"
@@ -45,7 +45,7 @@ def load(name: str, options: RerankOptions) -> Reranker:
 
 
 class EncoderReranker(Reranker):
-    """Orders the hits by the cosine of query and image under another encoder.
+    """Orders hits by the cosine of query and image under another encoder.
 
     Args:
         encoder: the second stage.
@@ -98,7 +98,7 @@ class EncoderReranker(Reranker):
         return outcomes
 
     def _queries(self, results: Sequence[SearchResult]) -> Sequence[Vectors | ImageError]:
-        """A vector for each query, or why its picture cannot be read."""
+        """Each query's vector, or the reason its picture cannot be read."""
         try:
             return list(query_vectors(self.encoder, [result.query for result in results]))
         except ImageError as error:

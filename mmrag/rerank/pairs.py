@@ -1,8 +1,8 @@
 """Cross-encoders of sentence-transformers score pairs of query and hit, pictures and texts.
 
-How pairs are given: `CrossEncoder.predict` of sentence-transformers takes pairs of dictionaries
-with "image" and "text"; models that only read take pairs of strings. The model's own files say how
-they are put into words (https://sbert.net/docs/cross_encoder/usage/usage.html).
+Format of pairs: `CrossEncoder.predict` of sentence-transformers takes pairs of dictionaries with
+"image" and "text"; text-only models take pairs of strings. The model's own files define the prompt
+(https://sbert.net/docs/cross_encoder/usage/usage.html).
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _TABLE = "CREATE TABLE IF NOT EXISTS pace (model TEXT PRIMARY KEY, seconds REAL 
 
 
 def takes(name: str) -> bool:
-    """Whether it is `ce:` and a name or folder."""
+    """Whether the name is `ce:` and a name or folder."""
     kind, _, rest = name.partition(":")
     return kind == "ce" and bool(rest)
 
 
 def describe() -> list[RerankerDescription]:
-    """The kind, and those that `download` fetched."""
+    """The kind, and models that `download` fetched."""
     kind = "a cross-encoder of sentence-transformers scores pairs of query and hit"
     return [
         RerankerDescription("ce:NAME_OR_FOLDER", kind, True, "mmrag download ce:NAME"),
@@ -59,12 +59,12 @@ def describe() -> list[RerankerDescription]:
 
 
 def here() -> list[str]:
-    """The names of those that `download` fetched."""
+    """The names of models that `download` fetched."""
     return [f"ce:{name}" for name in sentence_names.names_here("ce")]
 
 
 def load(name: str, options: RerankOptions) -> Reranker:
-    """From a folder, or from what `download` or the hub's own client fetched."""
+    """Load from a folder, or from what `download` or the hub's own client fetched."""
     from sentence_transformers import CrossEncoder
 
     from mmrag.encoders import checkpoints, sentence
@@ -90,10 +90,10 @@ def load(name: str, options: RerankOptions) -> Reranker:
 
 
 class PairReranker(Reranker):
-    """Orders the hits by the score that a `CrossEncoder` gives to query and hit.
+    """Orders hits by the score that a `CrossEncoder` gives to query and hit.
 
-    Query: picture and instruction; hit: picture and description. A model without pictures reads
-    instruction and description alone.
+    Query: picture and instruction; hit: picture and description. A text-only model reads just
+    instruction and description.
 
     Args:
         model: on its device, in its precision.
@@ -101,7 +101,7 @@ class PairReranker(Reranker):
         fingerprint: of its weights and files.
         device: where it is.
         depth: how many of the first hits are reranked; None for as many as it scores in about a
-            second, measured with two pairs the first time and kept under `MMRAG_HOME/cache`.
+            second, measured on two pairs the first time and kept under `MMRAG_HOME/cache`.
         keep_pace: False to measure each time.
     """
 
@@ -130,7 +130,7 @@ class PairReranker(Reranker):
             ]
 
     def notices(self) -> list[str]:
-        """How many hits are reranked, where nobody said so."""
+        """How many hits are reranked, if the user did not say."""
         return self._notices
 
     def rerank_many(
@@ -138,8 +138,8 @@ class PairReranker(Reranker):
     ) -> list[SearchResult]:
         """As `Reranker.rerank_many`; hits get the model's score.
 
-        What cannot be scored keeps its order behind the rest. `rerank.details` has `pairs`, how
-        many were scored, and `memory_mb`, the peak of the process or of the GPU.
+        Hits that cannot be scored keep their order after the rest. `rerank.details` has `pairs`,
+        how many were scored, and `memory_mb`, the peak of the process or of the GPU.
         """
         work = [_Work(result, result.hits[: self.depth]) for result in results]
         outcomes: dict[int, SearchResult] = {}
@@ -178,7 +178,7 @@ class PairReranker(Reranker):
         return [outcomes[place] for place in range(len(work))]
 
     def _wanted(self, work: Sequence[_Work]) -> Iterator[tuple[int, int]]:
-        """Places of results and of hits in them; what a query lacks is noted."""
+        """Positions of results and of hits in them; notes what a query lacks."""
         for place, one in enumerate(work):
             query = one.result.query
             try:
@@ -240,7 +240,7 @@ class PairReranker(Reranker):
         )
 
     def _pace(self, keep: bool) -> float:
-        """Seconds that a pair takes on this device, from the disk where it is there."""
+        """Seconds that a pair takes on this device, from disk if stored there."""
         key = f"{self.fingerprint} {self._device} {next(self._model.parameters()).dtype}"
         path = config.home() / "cache" / "pace.sqlite"
         if keep and path.is_file():
@@ -263,7 +263,7 @@ class PairReranker(Reranker):
 
 @dataclass
 class _Work:
-    """One result on its way: `left` of its pairs are not scored yet."""
+    """One result in progress: `left` of its pairs are not scored yet."""
 
     result: SearchResult
     hits: list[Hit]
@@ -275,7 +275,7 @@ class _Work:
 
 
 def download(name: str, progress: Any = None, *, prove: bool = True) -> list[Path]:
-    """As `download_encoder`, of a cross-encoder."""
+    """As `download_encoder`, for a cross-encoder."""
     from sentence_transformers import CrossEncoder
 
     from mmrag.encoders import sentence
@@ -287,12 +287,12 @@ def download(name: str, progress: Any = None, *, prove: bool = True) -> list[Pat
 
 
 def _text(text: str) -> str:
-    # Arguments of a command may hold bytes that are no UTF-8, which no tokenizer takes.
+    # Command-line arguments may hold bytes that are not UTF-8, which no tokenizer takes.
     return text.encode("utf-8", "replace").decode()
 
 
 def _peak_memory(device: torch.device) -> float:
-    """MB (10^6 bytes): of the GPU since the start, else of this process."""
+    """Peak memory in MB (10^6 bytes): of the GPU since the start, else of this process."""
     if device.type == "cuda":
         import torch
 

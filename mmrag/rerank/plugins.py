@@ -1,7 +1,7 @@
-"""Rerankers of other installed packages, by the entry points `mmrag.rerankers`.
+"""Rerankers of other installed packages, through the entry points `mmrag.rerankers`.
 
-An entry point's name is the reranker's; it is a function of the depth (an int or None) that
-returns a `Reranker`.
+An entry point has the reranker's name and is a function of the depth (an int or None) that returns
+a `Reranker`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ GROUP = "mmrag.rerankers"
 
 
 def takes(name: str) -> bool:
-    """Whether an installed package adds it."""
+    """Whether an installed package adds a reranker of this name."""
     return name in entry_points.added(GROUP)
 
 
 def describe() -> list[RerankerDescription]:
-    """All that are added."""
+    """All rerankers that are added."""
     return [
         RerankerDescription(name, f"of the package {entry_points.package(point)}", True, "")
         for name, point in entry_points.added(GROUP).items()
@@ -31,7 +31,7 @@ def load(name: str, options: RerankOptions) -> Reranker:
     make = entry_points.load(GROUP, name)
     try:
         loaded: Reranker = make(options.depth)
-    # Somebody else's reranker can fail in any way.
+    # A third-party reranker can fail in any way.
     except Exception as error:
         package = entry_points.package(entry_points.added(GROUP)[name])
         raise MmragError(f"The reranker {name!r} of {package} cannot be loaded: {error}") from error

@@ -1,4 +1,4 @@
-"""Prompts as files: those in the folder `prompts`, by name, and files of the user's own."""
+"""Prompts as files: those in the folder `prompts`, by name, and the user's own."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _LONGEST = 20_000
 class PromptFile:
     """The texts of a prompt, as its file has them.
 
-    `name` is as it was asked for, `sha256` that of the file; `marks` says whether the panorama has
-    coloured frames and a second number. In the texts `{n}` is the number of candidates, `{last}`
-    the last index, `{query}` the text for a query picture.
+    `name` is as requested, `sha256` the file's; `marks` says whether the panorama has coloured
+    frames and a second number. In the texts, `{n}` is the number of candidates, `{last}` the last
+    index, `{query}` the text for a query picture.
     """
 
     name: str
@@ -39,7 +39,7 @@ class PromptFile:
     form: str
 
     def look(self, n: int, presentation: str, query: bool) -> str:
-        """The description of what is seen: n candidates, as a grid or as images."""
+        """The description of what the model sees: n candidates, as a grid or as images."""
         shown = self.grid if presentation == "grid" else self.images
         beside = self.grid_query if presentation == "grid" else self.images_query
         return _fill(shown.replace("{query}", beside if query else ""), n)

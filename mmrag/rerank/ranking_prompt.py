@@ -19,7 +19,7 @@ from mmrag.vision.prompt import DATA_RULE, Picture, Prompt, data
 
 Presentation = Literal["grid", "images"]
 MAX_TOKENS = 1000
-# One tile of 512 x 512 pixels is the unit that OpenAI's models look at.
+# One tile of 512 x 512 pixels is the unit in which OpenAI's models see.
 _SIDE = 512
 
 
@@ -30,11 +30,11 @@ class Look:
     Attributes:
         presentation: as one panorama ("grid") or a picture each ("images").
         prompt: the texts.
-        image: how the model sees pictures, None where that is unknown: a panorama is drawn as
-            large as it sees without scaling, and as the pictures are, and not larger.
-        detail: how closely it looks.
-        picture_size: pixels of the shorter side of what is sent; None for that in a panorama (cells
-            of 300 pixels where `image` tells nothing), and for a longer side of 512 in single
+        image: how the model sees pictures, None if unknown: a panorama is drawn no larger than it
+            sees without scaling, and no larger than the pictures are.
+        detail: how closely the model looks.
+        picture_size: pixels of the shorter side of what is sent; None for the above in a panorama
+            (cells of 300 pixels if `image` tells nothing), and for a longer side of 512 in single
             pictures.
     """
 
@@ -50,12 +50,12 @@ class Look:
         return grid_size(n, query=query, cell=cell, columns=_columns(n))
 
     def cell(self, n: int, query: int, largest: int = CELL) -> int:
-        """The side of a cell in a panorama of n candidates and so many query pictures.
+        """The side of a cell in a panorama of n candidates and `query` query pictures.
 
         Args:
             n: candidates.
             query: query pictures.
-            largest: the longest side of all these pictures, in pixels: they are not drawn larger.
+            largest: the longest side of all these pictures, in pixels; none is drawn larger.
         """
         image = self.image
         cell = CELL if image is None or not image.scales(self.detail) else max(CELL, largest)
@@ -76,7 +76,7 @@ DEFAULT_LOOK = Look("grid", load_prompt(DEFAULT_PROMPT))
 def ranking_prompt(query: Query, hits: Sequence[Hit], look: Look = DEFAULT_LOOK) -> Prompt:
     """A prompt that shows `hits` as candidates 0, 1, ... in their order.
 
-    A candidate that cannot be read is shown as such, so that indices stay.
+    An unreadable candidate is shown as such, so that indices stay.
     """
     n, texts = len(hits), look.prompt
     seen = texts.look(n, look.presentation, query.image is not None)

@@ -20,15 +20,15 @@ def reorder(
     scores: Mapping[int, float] | None = None,
     explanation: str | None = None,
 ) -> SearchResult:
-    """The result with its first hits in a new order; what `order` does not hold stays behind them.
+    """The result with its first hits in a new order; hits not in `order` stay after them.
 
     Args:
         result: hits in the order of retrieval.
         order: a permutation of the first positions of `result.hits`, from 0, best first.
-        report: how it went.
+        report: how reranking went.
         ms: milliseconds that reranking took.
         scores: new scores by old position; the others keep theirs.
-        explanation: why the first one fits best.
+        explanation: the reason the first one fits best.
     """
     if sorted(order) != list(range(len(order))) or len(order) > len(result.hits):
         raise ValueError("an order must be a permutation of the first positions")
@@ -51,13 +51,13 @@ def by_score(
     ms: float,
     details: Mapping[str, Any] | None = None,
 ) -> SearchResult:
-    """The result with its first hits by falling score.
+    """The result with its first hits by decreasing score.
 
     Args:
         result: hits in the order of retrieval.
-        scores: by position; equal ones keep the order of retrieval, and so do, behind them, the
-            hits without a score.
-        considered: how many of the first hits were to be scored.
+        scores: by position; ties keep the order of retrieval, and so do hits without a score, which
+            come last.
+        considered: how many of the first hits should be scored.
         name: the reranker's.
         problems: what went wrong, in sentences.
         ms: milliseconds that reranking took.

@@ -1,4 +1,4 @@
-"""Read a ranking out of whatever a model wrote; the outcome is always a permutation."""
+"""Read a ranking from whatever a model wrote; the outcome is always a permutation."""
 
 from __future__ import annotations
 
@@ -31,11 +31,10 @@ _LONGEST = 20_000
 
 @dataclass(frozen=True)
 class Ranking:
-    """An order of n candidates, and how much of it the model gave.
+    """An order of n candidates, and how much of it came from the model.
 
-    `order` is a permutation of 0 ... n-1, best first: the candidates that were named, then those
-    that were not, in the order they were shown. `problems` says what was repaired; `left_out` is
-    how many were not named.
+    `order` is a permutation of 0 ... n-1, best first: the candidates named, then the others in the
+    order shown. `problems` says what was repaired; `left_out` is how many were not named.
     """
 
     order: list[int]
@@ -46,7 +45,7 @@ class Ranking:
 
 
 def read_ranking(text: str, n: int) -> Ranking:
-    """Read an answer as `SCHEMA`, or as "Ranked list: [...] Reasons: ...".
+    """Read an answer in `SCHEMA`, or of the form "Ranked list: [...] Reasons: ...".
 
     Args:
         text: anything.
@@ -78,7 +77,7 @@ _Read = tuple[list[int | None], str | None, bool]
 def _read_json(text: str) -> _Read | None:
     answers = json_documents(text, lambda one: isinstance(one.get("ranking"), list))
     if answers:
-        # A model that corrects itself writes a second one.
+        # A model that corrects itself writes a second list.
         last = answers[-1]
         return [_index(item) for item in last["ranking"]], _reason(last.get("reason")), False
     found = _JSON_RANKING.search(text)
@@ -110,7 +109,7 @@ def _numbers(text: str) -> list[int | None]:
 
 
 def _index(item: Any) -> int | None:
-    """An index; None for what is none, which counts as one that was not shown."""
+    """An index; None if it is not one, which counts as a candidate not shown."""
     if isinstance(item, bool):
         return None
     if isinstance(item, int):

@@ -18,7 +18,7 @@ OnDone = Callable[[int, SearchResult], None]
 
 
 class GaveUp(ModelServerError):
-    """Several queries in a row had no usable answer; `usage` is what they came to."""
+    """Several queries in a row had no usable answer; `usage` is their total."""
 
     def __init__(self, message: str, paid: Sequence[Usage] = ()) -> None:
         super().__init__(message)
@@ -30,13 +30,13 @@ class Reranker(ABC):
 
     Attributes:
         name: as `load_reranker` knows it.
-        depth: how many of the first hits are reranked, the others keep their places behind them;
+        depth: how many of the first hits are reranked, the others keep their places after them;
             None for all.
-        fingerprint: of the weights that score, "" where they are not here.
+        fingerprint: of the weights that score, "" if they are not local.
         costs_money: whether it asks a service that charges for it.
-        together: how many results it would rather be given at once.
-        on_wait: told while it waits for many answers: how many are there, and of how many.
-        budget: the limit on what that may cost, where it does.
+        together: how many results it prefers at once.
+        on_wait: called while it waits for many answers, with how many have arrived and the total.
+        budget: the limit on that cost, if any.
     """
 
     name: str
@@ -53,11 +53,11 @@ class Reranker(ABC):
         return {"name": self.name, "depth": self.depth}
 
     def notices(self) -> list[str]:
-        """Sentences to show before it is used; empty when there is nothing to say."""
+        """Sentences to show before it is used; empty if there are none."""
         return []
 
     def again(self, number: int) -> Reranker:
-        """The same to be asked anew, 1 for the first time; itself where that is of no use."""
+        """The same to be asked anew, 1 for the first time; itself if that is pointless."""
         return self
 
     def rerank(self, result: SearchResult) -> SearchResult:
@@ -68,14 +68,14 @@ class Reranker(ABC):
     def rerank_many(
         self, results: Sequence[SearchResult], on_done: OnDone | None = None
     ) -> list[SearchResult]:
-        """Rerank many results, side by side or in batches where that is quicker.
+        """Rerank many results, side by side or in batches if that is quicker.
 
-        Never fails because of a picture or of a model's answer: the report in
-        `SearchResult.rerank` says how it went. What fails as a whole is raised, such as a server
-        that is gone or a budget that is spent.
+        Never fails because of a picture or a model's answer: the report in `SearchResult.rerank`
+        says how it went. General failures are raised, such as a server that is gone or a budget
+        that is spent.
 
         Args:
-            results: each is reranked by itself.
+            results: each is reranked separately.
             on_done: called in this thread with the position and the outcome of each result as it
                 becomes ready, in any order.
 
@@ -87,7 +87,7 @@ class Reranker(ABC):
 
 @dataclass(frozen=True)
 class RerankerDescription:
-    """A kind of reranker, what it does, and whether what it needs is here."""
+    """A kind of reranker, what it does, and whether it can be used here."""
 
     name: str
     description: str
@@ -125,13 +125,13 @@ class Kind(Protocol):
     """A module with these names, and a line in `KINDS` of `mmrag.rerank`."""
 
     def takes(self, name: str) -> bool:
-        """Whether a reranker of this name is of the kind."""
+        """Whether a reranker of this name is of this kind."""
 
     def describe(self) -> list[RerankerDescription]:
-        """How they are named, without loading anything."""
+        """Descriptions of its rerankers, without loading anything."""
 
     def load(self, name: str, options: RerankOptions) -> Reranker:
-        """Load one.
+        """Load a reranker.
 
         Raises:
             MmragError: an option is out of its range.

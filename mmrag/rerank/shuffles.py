@@ -1,4 +1,4 @@
-"""How much a reranker depends on the order in which candidates are shown."""
+"""Measure how much a reranker depends on the order in which candidates are shown."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mmrag.types import SearchResult, Usage
 
 @dataclass(frozen=True)
 class ShuffleReport:
-    """Agreement of the rankings that one reranker made of several orders of the same hits.
+    """Agreement of one reranker's rankings of several orders of the same hits.
 
     Attributes:
         shuffles: how many random orders there were.
-        tau: Kendall's tau, averaged over all pairs of rankings of a query, then over queries; 1
-            is full agreement, 0 is chance. None when no query has two hits.
+        tau: Kendall's tau, averaged over all pairs of rankings of a query, then over queries; 1 is
+            full agreement, 0 is chance. None if no query has two hits.
         taus: the same for each query; None for one with fewer than two hits.
         same_best: share of the pairs that agree on the best hit; None as `tau`.
         statuses: how often each status occurred.
@@ -49,8 +49,8 @@ def shuffle_agreement(
 ) -> ShuffleReport:
     """Rerank random orders of the same hits and compare the rankings.
 
-    That listwise rerankers depend on the order they are shown, and drop candidates, is reported by
-    R. Tang et al.: "Found in the Middle: Permutation Self-Consistency Improves Listwise Ranking in
+    Listwise rerankers are reported to depend on the order shown, and to drop candidates, by R. Tang
+    et al.: "Found in the Middle: Permutation Self-Consistency Improves Listwise Ranking in
     Large Language Models", NAACL 2024.
 
     Args:
@@ -93,7 +93,7 @@ def shuffle_agreement(
 
 
 def kendall_tau(a: Sequence[str], b: Sequence[str]) -> float | None:
-    """Kendall's tau of the items that both orders have, -1 to 1; None when fewer than two.
+    """Kendall's tau of the items that both orders have, -1 to 1; None if fewer than two.
 
     Concordant minus discordant pairs over all pairs (M. Kendall: "A New Measure of Rank
     Correlation", Biometrika 1938); without ties all of its variants are this.

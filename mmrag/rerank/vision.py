@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 WINDOW, STRIDE = 20, 10
 LARGEST_WINDOW = 25
 _LARGEST_PICTURE = 4096
-# Their pictures are in memory together.
+# Results whose pictures are in memory together.
 _IN_ONE_BATCH = 2000
-# So many queries in a row without any answer mean that the server is gone.
+# This many queries in a row without any answer mean that the server is gone.
 _GIVE_UP = 5
 
 
 def takes(name: str) -> bool:
-    """Whether it is `vision`, `gpt-4o` or `openai:MODEL`."""
+    """Whether the name is `vision`, `gpt-4o` or `openai:MODEL`."""
     kind, _, rest = name.partition(":")
     return name in (VISION, "gpt-4o") or (kind == "openai" and bool(rest))
 
 
 def describe() -> list[RerankerDescription]:
-    """By what the server has, and any model of it by name."""
+    """The server's models, and any of its models by name."""
     key = not endpoint_or_problem()[1]
     return [
         RerankerDescription(
@@ -66,7 +66,7 @@ def describe() -> list[RerankerDescription]:
 
 
 def load(name: str, options: RerankOptions) -> Reranker:
-    """A vision model at the server that the environment names."""
+    """Load a vision model at the server that the environment names."""
     model = VisionModel(
         name.removeprefix("openai:"),
         cache=options.cache,
@@ -93,11 +93,11 @@ def load(name: str, options: RerankOptions) -> Reranker:
 
 
 class _Wanted(Exception):
-    """A prompt has no answer yet; it is among those of the next batch."""
+    """A prompt has no answer yet; it goes into the next batch."""
 
 
 class VisionReranker(Reranker):
-    """Shows the hits to a vision model, as one panorama or as single pictures.
+    """Shows hits to a vision model, as one panorama or as single pictures.
 
     More hits than one prompt holds are ranked with a sliding window from the back to the front, so
     that the best ones move up from window to window (W. Sun et al.: "Is ChatGPT Good at Search?
@@ -105,13 +105,13 @@ class VisionReranker(Reranker):
     stride of 10 are the defaults). Hits keep their retrieval scores.
 
     Args:
-        model: what is asked.
+        model: the model to ask.
         presentation: `grid`, one picture of all candidates, or `images`, a picture each.
         window: candidates in one prompt, 2 to 25.
         stride: how far the window moves, 1 to `window`.
         depth: how many of the first hits are reranked; None for all.
         concurrency: requests under way at once.
-        picture_size: pixels of the shorter side of a picture that is sent; see `Look`.
+        picture_size: pixels of the shorter side of a picture sent; see `Look`.
         prompt: the name of a prompt, or the path of a .toml file.
         batch: whether many results are asked for through the Batch API.
     """
@@ -155,7 +155,7 @@ class VisionReranker(Reranker):
             model.detail,
             picture_size,
         )
-        # Its own words are part of what it is, as weights are of other rerankers.
+        # A custom prompt is part of its identity, as weights are for other rerankers.
         self.fingerprint = "" if prompt == DEFAULT_PROMPT else self.look.prompt.sha256
         self.window = window
         self.stride = stride
@@ -181,14 +181,14 @@ class VisionReranker(Reranker):
         }
 
     def again(self, number: int) -> VisionReranker:
-        """The same, whose answers the cache keeps apart."""
+        """The same, with answers kept apart in the cache."""
         other = copy.copy(self)
         other.model = copy.copy(self.model)
         other.model.repetition = number
         return other
 
     def notices(self) -> list[str]:
-        """Whether the model is gone or leaves soon."""
+        """A notice if the model is gone or leaves soon."""
         found = self.model.notice()
         return [found] if found else []
 
@@ -214,7 +214,7 @@ class VisionReranker(Reranker):
 
     def _in_any_order(self, results: Sequence[SearchResult]) -> Iterator[tuple[int, SearchResult]]:
         jobs = [partial(self._ask_and_rank, result) for result in results]
-        # Queries without an answer are handed out once another one shows that the server is there.
+        # Queries without an answer are handed out once another shows that the server is there.
         held: list[tuple[int, SearchResult]] = []
         running = run_jobs(jobs, self.model.async_client, self.concurrency)
         with closing(running):
@@ -233,7 +233,7 @@ class VisionReranker(Reranker):
         yield from held
 
     def _in_batches(self, results: Sequence[SearchResult]) -> Iterator[tuple[int, SearchResult]]:
-        """In rounds: a window's prompt is known when the window behind it was answered."""
+        """Rerank in rounds: a window's prompt is known once the window behind it is answered."""
         answers: Answers = {}
         left = list(range(len(results)))
         while left:
@@ -260,7 +260,7 @@ class VisionReranker(Reranker):
                 answers |= fresh
 
     def _check_some_worked(self, outcomes: Sequence[SearchResult]) -> None:
-        """Do not send another batch after one of which nothing could be used."""
+        """Raise after a batch without any usable answer, so that no other is sent."""
         reports = [one.rerank for one in outcomes if one.rerank is not None]
         if len(reports) >= _GIVE_UP and all(one.status == "failed" for one in reports):
             raise GaveUp(
@@ -279,7 +279,7 @@ class VisionReranker(Reranker):
         wanted: dict[str, Prompt],
         client: openai.AsyncOpenAI,
     ) -> SearchResult | None:
-        """The outcome, or None where it waits for an answer; its prompt is among the wanted."""
+        """The outcome, or None while an answer is missing, whose prompt is added to `wanted`."""
 
         async def ask(prompt: Prompt) -> tuple[Reply, Usage]:
             key = self.model.key(prompt)
@@ -292,7 +292,7 @@ class VisionReranker(Reranker):
             if known is not None:
                 return known, Usage(cached=1)
             if not self.model.facts.known and not self._tried:
-                # Of a model that nothing is known of, one answer tells what it refuses.
+                # One answer of an unknown model tells what it refuses.
                 self._tried = True
                 return await self.model.complete(client, prompt)
             wanted[key] = prompt
@@ -352,7 +352,7 @@ class VisionReranker(Reranker):
 
 
 def windows(n: int, size: int, stride: int) -> Iterator[tuple[int, int]]:
-    """Start and end of each window over n candidates, the last ones first."""
+    """Start and end of each window over n candidates, last first."""
     end = n
     while end > 0:
         start = max(0, end - size)
@@ -363,7 +363,7 @@ def windows(n: int, size: int, stride: int) -> Iterator[tuple[int, int]]:
 
 
 def _read(reply: Reply, n: int) -> Ranking:
-    """The ranking in a reply; one without anything to read, or cut within it, keeps the order."""
+    """The ranking in a reply; an empty one, or one cut within the ranking, keeps the order."""
     ranking = read_ranking(reply.text, n)
     problem = reply.problem or (reply.cut_off if reply.cut and ranking.left_out else None)
     if problem is not None:

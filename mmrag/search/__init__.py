@@ -1,1 +1,1 @@
-"""Search, and answers from what was found."""
+"""Search, and answers from the hits."""

@@ -29,7 +29,7 @@ question from the picture or pictures and their descriptions, in the language of
 shortly. Where they do not tell, say so instead of guessing."""
 _FROM_QUERY = """Answer a person's question about the picture or the text that they give, in the \
 language of the question, and shortly. Where it does not tell, say so instead of guessing."""
-# What can be compared with an accepted answer.
+# For answers that can be compared with an accepted one.
 _VALUE_ALONE = """Say nothing but the value that is asked for: a number with its unit, a price, a \
 name, a material, a colour, yes or no. No sentence and no explanation; "unknown" where it is not \
 told."""
@@ -39,11 +39,11 @@ answers: other words, units and roundings are fine, another fact is not. Say yes
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer and what it was made from.
+    """An answer and its sources.
 
-    `image_ids` and `texts` are the matches that were sent, best first, and the description of each
-    ("" where there is none); both are empty for an answer without retrieval. `problem` says in a
-    sentence why the answer is missing (a refusal) or broke off, else it is None.
+    `image_ids` and `texts` are the matches sent, best first, and the description of each ("" if it
+    has none); both are empty for an answer without retrieval. `problem` says in a sentence why the
+    answer is missing (a refusal) or broke off, else it is None.
     """
 
     question: str
@@ -56,11 +56,11 @@ class Answer:
 
 
 class AnswerStream:
-    """The pieces of an answer, as they are written; `answer` is there after the last one.
+    """The pieces of an answer, as they are written; `answer` is set after the last one.
 
     Raises:
-        ModelServerError: while it is iterated over: no answer, or one that broke off; the usage of
-            `answer` is what it came to until then.
+        ModelServerError: during iteration: no answer, or one that broke off; the usage of `answer`
+            is the usage until then.
         BudgetReached: the request could exceed the limit; it was not sent.
     """
 
@@ -77,7 +77,7 @@ class AnswerStream:
 
     @property
     def image_ids(self) -> tuple[str, ...]:
-        """The matches that are sent, best first: those that can be read."""
+        """The matches sent, best first: those that can be read."""
         return tuple(hit.image_id for hit in self._hits)
 
     @property
@@ -100,12 +100,12 @@ def stream_answer(
     """Ask a vision model about the best matches, or about a query without any retrieval.
 
     Args:
-        question: the person's.
-        model: who answers.
+        question: the user's question.
+        model: the model that answers.
         hits: matches, best first; the first `images` that can be read are sent with their
             descriptions.
-        query: what is sent instead where `hits` is empty: its picture and its text.
-        images: how many matches are sent.
+        query: sent instead, picture and text, if `hits` is empty.
+        images: how many matches to send.
         value_alone: ask for the value alone, "48.50 dollars", instead of a sentence.
 
     Raises:
@@ -139,7 +139,7 @@ async def complete_answer(
 def answer_prompt(
     question: str, hits: Sequence[Hit], query: Query | None, images: int, value_alone: bool
 ) -> tuple[Prompt, list[Hit]]:
-    """The request that `stream_answer` makes of its arguments, and the hits that are in it.
+    """The request that `stream_answer` makes from its arguments, and the hits in it.
 
     Raises:
         MmragError: as `stream_answer`.
@@ -211,7 +211,7 @@ async def judge_answer(
     model: VisionModel,
     client: openai.AsyncOpenAI,
 ) -> tuple[bool, Usage]:
-    """Whether a model says that an answer means the same as an accepted one; text is all it sees.
+    """Whether a model says that an answer means the same as an accepted one; it sees only text.
 
     Raises:
         ModelServerError, BudgetReached: as `VisionModel.complete`.

@@ -1,4 +1,4 @@
-"""Queries that have candidates of their own: exact, over the vectors that an index holds."""
+"""Exact search for queries with candidates of their own, over an index's vectors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmrag.encoders.encoder import Vectors
 from mmrag.errors import MmragError
 from mmrag.index.image_index import ImageIndex
 
-# Vectors that are kept for the next query with the same candidates, in bytes.
+# Bytes of vectors kept for the next query with the same candidates.
 _KEPT = 512 << 20
 
 
@@ -24,7 +24,7 @@ class _Pool:
 
 
 class PoolVectors:
-    """The vectors of pools, read once as long as they are asked for one after the other."""
+    """The vectors of pools, read once for consecutive queries."""
 
     def __init__(self, index: ImageIndex) -> None:
         self.index = index
@@ -37,13 +37,13 @@ class PoolVectors:
         k: int,
         leave_out: Callable[[dict[str, Any]], bool] | None = None,
     ) -> dict[str, float]:
-        """Id to cosine of the k nearest candidates; of equal ones at the end some are left out.
+        """Id to cosine of the k nearest candidates; some that tie for the last place are left out.
 
         Args:
-            pool: ids of the candidates; those that are not in the index are not found.
+            pool: ids of the candidates; those not in the index are not found.
             vector: (dim,) float32, unit length.
             k: how many.
-            leave_out: says of a row with path and content hash whether it is none.
+            leave_out: tells whether to exclude a row with path and content hash.
 
         Raises:
             MmragError: the index gives no vectors.
@@ -71,7 +71,7 @@ class PoolVectors:
                 f"Collection {self.index.collection!r} gives no vectors, which queries with "
                 "candidates of their own are compared by; evaluate without --collection."
             )
-        # Of equal scores the larger id goes first, as in trec_eval.
+        # Of equal scores, the larger id goes first, as in trec_eval.
         rows.sort(key=lambda row: str(row["image_id"]).encode(), reverse=True)
         vectors = np.array([row.pop("vector") for row in rows], np.float32)
         held = self._kept[pool] = _Pool(rows, vectors)

@@ -40,7 +40,7 @@ _SCHEMA = {
 _MAX_TOKENS = 300
 _SIDE = 512
 _LONGEST = 2000
-# So many queries in a row without any answer mean that the server is gone.
+# This many queries in a row without any answer mean that the server is gone.
 _GIVE_UP = 5
 
 
@@ -72,8 +72,8 @@ def load_rewrite_prompt(name: str) -> RewritePrompt:
 class Rewritten:
     """A query in other words.
 
-    `query` is what is encoded. `text` are its new words; None where the model gave none, which
-    `problem` says in a sentence: then the query is as it was. `ms` is what it took.
+    `query` is what is encoded. `text` is its new wording; None if the model gave none, for the
+    reason in `problem`, a sentence: then the query is unchanged. `ms` is the time it took.
     """
 
     query: Query
@@ -84,10 +84,10 @@ class Rewritten:
 
 
 class Rewriter:
-    """Rewrites queries with a model; what it answered before comes from the cache.
+    """Rewrites queries with a model; earlier answers come from the cache.
 
     Args:
-        model: what is asked; it keeps the cache, the budget and the price.
+        model: the model to ask; it keeps the cache, the budget and the price.
         prompt: the name of a prompt, or the path of a .toml file.
         concurrency: requests under way at once.
 
@@ -104,7 +104,7 @@ class Rewriter:
 
     @property
     def name(self) -> str:
-        """As `--rewrite` takes it."""
+        """The name, as `--rewrite` takes it."""
         return f"openai:{self.model.name}"
 
     @property
@@ -125,7 +125,7 @@ class Rewriter:
         }
 
     def request(self, query: Query) -> Prompt:
-        """What the model is asked about a query.
+        """The model's prompt for a query.
 
         Raises:
             ImageError: a picture of the query cannot be read.
@@ -144,7 +144,7 @@ class Rewriter:
         return Prompt(rules, tuple(parts), _MAX_TOKENS, _SCHEMA)
 
     def rewritten(self, query: Query, text: str) -> Query:
-        """What is encoded once the new words are known."""
+        """The query to encode, given the new wording."""
         images = query.images if self.prompt.encode == "both" else ()
         return Query(
             text=text, images=images, without=query.without, without_weight=query.without_weight
@@ -156,7 +156,7 @@ class Rewriter:
         """Rewrite queries side by side; a query that gets no usable answer stays as it is.
 
         Args:
-            queries: each is rewritten by itself.
+            queries: each is rewritten separately.
             on_done: called in this thread with position and outcome of each as it becomes ready,
                 in any order.
 
@@ -171,7 +171,7 @@ class Rewriter:
         from mmrag.vision.jobs import run_jobs
 
         outcomes: dict[int, Rewritten] = {}
-        # Those without an answer are handed out once another one shows that the server is there.
+        # Those without an answer are handed out once another shows that the server is there.
         held: dict[int, Rewritten] = {}
 
         def hand_out() -> None:
@@ -229,8 +229,8 @@ def load_rewriter(
     """A rewriter by name.
 
     Args:
-        name: `vision`, or `openai:MODEL` with any model of the server, also one that only reads
-            where queries have no picture.
+        name: `vision`, or `openai:MODEL` with any model of the server; a text-only one will do if
+            queries have no picture.
         prompt: as `Rewriter`.
         concurrency: as `Rewriter`.
         max_cost: US dollars that the requests may cost together.
@@ -254,7 +254,7 @@ def load_rewriter(
 
 
 def _read(text: str) -> str | None:
-    """The new words in an answer: those of its JSON, else its first line; None for none."""
+    """The new wording in an answer: from its JSON, else its first line; None if there is none."""
     from mmrag.vision.reply import json_documents
 
     found = json_documents(text, lambda one: isinstance(one.get("query"), str))

@@ -1,4 +1,4 @@
-"""From a query to hits: encode, search, leave out, and time each stage."""
+"""From a query to hits: encode, search and filter, with each stage timed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Searcher:
         index: opened with `encoder`.
         encoder: turns queries into vectors.
         reranker: reorders the hits; None keeps the order of retrieval.
-        rewriter: puts queries into other words before they are encoded; see `search.rewrite`.
+        rewriter: rewords queries before they are encoded; see `search.rewrite`.
 
     Raises:
         IndexStoreError: the collection is absent, or was built with another encoder.
@@ -97,8 +97,8 @@ class Searcher:
             batch_size: queries per forward pass.
 
         Returns:
-            Results in the order of the queries. `timings_ms` holds `encode` and `search` as
-            shares of their batch, `rewrite` and `rerank` when there were such, and `total`.
+            Results in the order of the queries. `timings_ms` holds `encode` and `search` as shares
+            of their batch, `rewrite` and `rerank` if there were any, and `total`.
         """
         if not 1 <= k <= 10_000:
             raise MmragError(f"k must be between 1 and 10,000, not {k}.")
@@ -165,7 +165,7 @@ class Searcher:
                 continue
             wanted = k + extra
             kept = [row for row in rows[i] if not picture.is_in(row)]
-            # Several copies of the query's picture may stand at the top.
+            # Several copies of the query's picture may be at the top.
             while len(kept) < k and len(rows[i]) == wanted and wanted < 16_384:
                 wanted = min(4 * wanted, 16_384)
                 rows[i] = self.index.search(vectors[i : i + 1], wanted, filter)[0]
@@ -185,8 +185,8 @@ class Searcher:
         """Id to cosine of the k nearest images among some candidates, exactly; best first.
 
         Args:
-            query: whose own pictures may be left out.
-            vector: (dim,) its vector.
+            query: its own pictures may be left out.
+            vector: the query's, (dim,).
             pool: ids of the candidates.
             k: how many.
             exclude_query_image: as for `search_many`.

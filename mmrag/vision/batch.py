@@ -1,7 +1,7 @@
 """Many prompts through the Batch API: half the price, within a day.
 
-What was sent is noted under `MMRAG_HOME/batches`, so that the same prompts, asked again after an
-interrupt or a crash, are not sent twice: their batch is waited for and collected.
+Sent batches are noted under `MMRAG_HOME/batches`, so that the same prompts, asked again after an
+interrupt or a crash, are not sent twice: their batch is awaited and collected.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import openai
 
 Answers = dict[str, tuple[Reply, Usage] | RequestFailed]
-# Both below what the API takes: 50,000 requests and 200 MB a file.
+# Both below the API's limits: 50,000 requests and 200 MB per file.
 _MOST_REQUESTS = 40_000
 _MOST_BYTES = 180_000_000
 _FIRST_LOOK, _LATER_LOOKS = 5.0, 60.0
@@ -37,7 +37,7 @@ _OVER = {"completed", "expired", "cancelled", "failed"}
 
 @dataclass(frozen=True)
 class Pending:
-    """A batch that was sent and not collected yet."""
+    """A batch that was sent but not yet collected."""
 
     path: Path
     model: str
@@ -49,19 +49,19 @@ class Pending:
 def ask_batch(
     model: VisionModel, prompts: Mapping[str, Prompt], on_wait: Callable[[int, int], object]
 ) -> Answers:
-    """Ask for answers and wait for all of them; those that were cut are asked for once more.
+    """Ask for answers and wait for all of them; those cut off are asked for once more.
 
     Args:
-        model: who is asked, and whose cache and budget are used.
+        model: the model to ask, whose cache and budget are used.
         prompts: by `VisionModel.key`.
-        on_wait: told while it waits how many answers are there, and of how many; what it raises
-            ends the waiting, and the batch goes on at the server.
+        on_wait: called while waiting with how many answers have arrived and the total; an exception
+            from it ends the wait, while the batch continues at the server.
 
     Returns:
-        An answer and what it came to, or why there is none, for each prompt.
+        For each prompt, the answer and its usage, or the reason there is none.
 
     Raises:
-        BudgetReached: they could exceed the limit; nothing was sent.
+        BudgetReached: the cost could exceed the limit; nothing was sent.
         ModelServerError: the server has no Batch API, or refuses the batch; says why.
     """
     answers = _ask(model, prompts, on_wait)
@@ -94,7 +94,7 @@ def _ask(
     on_wait: Callable[[int, int], object],
     room: int = 1,
 ) -> Answers:
-    """One batch, with `room` times the common room for each answer."""
+    """Ask in one batch, with `room` times the usual room for each answer."""
     import openai
 
     note = _folder() / f"{_digest(model, prompts)}.json"
@@ -123,7 +123,7 @@ def _ask(
 
 
 def pending_batches() -> list[Pending]:
-    """Batches that were sent from here and not collected yet, oldest first."""
+    """Batches sent from here and not yet collected, oldest first."""
     found = []
     for path in sorted(_folder().glob("*.json")):
         try:
@@ -143,7 +143,7 @@ def pending_batches() -> list[Pending]:
 
 
 def cancel(pending: Pending) -> None:
-    """Stop a batch; what it has answered already is paid for.
+    """Stop a batch; its answers so far are paid for.
 
     Raises:
         ModelServerError: it cannot be stopped; says why.
@@ -180,7 +180,7 @@ def _send(
     for content in _files(model, prompts, path, room):
         file = client.files.create(file=("requests.jsonl", content), purpose="batch")
         if model.endpoint.is_azure:
-            # There a batch of a file that is still being looked through is refused.
+            # That server refuses a batch whose file is still being checked.
             client.files.wait_for_processing(file.id, poll_interval=_FIRST_LOOK)
         endpoint: Any = path
         batch = client.batches.create(
@@ -198,14 +198,14 @@ def _limit(model: VisionModel, prompt: Prompt, room: int) -> int:
 
 
 def _room(model: VisionModel, prompt: Prompt, room: int) -> float:
-    """How much more room an answer can be given, up to `room` times as much."""
+    """The factor by which an answer can get more room, up to `room`."""
     return _limit(model, prompt, room) / model.limit(prompt)
 
 
 def _files(
     model: VisionModel, prompts: Mapping[str, Prompt], path: str, room: int
 ) -> Iterator[bytes]:
-    """The requests as JSON Lines, in as many files as they need."""
+    """The requests as JSON Lines, in as many files as needed."""
     lines: list[bytes] = []
     size = 0
     for key, prompt in prompts.items():
@@ -294,7 +294,7 @@ def _why_failed(model: VisionModel, batch: Any) -> str:
 
 
 def _sent(note: Path) -> list[str]:
-    """The batches that these prompts were sent in before; none where they were not."""
+    """The batches in which these prompts were sent before; none if they were not."""
     found = [one for one in pending_batches() if one.path == note]
     return list(found[0].batches) if found else []
 

@@ -13,8 +13,8 @@ from mmrag.errors import BudgetReached, MmragError
 class Budget:
     """US dollars that may be spent; None is no limit.
 
-    The most that a request can cost is reserved before it is sent, and replaced by what it did
-    cost. An evaluation's limit is the run's, over all commands that go on with it (`carry_over`).
+    A request's maximum cost is reserved before it is sent, then replaced by the actual cost. An
+    evaluation's limit is the run's, over all commands that resume it (`carry_over`).
     """
 
     limit: float | None = None
@@ -47,16 +47,16 @@ class Budget:
         self.reserve(most)
 
     def carry_over(self, work: str, spent: float) -> None:
-        """Count what other commands spent on the same piece of work; once for each piece."""
+        """Count what other commands spent on the same piece of work, once for each piece."""
         if work not in self._carried:
             self._carried.add(work)
             self.spent += spent
 
     def settle(self, reserved: float, spent: float) -> None:
-        """Give a reservation back and book what was spent."""
+        """Release a reservation and book the amount spent."""
         self.reserved = max(0.0, self.reserved - reserved)
         self.spent += spent
 
     def _fits(self, more: float) -> bool:
-        # A little room, so that rounding of sums does not stop a request.
+        # A little slack, so that rounding of sums does not stop a request.
         return self.limit is None or self.spent + more <= self.limit + 1e-9

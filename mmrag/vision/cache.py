@@ -21,8 +21,8 @@ _TABLE = (
 class ResponseCache:
     """A table from the hash of a request to its answer.
 
-    Any number of processes and threads may use it at once. It holds answers and token counts, and
-    of a request only its SHA-256.
+    Any number of processes and threads may use it at once. It holds answers and token counts, but
+    only the SHA-256 of a request.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -57,7 +57,7 @@ class ResponseCache:
         return None
 
     def forget(self, key: str) -> None:
-        """Remove an answer, so that another one can take its place."""
+        """Remove an answer, so that another can take its place."""
         with open_cache(self.path, _TABLE) as connection:
             connection.execute("DELETE FROM responses WHERE key = ?", (key,))
 

@@ -23,17 +23,17 @@ OPTIONS = frozenset(
 
 
 def takes(name: str) -> bool:
-    """Whether it begins with `api:`."""
+    """Whether the name begins with `api:`."""
     return name.startswith("api:")
 
 
 def describe(search: str | None = None) -> list[EncoderDescription]:
-    """None: providers know what they have, and pages would offer what costs money."""
+    """None: providers know their models, and pages would offer ones that cost money."""
     return []
 
 
 def load(name: str, options: LoadOptions) -> LoadedModel:
-    """A client of the provider; one request tells the dimension."""
+    """Make a client of the provider; one request tells the dimension."""
     from mmrag.vision.embedding_protocols import PROTOCOLS
     from mmrag.vision.embeddings import HostedModel, Limits
 
@@ -69,5 +69,5 @@ def load(name: str, options: LoadOptions) -> LoadedModel:
 
 
 def download(name: str, progress: Callable[..., Any] | None = None) -> list[Path]:
-    """Nothing: it is hosted."""
+    """Fetch nothing: it is hosted."""
     raise MmragError(f"Nothing to download for {name!r}: it is hosted.")

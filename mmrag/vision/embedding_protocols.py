@@ -1,6 +1,6 @@
 """How hosted embedding models are asked: one entry in `PROTOCOLS` for each provider.
 
-The formats are those of, as read in November 2026:
+Sources of the formats, as read in November 2026:
 
 - Cohere: https://github.com/cohere-ai/cohere-python 7.3.1
 - Voyage: https://github.com/voyage-ai/voyageai-python 0.5.0
@@ -34,17 +34,17 @@ class Protocol:
     """One provider.
 
     Attributes:
-        base: where its API begins; "" where `MMRAG_EMBEDDING_URL` says it.
-        path: behind that, with `{model}`.
-        key: the variable that holds the key; "" where none is needed.
+        base: base URL of its API; "" if `MMRAG_EMBEDDING_URL` gives it.
+        path: the path after that, with `{model}`.
+        key: the variable that holds the key; "" if none is needed.
         body: the request for inputs, whether they are queries, and the dimension or None.
         vectors: the vectors in an answer.
         used: tokens of texts and of pictures in an answer.
-        together: inputs in one request, at most.
-        composes: whether pictures and a text become one vector; else they are fused here.
+        together: most inputs in one request.
+        composes: whether pictures and a text become one vector; if not, they are fused here.
         header: how the key is sent, with `{key}`.
-        prices: US dollars per million tokens of text and of pictures (Voyage: of pixels), by how
-            the model's name begins.
+        prices: US dollars per million tokens of text and of pictures (Voyage: of pixels), by the
+            start of the model's name.
     """
 
     base: str
@@ -102,7 +102,7 @@ def _gemini(model: str, inputs: Sequence[Input], query: bool, dim: int | None) -
         kind, _, data = url.removeprefix("data:").partition(";base64,")
         return {"inline_data": {"mime_type": kind, "data": data}}
 
-    # Its multimodal models have no task types; words in their place are for texts among texts.
+    # Its multimodal models have no task types; wording in their place is for text retrieval.
     return {
         "requests": [
             {
@@ -173,7 +173,7 @@ def _gemini_used(answer: JSON) -> tuple[int, int]:
         one.get("modality"): int(one.get("tokenCount") or 0)
         for one in usage.get("promptTokensDetails") or []
     }
-    # Where nobody says what they were of, they count as a picture's, which cost more.
+    # Tokens of unknown kind count as a picture's, which cost more.
     texts = kinds.get("TEXT", 0)
     return texts, int(usage.get("promptTokenCount") or 0) - texts
 

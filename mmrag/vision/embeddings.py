@@ -1,4 +1,4 @@
-"""Embeddings over HTTP: cached, counted and limited as the answers of vision models are."""
+"""Embeddings over HTTP: cached, counted and limited like the answers of vision models."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from mmrag.vision.retry import wait_after
 
 _LONGEST_SIDE = 1024
 _TIMEOUT, _RETRIES = 60.0, 3
-# Of pictures in one request: Cohere takes 20 MB.
+# Bytes of pictures in one request: Cohere takes 20 MB.
 _MOST_BYTES = 15_000_000
-# A token is at least so many pixels (Cohere makes about 1,610 of 512 x 512, as Oracle's documents
-# of its model say), and a byte of text at most a token.
+# A token covers at least this many pixels (Cohere makes about 1,610 of 512 x 512, according to
+# Oracle's documentation of its model), and a byte of text is at most a token.
 _PIXELS = 12 * 12
 
 
@@ -49,7 +49,7 @@ class Limits:
 
     @classmethod
     def of(cls, max_cost: float | None, concurrency: int | None, timeout: float | None) -> Limits:
-        """These, with what the settings say in place of None."""
+        """These limits, with the settings' values in place of None."""
         return cls(
             config.embedding_max_cost() if max_cost is None else max_cost,
             config.embedding_concurrency() if concurrency is None else concurrency,
@@ -60,7 +60,7 @@ class Limits:
 class HostedModel(AnyShape):
     """An embedding model behind an address.
 
-    `usage` counts its requests, tokens and cost, which `limits` bounds.
+    `usage` counts its requests, tokens and cost, which `limits` restricts.
 
     Raises:
         ModelServerError: no key, no address, or no answer; never shows a key.
@@ -123,7 +123,7 @@ class HostedModel(AnyShape):
         return np.asarray(image)
 
     def picture_tokens(self, height: int, width: int) -> int:
-        """About how many tokens a picture becomes; small, so that batches fill requests."""
+        """Roughly how many tokens a picture becomes; small, so that batches fill requests."""
         return 256
 
     def embed_any_shape(
@@ -150,7 +150,7 @@ class HostedModel(AnyShape):
         return torch.tensor(self._vectors([one], query=True))
 
     def _vectors(self, inputs: Sequence[Input], query: bool) -> list[list[float]]:
-        """Of the cache where they are there, else of the provider; several requests at once."""
+        """Vectors from the cache if there, else from the provider; several requests at once."""
         keys = [self._cache_key(one, query) for one in inputs]
         known = {key: self._cache.get(key) for key in dict.fromkeys(keys)}
         with self._lock:
@@ -182,7 +182,7 @@ class HostedModel(AnyShape):
             texts, pictures = self.protocol.used(answer)
             cost = self._cost(texts, pictures)
             if cost is not None and not texts + pictures:
-                cost = most  # It does not say what it took.
+                cost = most  # The provider does not report its usage.
             spent = cost or 0.0
             with self._lock:
                 self.usage += Usage(requests=1, prompt_tokens=texts + pictures, cost_usd=cost)
@@ -245,7 +245,7 @@ class HostedModel(AnyShape):
 
 
 def _parts(wanted: Mapping[str, Input], most: int) -> list[list[tuple[str, Input]]]:
-    """What goes into one request each: at most so many inputs, and no more than it can hold."""
+    """Split inputs into requests: at most `most` in each, and no more than it can hold."""
     parts: list[list[tuple[str, Input]]] = []
     size = 0
     for key, one in wanted.items():
@@ -259,7 +259,7 @@ def _parts(wanted: Mapping[str, Input], most: int) -> list[list[tuple[str, Input
 
 
 def _headers(response: httpx.Response) -> Mapping[str, str]:
-    """With the time to wait, which Gemini says in its message only."""
+    """The headers, with the time to wait, which Gemini gives only in its message."""
     said = re.search(r"retry in (\d+(\.\d+)?) ?s", response.text)
     if said is None or "retry-after" in response.headers:
         return response.headers

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 _OPENAI = "https://api.openai.com/v1"
 _LOOKS_LIKE_A_KEY = re.compile(r"\bsk-[\w*.-]{6,}")
-# What is shorter is no secret: "x" or "ollama", for servers that need no key.
+# Anything shorter is no secret: "x" or "ollama", for servers that need no key.
 _SHORTEST_KEY = 8
 
 
 class RequestFailed(ModelServerError):
-    """One request failed for good; another may still work. `usage` is what it came to."""
+    """One request failed for good; another may still work. `usage` is the request's."""
 
     usage: Usage = Usage(requests=1)
 
@@ -72,10 +72,10 @@ class Endpoint:
 
     @contextlib.contextmanager
     def _clear_errors(self) -> Iterator[None]:
-        """An address that the HTTP library cannot use is said in a sentence."""
+        """Report an address that the HTTP library cannot use in a sentence."""
         try:
             yield
-        # The libraries' own errors, of which a cause could hold the key.
+        # The libraries' own errors, whose causes could hold the key.
         except Exception as error:  # noqa: BLE001
             reason = self.redact(" ".join(str(error).split())[:200]).rstrip(".")
             problem = f"{self.address} cannot be asked: {reason}. Check OPENAI_BASE_URL"
@@ -84,7 +84,7 @@ class Endpoint:
         raise ModelServerError(f"{problem} and MMRAG_PROXY.")
 
     def redact(self, text: str) -> str:
-        """`text` without any key, the configured ones and what looks like one."""
+        """`text` without keys: the configured ones and anything that looks like one."""
         proxy = config.model_proxy()
         secrets = {self.key, *_passwords(self.url), *(_passwords(proxy) if proxy else ())}
         for name, value in os.environ.items():
@@ -101,7 +101,7 @@ class Endpoint:
         """One sentence for an error of the client.
 
         Returns:
-            `RequestFailed` where another request may work, else a plain `ModelServerError`.
+            `RequestFailed` if another request may work, else a plain `ModelServerError`.
         """
         import openai
 
@@ -133,16 +133,16 @@ class Endpoint:
 
     @property
     def is_azure(self) -> bool:
-        """Whether models are deployments of the user's own naming."""
+        """Whether models are deployments that the user names."""
         return self.azure_version is not None
 
     @property
     def is_openai(self) -> bool:
-        """Whether it is OpenAI's own."""
+        """Whether the server is OpenAI's own."""
         return urlsplit(self.url).hostname == urlsplit(_OPENAI).hostname
 
     def shutdown(self, facts: ModelFacts) -> date | None:
-        """The day on which a model leaves this server, as far as the table knows."""
+        """The day a model leaves this server, as far as the table knows."""
         if self.is_azure:
             return facts.azure_shutdown
         return facts.shutdown if self.is_openai else None
@@ -187,7 +187,7 @@ def find_endpoint() -> Endpoint:
 
 
 def endpoint_or_problem() -> tuple[str, str]:
-    """The server's address, or why there is none: one of the two is empty."""
+    """The server's address, or the reason there is none: one of the two is empty."""
     try:
         return find_endpoint().address, ""
     except ModelServerError as error:
@@ -195,10 +195,10 @@ def endpoint_or_problem() -> tuple[str, str]:
 
 
 def _routes() -> dict[str, Any]:
-    """Requests go to the configured address and nowhere else.
+    """Client settings that send requests to the configured address and nowhere else.
 
-    A redirect is not followed: a picture and a key would go with it. Proxies that the environment
-    names for everything are not used; `MMRAG_PROXY` names one for this.
+    Redirects are not followed: pictures and key would go with them. The environment's general
+    proxies are not used; `MMRAG_PROXY` names one for this.
     """
     proxy = config.model_proxy()
     if proxy:
@@ -208,7 +208,7 @@ def _routes() -> dict[str, Any]:
 
 
 def _passwords(url: str) -> set[str]:
-    """The password in a URL, as it is written and as it is meant."""
+    """The password in a URL, as written and as decoded."""
     try:
         written = urlsplit(url).password or ""
     except ValueError:
@@ -217,7 +217,7 @@ def _passwords(url: str) -> set[str]:
 
 
 def transport_error() -> type[Exception]:
-    """The base error of the HTTP library that the installed openai stands on."""
+    """The base error of the HTTP library that the installed openai uses."""
     import openai
 
     library = openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0]

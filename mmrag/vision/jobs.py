@@ -1,4 +1,4 @@
-"""Many requests side by side, on an event loop of its own beside the caller's thread."""
+"""Many requests side by side, on a separate event loop beside the caller's thread."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Result = TypeVar("Result")
 
 
 def run_beside(work: Callable[[Callable[[Result], None]], Awaitable[None]]) -> Generator[Result]:
-    """Run a coroutine and yield what it puts, as it puts it.
+    """Run a coroutine and yield its results as it hands them over.
 
-    It works where the calling thread already runs an event loop, as notebooks do. Leaving the
-    iteration, by an interrupt too, cancels what is under way.
+    This works even if the calling thread already runs an event loop, as in notebooks. Leaving the
+    iteration, even by an interrupt, cancels what is under way.
 
     Args:
-        work: called with the function that it hands each thing to.
+        work: called with the function that takes each result.
 
     Raises:
-        Exception: what the coroutine raised.
+        Exception: whatever the coroutine raised.
     """
-    # What was put, and at last the end: (True, None or what was raised).
+    # Results, and last the end: (True, None or the exception).
     outcomes: queue.Queue[tuple[bool, Any]] = queue.Queue()
 
     async def begin() -> None:
@@ -48,7 +48,7 @@ def run_beside(work: Callable[[Callable[[Result], None]], Awaitable[None]]) -> G
                 raise outcome
     finally:
         if not loop.is_closed():
-            # The loop may close between the question and the call.
+            # The loop may close between the check and the call.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(main.cancel)
         thread.join()
@@ -65,7 +65,7 @@ def run_jobs(
         (position, result).
 
     Raises:
-        Exception: the first that a job raised. After `BudgetReached` the jobs under way, which are
+        Exception: the first that a job raised. After `BudgetReached`, the jobs under way, which are
             paid for, are finished and yielded first.
     """
     return run_beside(lambda put: _main(jobs, open_client, concurrency, put))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 DETAILS = ("low", "high", "auto", "original")
-# Tokens that thought may take beside the answer, by effort: several times what is common.
+# Tokens that thought may take besides the answer, by effort: several times the usual.
 _THOUGHT = {
     "none": 0,
     "minimal": 2_000,
@@ -35,7 +35,7 @@ _THOUGHT = {
     "xhigh": 32_000,
     "max": 64_000,
 }
-# An answer that was cut for length is asked for again with so many times the room.
+# An answer cut for length is asked for again with this many times the room.
 MORE_ROOM = 4
 _MOST_ROOM = MORE_ROOM**2
 
@@ -44,23 +44,23 @@ class VisionModel:
     """A model by name at the server that the environment names.
 
     Args:
-        name: as the server knows it; a deployment's name on Azure; "vision" for the best one of
-            the table of models that the server has.
+        name: as the server knows it; a deployment's name on Azure; "vision" for the best model of
+            the table that the server has.
         cache: answer repeated requests from `MMRAG_HOME/cache`.
         budget: shared by everything that must stay below one limit.
-        timeout: seconds that one answer may take in all, from the request to the last byte, with
-            further attempts and without the pauses between them.
+        timeout: seconds that one answer may take in all, from the request to the last byte,
+            including further attempts but not the pauses between them.
         retries: further attempts after lost connections, 408, 409, 429 and 5xx, with exponential
             backoff, or after the time that `Retry-After` names (up to two minutes).
-        effort: how much it thinks, one of `models.EFFORTS`; None for the least that it takes.
-        max_answer_tokens: room for the answer; what is thought has room of its own. None for
-            what the prompt wants.
+        effort: how much it thinks, one of `models.EFFORTS`; None for the least it accepts.
+        max_answer_tokens: room for the answer; thought has room of its own. None for what the
+            prompt wants.
         detail: how closely pictures are looked at: "low", "high", "auto" or "original".
         api: "chat" or "responses"; None for what the table says.
 
     Raises:
         ModelServerError: no key; says what to set.
-        MmragError: a limit is given for a model that has no price, or an option that cannot be.
+        MmragError: a limit is given for a model without a price, or an option is invalid.
     """
 
     def __init__(
@@ -98,14 +98,14 @@ class VisionModel:
         self.price = self.facts.price
         self.timeout = timeout
         self.retries = retries
-        # Answers to the same request, asked anew, are kept apart by it.
+        # Keeps answers to the same request, asked anew, apart.
         self.repetition = 0
-        # Models that think take no temperature but their own.
+        # Models that think accept only their own temperature.
         temperature = None if self.facts.reasoning else 0
         self.options = Options(detail, self.effort, temperature)
         self._room = 1
         self._under_way: set[str] = set()
-        # How far measured prompts went beyond `Prompt.most_tokens`; 1 as long as they did not.
+        # Factor by which measured prompts exceeded `Prompt.most_tokens`; 1 until they do.
         self._excess = 1.0
         if self.budget.limit is not None and self.price is None:
             raise MmragError(
@@ -114,15 +114,15 @@ class VisionModel:
             )
 
     def notice(self) -> str | None:
-        """A sentence where the model is gone or leaves soon."""
+        """A sentence if the model is gone or leaves soon."""
         return notice(self.name, self.endpoint)
 
     def async_client(self) -> openai.AsyncOpenAI:
-        """A client for `complete`, to be used as an asynchronous context on one event loop."""
+        """A client for `complete`, to use as an asynchronous context on one event loop."""
         return self.endpoint.async_client(self.timeout, 0)
 
     async def complete(self, client: openai.AsyncOpenAI, prompt: Prompt) -> tuple[Reply, Usage]:
-        """Ask once, and once more with more room where the answer was cut for length.
+        """Ask once, and again with more room if the answer was cut for length.
 
         Only whole answers are kept in the cache.
 
@@ -162,7 +162,7 @@ class VisionModel:
 
     @property
     def unusual(self) -> dict[str, Any]:
-        """The arguments that shape its answers, as far as they are not what they were always."""
+        """The arguments that shape its answers, where they differ from the original defaults."""
         given = {
             "effort": self.effort,
             "max_answer_tokens": self.max_answer_tokens,
@@ -172,7 +172,7 @@ class VisionModel:
         return {name: value for name, value in given.items() if value is not None}
 
     def recall(self, prompt: Prompt) -> Reply | None:
-        """The answer that the cache holds; one that is not whole is not used."""
+        """The answer in the cache; an incomplete one is not used."""
         if self.cache is None:
             return None
         stored = self.cache.get(self.key(prompt))
@@ -214,7 +214,7 @@ class VisionModel:
 
         most = self.most(prompt, limit)
         await self.budget.reserve_in_turn(most)
-        # What was sent may be charged, whatever becomes of it.
+        # A sent request may be charged, whatever becomes of it.
         failure, spent = None, most
 
         async def attempt(arguments: dict[str, Any]) -> str:
@@ -229,20 +229,20 @@ class VisionModel:
         finally:
             self.budget.settle(most, spent)
         if failure is not None:
-            # Raised out here, so that the client's error, which may hold the key, is no context.
+            # Raised here, so that the client's error, which may hold the key, is not its context.
             raise failure
         return reply, self.account(prompt, reply)
 
     async def persist(
         self, prompt: Prompt, limit: int, attempt: Callable[[dict[str, Any]], Awaitable[Result]]
     ) -> Result:
-        """Make attempts until one has an answer, learning from what is refused.
+        """Make attempts until one has an answer, learning from refusals.
 
         Together they may take `timeout` seconds; the pauses between them are not counted.
 
         Raises:
-            TimeoutError: the time is over.
-            openai.OpenAIError: another attempt is of no use.
+            TimeoutError: the time is up.
+            openai.OpenAIError: another attempt is pointless.
         """
         import openai
 
@@ -263,7 +263,7 @@ class VisionModel:
                 deadline += wait
 
     def account(self, prompt: Prompt, reply: Reply, share: float = 1.0) -> Usage:
-        """Remember the answer and say what it came to, at a `share` of the price."""
+        """Remember the answer and return its usage, at a `share` of the price."""
         if self.cache is not None and reply.whole:
             self.cache.put(self.key(prompt), asdict(reply))
         if self.price is not None and reply.prompt_tokens:
@@ -281,23 +281,23 @@ class VisionModel:
         )
 
     def clean(self, reply: Reply) -> Reply:
-        """A server that echoes the key must not get it into outputs or the cache."""
+        """Remove a key that the server echoes, so that it enters neither outputs nor the cache."""
         refusal = None if reply.refusal is None else self.endpoint.redact(reply.refusal)
         return replace(reply, text=self.endpoint.redact(reply.text), refusal=refusal)
 
     def at_most(self, tokens: int) -> int:
-        """Not more tokens than the model can give."""
+        """Limit tokens to what the model can give."""
         return min(tokens, self.facts.most_output or tokens)
 
     def learn_room(self, reply: Reply) -> None:
-        """A model that needed more room gets it at once from then on."""
+        """Give a model that needed more room that much from then on."""
         if not reply.cut:
             self._room = min(_MOST_ROOM, self._room * MORE_ROOM)
 
     def failure(
         self, error: Exception, most: float, answered: bool = False
     ) -> tuple[ModelServerError, float]:
-        """An error in a sentence, and what the request, perhaps half answered, may have cost."""
+        """The error in a sentence, and what the request, perhaps half answered, may have cost."""
         found = self.endpoint.failure(error, self.name)
         charged = answered or may_be_charged(error)
         spent = most if charged else 0.0
@@ -308,14 +308,14 @@ class VisionModel:
         return found, spent
 
     def most(self, prompt: Prompt, limit: int) -> float:
-        """The US dollars that a request can cost; 0 where the price is unknown."""
+        """The most US dollars that a request can cost; 0 if the price is unknown."""
         if self.price is None:
             return 0.0
         tokens = prompt.most_tokens(self.facts.image, self.detail)
         return self.price.cost(math.ceil(tokens * self._excess), limit)
 
     def spent(self, reply: Reply, most: float) -> float:
-        """The cost of a request; the most that it can be where the server does not say."""
+        """The cost of a request; the most it can be if the server does not say."""
         cost = self._cost(reply)
         return most if cost is None else cost
 
@@ -326,7 +326,7 @@ class VisionModel:
 
 
 def may_be_charged(error: Exception) -> bool:
-    """Whether a request that failed so may have been answered, and paid for."""
+    """Whether a request with this error may have been answered, and charged."""
     import openai
 
     return isinstance(error, openai.APITimeoutError | ValueError | TimeoutError)

@@ -1,9 +1,9 @@
 """The table of vision models: prices, picture tokens, thought, shutdown dates, successors.
 
 The table is `models.json` beside this file; each line says where and when it was read. The file
-that `MMRAG_MODELS` names adds lines and overrules fields of others; the one that `MMRAG_PRICES`
-names is the only one that prices are taken from. A model that is in none of them works all the
-same: what it refuses is learnt from its errors, and its price is unknown.
+that `MMRAG_MODELS` names adds lines and overrides fields of others; if `MMRAG_PRICES` names one,
+prices come from that alone. A model in none of them still works: what it refuses is learnt from its
+errors, and its price is unknown.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ class ModelFacts:
     """One line of the table.
 
     Attributes:
-        name: as it was asked for.
+        name: as requested.
         known: whether the table has a line for it.
         provider: whose model it is.
-        price: None where it is unknown.
+        price: None if unknown.
         image: how pictures become tokens; a guess unless `image_known`.
-        reasoning: whether it thinks before it answers; None where that is unknown.
-        efforts: how much it can be told to think, least first.
-        most_output: tokens of thought and answer together that it can give.
+        reasoning: whether it thinks before it answers; None if unknown.
+        efforts: the efforts it accepts, least first.
+        most_output: most tokens of thought and answer together.
         shutdown: when it leaves its provider's API.
         azure_shutdown: when it leaves Azure.
-        successor: what its provider recommends in its place.
-        api: "chat" or "responses", the one it is asked through.
-        source, read: where and when its price was read; the table's `from` and `sources` say it of
-            the other figures.
+        successor: the model its provider recommends in its place.
+        api: the API it is asked through, "chat" or "responses".
+        source, read: where and when its price was read; for the other figures, see the table's
+            `from` and `sources`.
     """
 
     name: str
@@ -65,10 +65,10 @@ class ModelFacts:
     read: str = ""
 
     def effort(self, wanted: str | None) -> str | None:
-        """The effort to ask for; by default the least there is, None for a model without any.
+        """The effort to ask for; by default the least, None for a model without any.
 
         Raises:
-            MmragError: the model is known not to take it.
+            MmragError: the model is known not to accept it.
         """
         if wanted is None:
             return self.efforts[0] if self.efforts else None
@@ -87,11 +87,11 @@ class ModelFacts:
 def find_model(name: str) -> ModelFacts:
     """The facts about a model.
 
-    A dated snapshot is its undated name, a fine-tuned one (`ft:NAME:...`) and one behind a
-    gateway (`PROVIDER/NAME`) is NAME, but without its price.
+    A dated snapshot counts as its undated name; a fine-tuned model (`ft:NAME:...`) or one behind a
+    gateway (`PROVIDER/NAME`) as NAME, but without its price.
 
     Raises:
-        MmragError: a table of the user's cannot be used.
+        MmragError: a user's table cannot be used.
     """
     facts = _lookup(_models(), name)
     prices = config.prices_file()
@@ -101,12 +101,12 @@ def find_model(name: str) -> ModelFacts:
 
 
 def find_price(name: str) -> Price | None:
-    """The price of a model, or None where it is unknown; raises as `find_model`."""
+    """The price of a model, or None if unknown; raises as `find_model`."""
     return find_model(name).price
 
 
 def recommended() -> list[str]:
-    """Names of models that are good at this, best first; raises as `find_model`."""
+    """Names of recommended models, best first; raises as `find_model`."""
     own = config.models_file()
     named = _document(own, "model").get("recommended", []) if own else []
     if not isinstance(named, list):
@@ -115,7 +115,7 @@ def recommended() -> list[str]:
 
 
 def is_blind(name: str) -> bool:
-    """Whether a server's model is known to be for something else than to look at pictures.
+    """Whether a server's model is known not to be for looking at pictures.
 
     Raises:
         MmragError: as `find_model`.

@@ -14,13 +14,12 @@ _HUGE = 1_000_000
 
 @dataclass(frozen=True)
 class ImageRule:
-    """How a model turns a picture into tokens; pixels beyond what it looks at are scaled away.
+    """How a model turns a picture into tokens; pictures beyond its limits are scaled down.
 
-    Three ways, as https://developers.openai.com/api/docs/guides/images-vision describes the first
-    two: `base` tokens and `tile` tokens for each 512 x 512 pixels, after the picture was made to
-    fit into 2,048 x 2,048 and its shorter side into 768; `patch` tokens for each patch of `side`
-    pixels, at most `most` patches (`most_auto` with detail "auto"); or `flat` tokens whatever
-    the size.
+    There are three ways (https://developers.openai.com/api/docs/guides/images-vision describes the
+    first two): `base` tokens plus `tile` tokens per 512 x 512 pixels, after the picture is made to
+    fit into 2,048 x 2,048 and its shorter side into 768; `patch` tokens per patch of `side` pixels,
+    at most `most` patches (`most_auto` with detail "auto"); or `flat` tokens whatever the size.
     """
 
     base: float = 85
@@ -40,7 +39,7 @@ class ImageRule:
             most = self._most(detail)
             if most is not None and self._patches(width, height) > most:
                 fit = math.sqrt(most * self.side**2 / (width * height))
-                # Both sides are made whole patches, downwards.
+                # Both sides are rounded down to whole patches.
                 columns = max(1, math.floor(fit * width / self.side))
                 rows = max(1, math.floor(fit * height / self.side))
                 fit = min(columns * self.side / width, rows * self.side / height)
@@ -50,7 +49,7 @@ class ImageRule:
         return max(1, math.ceil(fit * width)), max(1, math.ceil(fit * height))
 
     def scales(self, detail: str = "high") -> bool:
-        """Whether there is a size beyond which pictures are scaled down."""
+        """Whether pictures beyond some size are scaled down."""
         return self.seen(_HUGE, _HUGE, detail) != (_HUGE, _HUGE)
 
     def tokens(self, width: int, height: int, detail: str = "high") -> int:
@@ -81,7 +80,7 @@ class Price:
     """US dollars per million tokens, and how pictures become tokens.
 
     Prompts of more than `long_over` tokens cost `long_input` and `long_output` times as much.
-    `batch` is the share of it that the Batch API charges, None where that is not known.
+    `batch` is the share of it that the Batch API charges, None if unknown.
     """
 
     input: float
@@ -95,7 +94,7 @@ class Price:
 
     @property
     def batch_share(self) -> float:
-        """The share of it that a batch is counted at: all of it where that is not known."""
+        """The share of the price to count for a batch: all of it if unknown."""
         return 1.0 if self.batch is None else self.batch
 
     def cost(self, prompt: int, completion: int, cached: int = 0) -> float:
@@ -116,7 +115,7 @@ def read_image_rule(record: dict[str, Any]) -> ImageRule:
     """The `image` of a line of the model table.
 
     Raises:
-        ValueError, TypeError: a number that cannot be.
+        ValueError, TypeError: an invalid number.
     """
     image = record.get("image", {})
     numbers = {name: float(value) for name, value in image.items() if name != "side"}
@@ -128,10 +127,10 @@ def read_image_rule(record: dict[str, Any]) -> ImageRule:
 
 
 def read_price(record: dict[str, Any]) -> Price | None:
-    """The price in a line of the model table; None where it holds none.
+    """The price in a line of the model table; None if it has none.
 
     Raises:
-        ValueError, TypeError, LookupError: a number that cannot be.
+        ValueError, TypeError, LookupError: an invalid number.
     """
     if "input" not in record and "output" not in record:
         return None

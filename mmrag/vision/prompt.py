@@ -68,7 +68,7 @@ class Picture:
 class Prompt:
     """One request: rules, then text and pictures in their order.
 
-    `schema` is a JSON schema for the answer, asked for where the server knows such a thing.
+    `schema` is a JSON schema for the answer, used if the server supports one.
     """
 
     rules: str
@@ -106,12 +106,12 @@ class Prompt:
         }
 
     def most_tokens(self, image: ImageRule, detail: str = "high") -> int:
-        """Not fewer than the prompt's tokens: a token of text has at least one byte."""
+        """An upper bound on the prompt's tokens: a token of text has at least one byte."""
         texts = self._texts()
         return 100 + sum(len(text.encode()) + 10 for text in texts) + self._seen(image, detail)
 
     def likely_tokens(self, image: ImageRule, detail: str = "high") -> int:
-        """About the prompt's tokens: four characters of text each, pictures by the rule."""
+        """The prompt's likely tokens: four characters of text each, pictures by the rule."""
         return sum(len(text) for text in self._texts()) // 4 + self._seen(image, detail)
 
     def _texts(self) -> list[str]:
@@ -126,8 +126,8 @@ class Prompt:
 def data(text: str, limit: int = 500) -> str:
     """Text from users or catalogues as a quoted string between `<data>` and `</data>`.
 
-    It cannot leave them: angle brackets and control characters are escaped. What is longer than
-    `limit` characters is cut.
+    It cannot break out: angle brackets and control characters are escaped. Text longer than `limit`
+    characters is cut.
     """
     text = text.encode("utf-8", "replace").decode()
     if len(text) > limit:

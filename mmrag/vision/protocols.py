@@ -1,4 +1,4 @@
-"""The two APIs that a request can go through: Chat Completions and Responses."""
+"""The two APIs for requests: Chat Completions and Responses."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mmrag.vision.reply import Reply, ResponsesReading, StreamReading, read_repl
 if TYPE_CHECKING:
     import openai
 
-# Errors that no option is to blame for.
+# Errors not caused by an option.
 _NOT_ABOUT_OPTIONS = ("content_filter", "context_length_exceeded")
 
 
 @dataclass
 class Options:
-    """How one model is asked; what it refuses is left out, or changed, from then on."""
+    """How one model is asked; refused options are left out, or changed, from then on."""
 
     detail: str = "high"
     effort: str | None = None
@@ -29,14 +29,14 @@ class Options:
     refused_efforts: set[str] = field(default_factory=set)
 
     def learn(self, error: openai.APIStatusError, arguments: dict[str, Any], api: Api) -> None:
-        """Take to heart what a server's "bad request" says; raises the error if that is nothing."""
+        """Learn from a server's "bad request"; raise the error if it teaches nothing."""
         said = str(error).lower()
         sent = [name for name in api.optional if name in arguments]
         param = str(getattr(error, "param", None) or "").partition(".")[0]
         named = {name: found.start() for name in sent if (found := re.search(rf"\b{name}\b", said))}
         refused = param if param in sent else min(named, key=named.__getitem__, default=None)
         if refused is None and api.form in sent and error.code not in _NOT_ABOUT_OPTIONS:
-            # Servers that do not know structured output say so in many ways.
+            # Servers without structured output say so in many ways.
             refused = api.form
         if refused is None:
             raise error
@@ -55,7 +55,7 @@ class Options:
 
 
 class Api(ABC):
-    """One of the APIs: what is sent, where to, and how the answer is read.
+    """An API: what is sent, where, and how the answer is read.
 
     `optional` names the arguments that a server may refuse, `form` the one for structured output,
     `thinking` the one for effort.
@@ -81,11 +81,11 @@ class Api(ABC):
 
     @abstractmethod
     def read(self, body: str) -> Reply:
-        """Read an answer; raises `ValueError` when it is none."""
+        """Read an answer; raise `ValueError` if it is not one."""
 
     @abstractmethod
     def reading(self) -> StreamReading:
-        """Reads a stream."""
+        """A reader for a stream."""
 
 
 class ChatApi(Api):

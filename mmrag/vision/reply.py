@@ -20,8 +20,8 @@ _STARTS = ("<think>", "<thinking>")
 class Reply:
     """A model's reply, without its thought.
 
-    `refusal` is its words when it refused; `finish` is the server's word for why it ended.
-    `completion_tokens` has the `reasoning_tokens` in it, `prompt_tokens` the `cached_tokens`.
+    `refusal` is its wording if it refused; `finish` is the server's word for why it ended.
+    `completion_tokens` includes `reasoning_tokens`, `prompt_tokens` includes `cached_tokens`.
     """
 
     text: str
@@ -34,12 +34,12 @@ class Reply:
 
     @property
     def cut(self) -> bool:
-        """Whether it ended because there was no more room."""
+        """Whether it ended for lack of room."""
         return self.finish == "length"
 
     @property
     def problem(self) -> str | None:
-        """Why there is nothing to read; None where there is something."""
+        """The reason there is nothing to read; None if there is something."""
         if self.refusal is not None:
             return f"the model refused: {self.refusal[:300]}"
         if self.finish == "content_filter":
@@ -52,7 +52,7 @@ class Reply:
 
     @property
     def cut_off(self) -> str:
-        """Where an answer without enough room ends, in words."""
+        """The limit at which an answer was cut off, in words."""
         if self.reasoning_tokens:
             tokens = counted(self.reasoning_tokens, "token")
             return f"the answer was cut off after {tokens} of thought"
@@ -63,7 +63,7 @@ class Reply:
 
     @property
     def whole(self) -> bool:
-        """Whether it is worth keeping: nothing is missing."""
+        """Whether it is complete, so worth keeping."""
         return self.problem is None and not self.cut
 
 
@@ -78,7 +78,7 @@ class StreamReading:
         self._shown = 0
 
     def add(self, chunk: Any) -> str:
-        """Take a chunk; returns the piece of text, without thought, that is to be shown next."""
+        """Take a chunk; return the piece of text, without thought, to show next."""
         # The client checks no types: a server may send anything in any place.
         self.usage = getattr(chunk, "usage", None) or self.usage
         choices = getattr(chunk, "choices", None)
@@ -90,12 +90,12 @@ class StreamReading:
         return self.take(_text(getattr(delta, "content", None)))
 
     def take(self, piece: str) -> str:
-        """Add text; returns what of all that was said is new and no thought."""
+        """Add text; return the part that is new and not thought."""
         self.said += piece
         visible = without_thought(self.said)
         start = self.said.lstrip()
         if self._shown == 0 and start and any(one.startswith(start) for one in _STARTS):
-            # The beginning of a tag, perhaps.
+            # Perhaps the beginning of a tag.
             return ""
         fresh, self._shown = visible[self._shown :], max(self._shown, len(visible))
         return fresh
@@ -112,7 +112,7 @@ class ResponsesReading(StreamReading):
     """Puts the events of a streamed response of the Responses API together."""
 
     def add(self, chunk: Any) -> str:
-        """Take an event; returns the piece of text that is to be shown next."""
+        """Take an event; return the piece of text to show next."""
         kind = _text(getattr(chunk, "type", None))
         if kind == "response.output_text.delta":
             return self.take(_text(getattr(chunk, "delta", None)))
@@ -126,10 +126,10 @@ class ResponsesReading(StreamReading):
 
 
 def read_reply(body: str) -> Reply:
-    """Read a chat completion, whatever a server made of it.
+    """Read a chat completion, tolerating servers' variations.
 
     Raises:
-        ValueError: it is no chat completion.
+        ValueError: it is not a chat completion.
     """
     answer = _document(body, "no chat completion")
     try:
@@ -154,7 +154,7 @@ def read_response(body: str) -> Reply:
     """Read an answer of the Responses API.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not one.
     """
     answer = _document(body, "no response")
     output = answer.get("output")
@@ -174,9 +174,9 @@ def read_response(body: str) -> Reply:
 
 
 def without_thought(text: str) -> str:
-    """A text without `<think>…</think>` at its start; empty where the thought has no end."""
+    """A text without `<think>…</think>` at its start; empty if the thought has no end."""
     if _OPENS_THOUGHT.match(text) is None:
-        # Chat templates that open the tag themselves leave only its end in the answer.
+        # If the chat template opens the tag itself, only its end is in the answer.
         head, tag, tail = text.partition("</think>")
         return tail.lstrip() if tag and "<think>" not in head else text
     rest = _THOUGHT.sub("", text)
@@ -184,7 +184,7 @@ def without_thought(text: str) -> str:
 
 
 def json_documents(text: str, fits: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-    """The JSON objects in a text, in their order, as far as they fit and are not in each other."""
+    """The JSON objects in a text that fit, in order, without nested ones."""
     decoder = json.JSONDecoder()
     found: list[dict[str, Any]] = []
     start = text.find("{")
@@ -192,7 +192,7 @@ def json_documents(text: str, fits: Callable[[dict[str, Any]], bool]) -> list[di
         end = start + 1
         try:
             document, end = decoder.raw_decode(text, start)
-        # Endless digits are refused with an error of their own.
+        # Overlong numbers raise their own error.
         except ValueError:
             document = None
         except RecursionError:
@@ -223,13 +223,13 @@ def _called(calls: Any) -> str:
 
 
 def _last_json(thought: str) -> str:
-    """The last JSON object in a thought, for servers that take a whole answer for thought."""
+    """The last JSON object in a thought, for servers that mistake a whole answer for thought."""
     found = json_documents(thought[-_LONGEST_THOUGHT:], lambda _: True)
     return json.dumps(found[-1]) if found else ""
 
 
 def _finish(answer: dict[str, Any]) -> str:
-    """The end of a response in the words of chat completions."""
+    """A response's finish reason, in the terms of chat completions."""
     details = answer.get("incomplete_details")
     reason = _text(details.get("reason")) if isinstance(details, dict) else ""
     return {"max_output_tokens": "length"}.get(reason, reason or _text(answer.get("status")))

@@ -1,4 +1,4 @@
-"""Which failed requests are sent again, and after how long."""
+"""Rules for retrying failed requests, and after how long."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     import openai
 
 _FIRST, _LONGEST = 0.5, 8.0
-# A server that wants to be left alone for longer is not waited for.
+# A server that asks for a longer pause is not waited for.
 _LONGEST_ASKED_FOR = 120.0
 _PASSING = {408, 409, 429}
 
 
 def seconds_to_wait(error: openai.OpenAIError, attempt: int) -> float | None:
-    """How long to wait before the same request is sent again; None where that is of no use.
+    """Seconds to wait before the same request is sent again; None if that is pointless.
 
-    Lost connections, 408, 409, 429 and 5xx pass. Timeouts are not repeated: the time that a
-    request may take is over.
+    Lost connections, 408, 409, 429 and 5xx are temporary. Timeouts are not retried: the time that a
+    request may take is up.
 
     Args:
-        error: what the request came to.
-        attempt: how many were made so far, at least 1.
+        error: the request's error.
+        attempt: attempts so far, at least 1.
     """
     import openai
 
@@ -39,7 +39,7 @@ def seconds_to_wait(error: openai.OpenAIError, attempt: int) -> float | None:
 
 
 def wait_after(status: int | None, headers: Mapping[str, str], attempt: int) -> float | None:
-    """`seconds_to_wait` by an answer's status and headers; None is a lost connection."""
+    """`seconds_to_wait` by an answer's status and headers; status None is a lost connection."""
     if status is not None:
         wanted = _asked_for(headers.get("retry-after"))
         told = headers.get("x-should-retry")

@@ -1,4 +1,4 @@
-"""The models that a server has, which of them to take, and which of them are about to go."""
+"""A server's models: which there are, which to use, and which are about to be shut down."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from mmrag.errors import ModelServerError
 from mmrag.vision.endpoint import Endpoint, transport_error
 from mmrag.vision.models import find_model, is_blind, recommended
 
-# The name that stands for the best one that the server has.
+# The name that stands for the server's best model.
 VISION = "vision"
 _PATIENCE = 5.0
-# A process that lives for long, such as the dashboard, asks again after so many seconds.
+# A long-lived process, such as the dashboard, asks again after this many seconds.
 _LASTS = 3600.0
 _SOON = 90
 
 
 @dataclass(frozen=True)
 class Listed:
-    """The answer to `GET /v1/models`: names, and the days on which some are shut down."""
+    """The answer to `GET /v1/models`: names, and the days when some are shut down."""
 
     names: tuple[str, ...]
     shutdowns: dict[str, date]
@@ -33,7 +33,7 @@ _lock = threading.Lock()
 
 
 def list_models(endpoint: Endpoint) -> Listed | None:
-    """The models of a server, asked for once; None where it does not say."""
+    """The models of a server, asked for once; None if it does not say."""
     with _lock:
         at, listed = _known.get(endpoint, (-_LASTS, None))
         if time.monotonic() - at > _LASTS or endpoint not in _known:
@@ -45,11 +45,11 @@ def list_models(endpoint: Endpoint) -> Listed | None:
 def resolve(name: str, endpoint: Endpoint) -> str:
     """The model that a name means: `vision` is the best one of the table that the server has.
 
-    `MMRAG_VISION_MODEL` says what it means where the table cannot: for deployments on Azure, and
-    for servers that have several unknown models.
+    `MMRAG_VISION_MODEL` says what it means if the table cannot: for deployments on Azure, and for
+    servers that have several unknown models.
 
     Raises:
-        ModelServerError: it cannot be told; says what to name.
+        ModelServerError: that is unclear; says what to name.
     """
     if name != VISION:
         return name
@@ -85,20 +85,20 @@ def resolve(name: str, endpoint: Endpoint) -> str:
 
 
 def seeing_models(listed: Listed) -> list[str]:
-    """The models of a server that the table knows to see pictures, the recommended ones first."""
+    """A server's models that, by the table, see pictures; recommended ones first."""
     best = recommended()
     known = [name for name in listed.names if find_model(name).known and not is_blind(name)]
     return sorted(known, key=lambda name: best.index(name) if name in best else len(best))
 
 
 def offered_models(listed: Listed) -> list[str]:
-    """`seeing_models`, then those of which nothing is known."""
+    """`seeing_models`, then the unknown ones."""
     unknown = [name for name in listed.names if not find_model(name).known and not is_blind(name)]
     return [*seeing_models(listed), *unknown]
 
 
 def notice(name: str, endpoint: Endpoint) -> str | None:
-    """A sentence where a model is gone, or shut down within 90 days; None where all is well."""
+    """A sentence if a model is gone, or shut down within 90 days; None if all is well."""
     listed = list_models(endpoint)
     facts = find_model(name)
     day = (listed.shutdowns.get(name) if listed else None) or endpoint.shutdown(facts)
@@ -127,7 +127,7 @@ def _ask(endpoint: Endpoint) -> Listed | None:
                 day = model.model_dump().get("shutdown_date")
                 if day:
                     shutdowns[names[-1]] = date.fromisoformat(str(day))
-    # A server that has no such list, or another one under this address.
+    # A server without such a list, or with something else at this address.
     except (openai.OpenAIError, transport_error(), ValueError, TypeError, AttributeError):
         return None
     return Listed(tuple(names), shutdowns)

@@ -16,13 +16,13 @@ from mmrag.vision.reply import Reply
 class ReplyStream:
     """The pieces of one answer; after the last one, `reply` and `usage` are complete.
 
-    All of it may take `VisionModel.timeout` seconds, however steadily it drips. An answer that was
-    cut for length before its first word is asked for again with more room, and with that time anew.
+    The whole may take `VisionModel.timeout` seconds, however steadily it arrives. An answer cut for
+    length before its first word is asked for again with more room and a new time limit.
 
-    Where it fails, `usage` is what it came to until then.
+    If it fails, `usage` is the usage until then.
 
     Raises:
-        ModelServerError, BudgetReached: as `VisionModel.complete`, while it is iterated over.
+        ModelServerError, BudgetReached: as `VisionModel.complete`, during iteration.
     """
 
     def __init__(self, model: VisionModel, prompt: Prompt) -> None:
