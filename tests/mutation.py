@@ -35,14 +35,29 @@ RESULTS = ROOT / "docs" / "mutants.json"
 # A room's quick tests. Those with a Milvus server skip themselves where none is named.
 ROOMS: dict[str, tuple[str, ...]] = {
     "metrics": ("metrics", "statistics", "redundancy"),
-    "runs": ("runs", "frames", "gate", "together", "protocols", "submissions", "published_figures"),
+    "runs": (
+        *("runs", "frames", "gate", "together", "protocols", "submissions", "published_figures"),
+        *("several_sets", "overlap", "composition", "jobs"),
+    ),
     "rerank": ("rerank_local", "rerank_pairs", "rerank_vision", "cascade", "exact_search"),
-    "vision": ("vision_model", "vision_table", "vision_thought", "vision_batch", "vision_faults"),
-    "evaluation": ("evaluate", "rerank_evaluation", "question_answering", "from_run", "search_url"),
-    "index": ("store", "index", "server_options", "browse", "adopted"),
-    "search": ("answer", "rewrite", "index", "pools", "composition"),
-    "images": ("images", "grid", "tiles", "thumbnails", "streaming"),
-    "encoders": ("encoders", "download", "clip", "sentence", "array_model", "hosted_encoders"),
+    "vision": (
+        *("vision_model", "vision_table", "vision_thought", "vision_batch", "vision_faults"),
+        *("vision_evaluation", "hosted_encoders"),
+    ),
+    "evaluation": (
+        *("evaluate", "rerank_evaluation", "question_answering", "from_run", "search_url"),
+        *("vision_evaluation", "several_sets", "composition"),
+    ),
+    "index": (
+        *("store", "index", "server_options", "browse", "adopted"),
+        *("parquet", "removal", "embedding_map", "gallery"),
+    ),
+    "search": ("answer", "rewrite", "index", "pools", "composition", "queries"),
+    "images": ("images", "grid", "tiles", "thumbnails", "streaming", "limits"),
+    "encoders": (
+        *("encoders", "download", "clip", "sentence", "array_model", "hosted_encoders"),
+        *("queries", "pretrained", "hub_layout", "plugins"),
+    ),
 }
 _LINKED = ("eval_sets", "bench", "docs", "README.md", "dashboard.py", "Makefile", ".git")
 # Texts without which both sides of a change are the same, and why the change is none.
