@@ -24,7 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--precision", action="append", help="Default: all that suit the device.")
     group.addoption("--batch-size", action="append", type=int, help="Default: 1 and the device's.")
     group.addoption("--uri", help="A Milvus server to measure as well as Milvus Lite.")
-    group.addoption("--quick", action="store_true", help="Small sizes, only to check that it works.")
+    group.addoption(
+        "--quick", action="store_true", help="Small sizes, only to check that it works."
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
