@@ -165,6 +165,7 @@ def test_a_batch_is_looked_at_ever_less_often(
     server.batches.looks = 13
     load_reranker("gpt-4o", batch=True).rerank_many(results[:1])
     assert waits == [min(60, 1.5**i) for i in range(13)]
+    assert server.requests == 0, "a model that is known is not tried first"
 
 
 def test_an_answer_that_is_cut_is_asked_for_once_more(
