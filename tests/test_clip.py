@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from timm.models import eva, fastvit, register_model
 from mmrag import config, load_encoder
 from mmrag.cli import main
 from mmrag.encoders import clip_sources, download_encoder
+from mmrag.encoders.clip import CLIPModel
 from mmrag.encoders.clip_preprocess import parse_preprocess
 from mmrag.encoders.visualized_bge_files import make_tokenizer
 from mmrag.errors import CheckpointError, MmragError
@@ -183,6 +185,18 @@ def test_a_checkpoint_of_several_configurations_asks_for_one(
         load_encoder("clip:ViT-B-32/openai", **options)
     with pytest.raises(MmragError, match="'demo-clip' does not take --preprocess"):
         load_encoder("demo-clip", preprocess=how)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_text_that_just_fits_is_not_warned_of(own: bool) -> None:
+    """Two of a tokenizer's tokens stand for the beginning and the end."""
+    words = SimpleNamespace(context_length=6, encode=str.split)
+    if not own:
+        inner = lambda text, add_special_tokens: {"input_ids": text.split()}  # noqa: E731
+        words = SimpleNamespace(context_length=6, tokenizer=inner)
+    model: Any = SimpleNamespace(tokenizer=words)
+    assert not CLIPModel._is_too_long(model, "a red mug there")
+    assert CLIPModel._is_too_long(model, "a red mug over there")
 
 
 @pytest.mark.parametrize("wrong", ["mean=1/2", "std=0", "resize=cut", "fill=256", "x=1", "mean"])

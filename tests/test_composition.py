@@ -83,6 +83,21 @@ def test_labels_shares_and_gap_by_hand() -> None:
     assert added["composition gap"].iloc[0].startswith("0.400 (")
 
 
+def test_an_ablation_is_a_table_of_its_metrics() -> None:
+    gain = {"delta": 0.25, "ci95": (0.1, 0.4), "p": 0.02}
+    metric = {"image": 0.5, "text": 0.25, "composed": 0.75, "gain": gain}
+    measured = {"queries": 1234, "metrics": {"hit_rate@10": metric, "RR": metric}}
+    made = run("a", {"modality": measured, "index": {"note": "left out"}}, scores(2))
+    (title, said, table), (_, note, empty) = ablation_tables(made, ["RR"])
+    assert title == "Image alone, text alone, both"
+    assert said.startswith("1,234 queries that have both.")
+    assert table.columns.tolist() == ["metric", "image alone", "text alone", "both", "change", "p"]
+    assert table.iloc[0].tolist()[1:5] == [0.5, 0.25, 0.75, "+0.250 [+0.100, +0.400]"]
+    assert len(table) == 1
+    assert (note, len(empty)) == ("left out", 0)
+    assert len(ablation_tables(made, [])[0][2]) == 2, "all, if none of those was measured"
+
+
 def test_nothing_found_has_no_gap_and_no_interval_over_nothing() -> None:
     empty = replace(scores(2), values={"hit_rate@10": np.zeros(len(HITS))})
     found = composition(empty, empty, empty, "hit_rate@10")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from mmrag import config, load_encoder
-from mmrag.encoders import download_encoder
+from mmrag.encoders import clip_files, clip_sources, download_encoder
 from mmrag.errors import CheckpointError, MmragError
 
 from .helpers import PARITY, mmrag
@@ -133,3 +134,62 @@ def test_unknown_names() -> None:
         download_encoder("clip:ViT-B-32/nope")
     with pytest.raises(MmragError, match="Nothing to download for 'demo'"):
         download_encoder("demo")
+
+
+def test_a_name_of_sentence_transformers_brings_its_repository(hub: Hub) -> None:
+    hub.files = {
+        f"BAAI/BGE-VL-base/{name}": name.encode()
+        for name in ("config.json", "model.safetensors", "tokenizer/vocab.json", "old.bin")
+    }
+    folder = config.weights_dir() / "st" / "BAAI" / "BGE-VL-base"
+    files = fetch("bge-vl-base")
+    names = ["config.json", "tokenizer/vocab.json", "model.safetensors"]
+    assert files == [folder / name for name in names], "weights come last"
+    assert all((folder / name).read_bytes() == name.encode() for name in names)
+
+
+def test_a_named_text_model_is_fetched(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "mine.pth").write_bytes(b"no weights")
+    with pytest.raises(CheckpointError, match=r"No text model at .*bge-base-en-v1\.5"):
+        load_encoder("visualized-bge-base", checkpoint=tmp_path / "mine.pth", text_model=TEXT)
+    folder = config.weights_dir() / "hub" / TEXT
+    assert (folder / "vocab.txt").read_bytes() == b"vocab.txt"
+
+
+def test_a_clip_is_here_when_all_its_files_are(hub: Hub) -> None:
+    """Weights, a tokenizer and the configuration of a text tower, each of its own repository."""
+    hub.files = {
+        "me/clip/open_clip_config.json": json.dumps(
+            {
+                "model_cfg": {
+                    "embed_dim": 8,
+                    "vision_cfg": {},
+                    "text_cfg": {"hf_model_name": "me/text", "hf_tokenizer_name": "me/words"},
+                }
+            }
+        ).encode(),
+        "me/clip/open_clip_model.safetensors": b"weights",
+        "me/words/tokenizer.json": b"words",
+    }
+    source = clip_sources.resolve("clip:hf-hub:me/clip")
+    assert source.what == "hf-hub:me/clip"
+    assert source.tokenizer == "me/words"
+    folder = clip_sources.clip_folder("me/clip")
+    assert not clip_files.is_here(source)
+    with pytest.raises(CheckpointError, match="me/text"):
+        clip_files.fetch(source)
+    assert (folder / "open_clip_model.safetensors").read_bytes() == b"weights"
+    assert not clip_files.is_here(source), "the text tower's configuration is missing"
+    hub.files["me/text/config.json"] = b"text"
+    made = clip_files.fetch(source)
+    assert made.weights == folder / "open_clip_model.safetensors"
+    assert made.tokenizer is not None
+    assert made.text_model is not None
+    assert (made.tokenizer / "tokenizer.json").read_bytes() == b"words"
+    assert (made.text_model / "config.json").read_bytes() == b"text"
+    assert clip_files.is_here(source)
+    local = clip_sources.resolve(f"clip:local-dir:{folder}")
+    assert (local.what, local.weights) == (f"local-dir:{folder}", made.weights)
+    assert local.model_cfg == source.model_cfg
+    with pytest.raises(CheckpointError, match=f"local-dir:{folder} has no tokenizer in {folder}"):
+        clip_files.fetch(local)

@@ -29,6 +29,9 @@ from mmrag.encoders import SHIPPED_DIR
 from mmrag.encoders.attention import attend
 from mmrag.encoders.device import multiplies_int8, resolve_device, resolve_precision
 from mmrag.encoders.encoder import Encoder
+from mmrag.encoders.known import compare_known
+from mmrag.encoders.licences import is_non_commercial, licence_of
+from mmrag.encoders.packed import Int8Linear
 from mmrag.errors import CheckpointError, ImageError, MmragError
 
 from .conftest import make_checkpoint
@@ -378,6 +381,74 @@ def test_auto_precision_follows_the_hardware() -> None:
     for device in ("cuda:99", "auto:1", "cpu:x"):
         with pytest.raises(MmragError, match="device"):
             resolve_device(device)
+
+
+def test_int8_is_refused_where_it_would_take_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_vnni": True})
+    assert resolve_precision("int8", cpu) == "int8"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    with pytest.raises(MmragError, match="int8 is for x86 CPUs with VNNI or AMX"):
+        resolve_precision("int8", cpu)
+
+
+def test_int8_layers_are_near_and_leave_nothing_in_a_file() -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(64, 32)
+    x = torch.randn(5, 64)
+    with torch.inference_mode():
+        packed = Int8Linear(layer)
+        assert (packed(x) - layer(x)).abs().max() < 0.02
+    assert list(packed.state_dict()) == []
+
+
+def test_memory_that_is_too_small_for_one_input_is_said(
+    tiny: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def embed(pixels: None, texts: list[str]) -> torch.Tensor:
+        asked.append(len(texts))
+        if len(texts) > most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return torch.ones(len(texts), tiny.info.dim)
+
+    encoder = Encoder(tiny.model, tiny.info)
+    monkeypatch.setattr(tiny.model, "embed", embed)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    most = 2
+    assert encoder.encode(texts=list("abcde"), batch_size=5).shape == (5, tiny.info.dim)
+    assert asked == [5, 2, 2, 1]
+    most = 0
+    with pytest.raises(MmragError, match="The memory of cpu is too small for a single input"):
+        encoder.encode(texts=["a"])
+
+
+def test_the_known_vector_is_of_a_picture_and_a_text(tiny: Encoder) -> None:
+    """So that a library that decodes pictures in another way is noticed."""
+    assert compare_known(tiny) == pytest.approx(1)
+
+    class Otherwise(Encoder):
+        def encode(self, images: Any = None, texts: Any = None, *args: Any, **more: Any) -> Any:
+            sign = 1 if images is None else -1
+            return sign * super().encode(images, texts, *args, **more)
+
+    with pytest.raises(CheckpointError, match="no longer computes what it did"):
+        compare_known(Otherwise(tiny.model, tiny.info))
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("license: apache-2.0\n", "apache-2.0"),
+        ("license: other\nlicense_name: apple-amlr\n", "apple-amlr"),
+        ("tags: x\n", "MIT"),
+    ],
+)
+def test_the_licence_that_a_card_states(card: str, licence: str, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(f"---\n{card}---\n# A model\n")
+    assert licence_of("baai/x", tmp_path) == licence
+    assert is_non_commercial(licence) == ("amlr" in licence)
 
 
 def test_the_shipped_encoders_words_need_no_transformers(tmp_path: Path) -> None:

@@ -199,6 +199,13 @@ def test_what_is_no_baseline_is_refused(tmp_path: Path, content: bytes, reason: 
         import_baseline(file, store)
 
 
+def test_a_baseline_that_is_not_there_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "gone.gz"
+    with RunStore("sqlite://") as store, pytest.raises(MmragError) as caught:
+        import_baseline(file, store)
+    assert str(caught.value) == f"{file} cannot be read: No such file or directory."
+
+
 def test_the_same_run_gives_the_same_file(stored: EvalSet, tmp_path: Path) -> None:
     with RunStore() as store:
         run = store.load("base")

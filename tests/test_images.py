@@ -82,6 +82,8 @@ def test_colour_modes_keep_their_colours(mode: str) -> None:
         (np.full((8, 8), 51_400, np.uint16), 200),
         (np.full((8, 8), 200, np.int32), 200),
         (np.full((8, 8), 51_400, np.int32), 200),
+        (np.full((8, 8), 20_000, np.int32), 78),
+        (np.full((8, 8), -5, np.int32), 0),
         (np.full((8, 8), 0.5, np.float32), 128),
         (np.full((8, 8), 200, np.float32), 200),
         (np.full((8, 8), np.nan, np.float32), 0),
@@ -249,6 +251,15 @@ def test_reasons(tmp_path: Path) -> None:
         load_image(tmp_path / "absent.jpg")
     with pytest.raises(ImageError, match="folder"):
         load_image(tmp_path)
+
+
+def test_a_progressive_jpeg_has_a_limit_of_scans() -> None:
+    """Each takes a pass over all pixels, for a few bytes of the file."""
+    data = encoded(halves(), "JPEG", progressive=True)
+    assert load_image(data).size == (40, 20)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    with pytest.raises(ImageError, match=r"a progressive JPEG of 1,0\d\d scans"):
+        load_image(data[:-2] + 1000 * last + data[-2:])
 
 
 def test_pixel_limit(monkeypatch: pytest.MonkeyPatch) -> None:

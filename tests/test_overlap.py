@@ -33,6 +33,7 @@ def test_kendall_tau_by_hand() -> None:
     assert kendall_tau("abc", "abc") == 1
     assert kendall_tau("abc", "cba") == -1
     assert kendall_tau("abcx", "acby") == pytest.approx(1 / 3)
+    assert kendall_tau("ab", "ba") == -1
     assert kendall_tau("ab", "ax") is None
 
 

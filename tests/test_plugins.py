@@ -7,8 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from mmrag.encoders import plugins
 
 ENCODER = """
 import numpy as np, torch
@@ -95,3 +98,16 @@ def test_doctor_names_a_package_that_cannot_be_imported(packages: Path) -> None:
     assert "broken-encoder" in problem
     assert "a_module_that_is_not_here" in problem
     assert "colours" in report["encoders"], "the others work"
+
+
+def test_the_list_says_what_the_package_says_of_its_licence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = [{"License-Expression": "MIT", "License": "x"}, {"License": "BSD"}, {}]
+    points = {
+        str(number): SimpleNamespace(dist=SimpleNamespace(name="theirs", metadata=metadata))
+        for number, metadata in enumerate(told)
+    }
+    points["no package"] = SimpleNamespace(dist=None)  # type: ignore[assignment]
+    monkeypatch.setattr(plugins.entry_points, "added", lambda group: points)
+    assert [one.licence for one in plugins.describe()] == ["MIT", "BSD", "unknown", "unknown"]

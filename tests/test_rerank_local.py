@@ -16,6 +16,7 @@ import torch
 from mmrag import MmragError, Query, list_rerankers, load_reranker
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import CheckpointError
+from mmrag.rerank import cross_encoder as cross_encoders
 from mmrag.rerank.embeddings import EmbeddingCache
 from mmrag.rerank.reranker import Reranker
 from mmrag.rerank.shuffles import kendall_tau, shuffle_agreement
@@ -216,6 +217,23 @@ def test_a_cross_encoder_that_is_not_there(tmp_path: Path, monkeypatch: pytest.M
         load_reranker("bge-reranker:/nowhere/at/all", device="cpu")
 
 
+def test_a_cross_encoder_computes_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {}
+
+    def made(model: str, **options: object) -> str:
+        given.update(options, model=model)
+        return "made"
+
+    monkeypatch.setattr("FlagEmbedding.FlagReranker", made)
+    assert cross_encoders._load("me/ranks", "cuda:1", half=True) == "made"
+    assert given == {
+        "model": "me/ranks",
+        "use_fp16": True,
+        "devices": ["cuda:1"],
+        "trust_remote_code": False,
+    }
+
+
 def test_names() -> None:
     assert [d.name for d in list_rerankers()] == [
         "vision",
@@ -225,6 +243,7 @@ def test_names() -> None:
         "bge-reranker",
         "ce:NAME_OR_FOLDER",
     ]
+    assert all(d.description for d in list_rerankers())
     for name in ("encoder", "encoder:", "ce:", "openai:", "gpt", ""):
         with pytest.raises(MmragError, match="Unknown reranker"):
             load_reranker(name)
@@ -303,6 +322,9 @@ def test_agreement_between_shuffles(result: SearchResult, tiny: Encoder) -> None
     assert again == stubborn, "the seed makes the orders"
     single = shuffle_agreement(firm, [replace(result, hits=result.hits[:1])], 3)
     assert (single.tau, single.same_best) == (None, None)
+    two = shuffle_agreement(firm, [replace(result, hits=result.hits[:2])], 4)
+    assert (two.tau, two.same_best) == (1, 1)
+    assert kendall_tau("ab", "ba") == -1
     with pytest.raises(MmragError, match="at least 2"):
         shuffle_agreement(firm, [result], 1)
     rng = np.random.default_rng(0)

@@ -6,6 +6,7 @@ import csv
 import json
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -30,8 +31,12 @@ from mmrag.metrics.metrics import Scores
 from mmrag.metrics.summary import summarise
 from mmrag.runs import frames
 from mmrag.runs.compare import Entry, comparison_table, open_entry, stage_entries
+from mmrag.runs.examples import changed_most
 from mmrag.runs.exports import export_run, write_export
 from mmrag.runs.gate import markdown
+from mmrag.runs.job_rows import JobRows
+from mmrag.runs.provenance import labels_sha256
+from mmrag.runs.report import html_report
 from mmrag.runs.run import RERANKED, RETRIEVAL, EvalSetRef, Ranked, Run, percentiles
 from mmrag.runs.store import new_run_id, now
 from mmrag.types import GalleryImage, Usage
@@ -161,6 +166,26 @@ def test_a_note_on_a_run_is_kept_replaced_and_found(store: RunStore) -> None:
 def test_labels_from_metadata_are_no_models_labels() -> None:
     run = a_run(labels={"models": {"metadata": 3}, "others": 9})
     assert run.label_note == "25% of the 12 labels are not a person's (3 by metadata)."
+
+
+def test_jobs_of_a_process_that_has_ended_are_left_oldest_first(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = JobRows(store.database)
+    for left in rows.left():
+        rows.over(left.row_id)
+    own = rows.add("index", "own", {})
+    gone = f"{socket.gethostname()}:{2**22 + 1}:1.00"
+    monkeypatch.setattr("mmrag.runs.job_rows.this_process", lambda: gone)
+    made = {rows.add("index", title, {"title": title}) for title in "abc"}
+    rows.running(first := min(made))
+    found = rows.left()
+    assert [job.row_id for job in found] == sorted(made)
+    assert [job.state for job in found] == ["running", "waiting", "waiting"]
+    assert {job.title: job.plan for job in found} == {t: {"title": t} for t in "abc"}
+    for row_id in (first, own):
+        rows.over(row_id)
+    assert {job.row_id for job in rows.left()} == made - {first}
 
 
 def test_deleting_a_run_leaves_nothing(store: RunStore) -> None:
@@ -335,6 +360,57 @@ def test_compare_by_hand(store: RunStore) -> None:
     with pytest.raises(MmragError, match="no stage 'reranked'"):
         open_entry(store, "b:reranked")
     assert [entry.stage for entry in stage_entries(b)] == [RETRIEVAL]
+
+
+def test_of_shipped_encoders_it_is_said_which_is_weak_on_purpose() -> None:
+    with RunStore("sqlite://") as store:
+        names = ("demo", "demo-clip", "photos")
+        made = [a_run(name, config={"encoder": {"name": name}}) for name in names]
+        runs = [scored(one, store, {"RR": [1.0, 0.5]}) for one in made]
+    said = "demo-clip is the weaker one on purpose"
+    assert [note.startswith(said) for note in compare_runs(runs[:2]).notes] == [True]
+    assert compare_runs([runs[0], runs[2]]).notes == []
+
+
+def reranked(values: list[float], better: list[float], metric: str = "RR") -> Run:
+    """A run in memory with both stages, which cost 0.25 and 0.5 dollars a query."""
+    n = len(values)
+    scores = {
+        stage: Scores(
+            [f"q{i}" for i in range(n)], [""] * n, [()] * n, {metric: np.array(one, float)}
+        )
+        for stage, one in ((RETRIEVAL, values), (RERANKED, better))
+    }
+    rankings = {
+        stage: {f"q{i}": Ranked(f"q{i}", ids, [0.9, 0.8], usage=usage) for i in range(n)}
+        for stage, ids, usage in (
+            (RETRIEVAL, ["a", "b"], Usage(1, 0, 7, 3, 0.25)),
+            (RERANKED, ["b", "a"], Usage(1, 0, 7, 3, 0.5)),
+        )
+    }
+    return a_run(scores=scores, rankings=rankings)
+
+
+def test_each_stage_has_its_cost_and_its_file(tmp_path: Path) -> None:
+    run = reranked([1, 1], [1, 1])
+    assert [run.stage_cost(stage) for stage in (RETRIEVAL, RERANKED)] == [0.5, 1.5]
+    run.lost = Usage(1, 0, 7, 3, 1.0)
+    assert [run.stage_cost(stage) for stage in (RETRIEVAL, RERANKED)] == [0.5, 2.5]
+    run.lost = Usage(1, 0, 7, 3, None)
+    assert [run.stage_cost(stage) for stage in (RETRIEVAL, RERANKED)] == [0.5, None]
+    first, last = (
+        write_export(run, "trec", tmp_path / f"{stage}.trec", stage)[0].read_text().split()[2]
+        for stage in (RETRIEVAL, RERANKED)
+    )
+    assert (first, last) == ("a", "b")
+
+
+def test_what_reranking_helped_and_harmed_most() -> None:
+    run = reranked([0.5, 0, 1, 0.5, 1], [0.5, 1, 0, 1, 0.5])
+    assert changed_most(run, "RR", 9) == (["q1", "q3"], ["q2", "q4"])
+    assert changed_most(run, "RR", 1) == (["q1"], ["q2"])
+    less = reranked([0.5, 0, 1], [0.25, 1, 1], "hard_negative_rate@1")
+    assert changed_most(less, "hard_negative_rate@1", 9) == (["q0"], ["q1"]), "less is better"
 
 
 def test_the_share_of_judged_hits_stands_beside_and_is_not_tested(tmp_path: Path) -> None:
@@ -581,6 +657,38 @@ def test_json_and_parquet_hold_everything(imported: Run) -> None:
     counts = ["prompt_tokens", "completion_tokens", "reasoning_tokens"]
     assert [name for name in table[0] if name.endswith("_tokens")] == counts
     assert {row["query_id"]: row["RR"] for row in table} == {"q1": 0.5, "q 2": 0.5}
+
+
+def test_mteb_gets_a_result_and_the_encoders_facts(imported: Run) -> None:
+    imported.config |= {"k": 5, "encoder": {"name": "me/mine", "dim": 64, "licence": "MIT"}}
+    (file, result), (meta, told) = export_run(imported, "mteb")
+    assert (file, meta) == ("small.json", "model_meta.json")
+    (scores,) = json.loads(result)["scores"]["test"]
+    assert scores["main_score"] == scores["recall_at_1"] == 0
+    model = json.loads(told)
+    assert (model["name"], model["embed_dim"], model["license"]) == ("me/mine", 64, "mit")
+
+
+def test_the_examples_of_a_report_are_drawn_by_its_seed(tmp_path: Path) -> None:
+    ids = [f"q{i}" for i in range(40)]
+    queries = [EvalQuery(i, None, f"text of {i}.") for i in ids]
+    images = [GalleryImage("a", str(tmp_path / "a.png"))]
+    many = EvalSet("many", tmp_path, tmp_path, images, queries, {i: {"a": 1} for i in ids})
+    many.save()
+    (tmp_path / "x.trec").write_text("".join(f"{i} Q0 a 1 1 x\n" for i in ids))
+    with RunStore("sqlite://") as store:
+        run = import_run(tmp_path / "x.trec", EvalSet.load(tmp_path), store)
+    pages = [html_report(run, seed) for seed in (0, 0, 1)]
+    drawn = [{i for i in ids if f"text of {i}." in page} for page in pages]
+    assert [len(one) for one in drawn] == [12] * 3
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_path_counts_however_it_is_written(small_set: EvalSet) -> None:
+    expected, root = labels_sha256(small_set), small_set.image_root
+    images = [replace(i, path=i.path.replace(f"{root}/", f"{root}//")) for i in small_set.images]
+    assert images != small_set.images
+    assert labels_sha256(replace(small_set, images=images)) == expected
 
 
 def test_report_is_one_safe_file(imported: Run) -> None:

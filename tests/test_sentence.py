@@ -23,6 +23,7 @@ from mmrag.doctor import examine
 from mmrag.encoders import download_encoder, list_encoders
 from mmrag.encoders.encoder import Encoder
 from mmrag.encoders.known import known_vectors
+from mmrag.encoders.sentence_names import find
 from mmrag.errors import CheckpointError, MmragError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.rerank.pairs import PairReranker
@@ -167,6 +168,16 @@ def test_download_is_all_that_loading_needs(hub: Hub, clip: Path) -> None:
     assert (listed.name, listed.available, listed.non_commercial) == ("st:me/clip@v1", True, True)
 
 
+def test_a_revision_is_the_one_that_was_fetched() -> None:
+    root = config.weights_dir() / "st" / "me"
+    for name in ("clip", "clip@v1", "clip@v2"):
+        (root / name).mkdir(parents=True)
+        (root / name / "model.safetensors").touch()
+    assert find("st:me/clip") == root / "clip"
+    assert find("st:me/clip", "v1") == find("st:me/clip@v1") == root / "clip@v1"
+    assert find("st:me/clip@v1", "v2") == root / "clip@v2"
+
+
 def test_wrong_weights_are_an_error(clip: Path, tmp_path: Path) -> None:
     for file in clip.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -174,6 +185,10 @@ def test_wrong_weights_are_an_error(clip: Path, tmp_path: Path) -> None:
     state["visual_projections.weight"] = state.pop("visual_projection.weight")
     save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(CheckpointError, match=r"missing visual_projection\.weight \(1\)"):
+        load(tmp_path)
+    kept = {key: value for key, value in state.items() if "text_model.encoder" not in key}
+    save_file(kept, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"missing \S+, \S+, \S+ … \(\d\d\)\."):
         load(tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="no weights in safetensors format"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 from scipy import stats
 
 from mmrag.cli import main
+from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.metrics import statistics
 from mmrag.metrics.answer_metrics import contains, exact_match, same_numbers, token_f1
 from mmrag.metrics.metrics import Scores
@@ -19,6 +21,7 @@ from mmrag.metrics.resolution import (
     power,
     queries_needed,
     resolution,
+    resolution_of,
     smallest_p,
 )
 from mmrag.metrics.statistics import (
@@ -261,6 +264,13 @@ def test_what_a_set_can_tell_is_said_before_an_evaluation() -> None:
         f"a difference of 0.02 is found with a probability of {expected.power(0.02):.0%}, and "
         f"takes {expected.queries_needed(0.02):,} queries for one of 80 %\n"
     )
+
+
+def test_a_query_whose_images_are_all_wrong_counts_for_nothing(tmp_path: Path) -> None:
+    qrels = {"a": {"x": 1, "y": 0}, "b": {"x": 0}, "c": {"y": 2}, "d": {}}
+    judged = EvalSet("set", tmp_path, tmp_path, [], [], qrels)
+    assert resolution_of(judged).queries == 2
+    assert [resolution_of(judged, limit).queries for limit in (1, 9)] == [1, 2]
 
 
 def test_the_power_is_what_simulated_comparisons_reach() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -133,6 +135,37 @@ def test_what_a_batch_does_not_answer(server: VisionServer, results: list[Search
     with pytest.raises(ModelServerError, match=r"refused the batch: too many of \[key\]"):
         load_reranker("gpt-4o", batch=True, cache=False).rerank_many(results)
     assert pending_batches() == []
+
+
+def test_an_answer_that_cannot_be_read_counts_as_the_most_at_half_the_price(
+    server: VisionServer, results: list[SearchResult]
+) -> None:
+    server.batches.unread = 1
+    reranker = load_reranker("gpt-4o", batch=True)
+    done = [one.rerank for one in reranker.rerank_many(results[:2]) if one.rerank]
+    # A batch is in no particular order.
+    failed, answered = sorted(done, key=lambda one: one.status, reverse=True)
+    assert (failed.status, answered.status) == ("failed", "complete")
+    assert "gave an answer that cannot be read" in failed.problems[0]
+    paid = failed.usage.cost_usd
+    assert failed.usage.unanswered == 1
+    # Room for 1,000 tokens, at half of 10 dollars a million, is most of it.
+    assert paid is not None
+    assert 0.005 < paid < 0.01
+    assert reranker.budget.spent == pytest.approx(paid + (answered.usage.cost_usd or 0))
+
+
+def test_a_batch_is_looked_at_ever_less_often(
+    server: VisionServer, results: list[SearchResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    clock = SimpleNamespace(sleep=waits.append, time=time.time)
+    monkeypatch.setattr("mmrag.vision.batch.time", clock)
+    monkeypatch.setattr("mmrag.vision.batch._FIRST_LOOK", 5.0)
+    server.batches.looks = 13
+    load_reranker("gpt-4o", batch=True).rerank_many(results[:1])
+    assert waits == [min(60, 1.5**i) for i in range(13)]
+    assert server.requests == 0, "a model that is known is not tried first"
 
 
 def test_an_answer_that_is_cut_is_asked_for_once_more(

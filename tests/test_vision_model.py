@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import sqlite3
 import traceback
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from mmrag.types import SearchResult
 from mmrag.vision.budget import Budget
 from mmrag.vision.cache import ResponseCache
 from mmrag.vision.endpoint import find_endpoint
+from mmrag.vision.jobs import run_beside
 from mmrag.vision.model import VisionModel
 from mmrag.vision.models import TABLE, find_price
 from mmrag.vision.prices import ImageRule, Price, read_price
@@ -43,6 +45,31 @@ def result(tmp_path: Path) -> SearchResult:
 
 
 BEST = nearest_first(colours(6))
+
+
+def test_what_a_request_holds_is_closed_when_nobody_waits_for_it() -> None:
+    """Even what is still referred to, such as by an error that was kept."""
+    held: list[AsyncIterator[int]] = []
+    closed: list[str] = []
+
+    async def pieces() -> AsyncIterator[int]:
+        try:
+            for piece in range(9):
+                yield piece
+        finally:
+            await asyncio.sleep(0)
+            closed.append("closed")
+
+    async def read(put: Callable[[int], None]) -> None:
+        held.append(pieces())
+        async for piece in held[0]:
+            put(piece)
+            await asyncio.sleep(0 if piece < 2 else 60)
+
+    reading = run_beside(read)
+    assert [next(reading) for _ in range(3)] == [0, 1, 2]
+    reading.close()
+    assert closed == ["closed"]
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,9 @@ from mmrag.search.searcher import Searcher
 from mmrag.types import SearchResult
 from mmrag.vision.cache import ResponseCache
 from mmrag.vision.model import VisionModel
-from mmrag.vision.models import find_model
-from mmrag.vision.prompt import Prompt
+from mmrag.vision.models import find_model, is_blind
+from mmrag.vision.prompt import Prompt, data
+from mmrag.vision.stream import ReplyStream
 
 from .evaluation_fixtures import colours, index, searcher  # noqa: F401
 from .vision_fixtures import colours as shades
@@ -196,6 +197,19 @@ def test_ask_waits_for_the_end_of_thought(thinker: VisionServer, result: SearchR
     assert said.answer == done.answer
 
 
+def test_a_streamed_answer_is_not_asked_for_again_without_more_room(
+    thinker: VisionServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "models.json"
+    own.write_text('{"models": {"mine": {"reasoning": true, "most_output": 700}}}')
+    monkeypatch.setenv("MMRAG_MODELS", str(own))
+    thinker.always = Scene(text="", finish="length")
+    stream = ReplyStream(VisionModel("mine", effort="high"), Prompt("rules", (data("x"),), 500))
+    assert list(stream) == []
+    assert stream.reply.cut
+    assert (thinker.requests, stream.usage.requests) == (1, 1), "it would be cut again"
+
+
 def test_the_table_can_be_extended(
     server: VisionServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +231,9 @@ def test_the_table_can_be_extended(
     model = VisionModel("mine", effort="high")
     assert model.api.name == "responses"
     assert model.limit(Prompt("rules", (), 500)) == 700, "not more than it can give"
+    own.write_text('{"models": {}, "blind": ["my-words*"]}')
+    assert is_blind("acme/My-Words-2")
+    assert not is_blind("my-eyes")
     own.write_text('{"models": {"x": {"efforts": ["some"]}}}')
     with pytest.raises(MmragError, match=r"model table .*models\.json is not as"):
         find_model("x")

@@ -17,6 +17,7 @@ class Batches:
         answered: how many of the next batch's requests are answered before it expires; None: all.
         refuse: the message with which the next batch fails.
         broken: how many of the next batch's requests end in an error of their own.
+        unread: how many of the next batch's answers are in no known form.
         sent, cancelled: ids.
     """
 
@@ -26,6 +27,7 @@ class Batches:
         self.answered: int | None = None
         self.refuse: str | None = None
         self.broken = 0
+        self.unread = 0
         self.sent: list[str] = []
         self.cancelled: list[str] = []
         self.looked_through = False
@@ -86,6 +88,8 @@ class Batches:
                 body = answer_to(self.server, line["body"], Scene())
                 if "input" in line["body"]:
                     body = as_response(body)
+                if i < self.unread:
+                    body = {"choices": "none"}
                 response = {"status_code": 200, "body": body}
                 good.append({"custom_id": line["custom_id"], "response": response, "error": None})
             else:
@@ -104,7 +108,7 @@ class Batches:
         batch |= {"status": status, "errors": errors, "request_counts": counts} | out
         self.batches[name] = batch | {"looks": self.looks}
         self.sent.append(name)
-        self.answered, self.refuse, self.broken = None, None, 0
+        self.answered, self.refuse, self.broken, self.unread = None, None, 0, 0
         return {**batch, "status": "validating"}
 
     def _file(self, lines: list[dict[str, Any]]) -> str | None:
