@@ -37,7 +37,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "metrics": ("metrics", "statistics", "redundancy"),
     "runs": (
         *("runs", "frames", "gate", "together", "protocols", "submissions", "published_figures"),
-        *("several_sets", "overlap", "composition", "jobs"),
+        *("several_sets", "overlap", "composition", "jobs", "judgments"),
     ),
     "rerank": ("rerank_local", "rerank_pairs", "rerank_vision", "cascade", "exact_search"),
     "vision": (
@@ -56,7 +56,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "images": ("images", "grid", "tiles", "thumbnails", "streaming", "limits"),
     "encoders": (
         *("encoders", "download", "clip", "sentence", "array_model", "hosted_encoders"),
-        *("queries", "pretrained", "hub_layout", "plugins"),
+        *("queries", "pretrained", "hub_layout", "plugins", "streams"),
     ),
 }
 _LINKED = ("eval_sets", "bench", "docs", "README.md", "dashboard.py", "Makefile", ".git")
@@ -71,6 +71,13 @@ EQUIVALENT = (
     ("metrics/resolution.py", "min(queries, 64)", "min(queries, 65)", "1 in 10,001 is the least"),
     ("metrics/statistics.py", "if n < 63", "if n <= 63", "2**63 is more than any permutations"),
     ("metrics/statistics.py", "max(1, _BLOCK // n)", "max(2,", "a bound of memory"),
+    ("encoders/clip.py", "mean.view(1, 3, 1, 1)", "mean.view(3, 1, 1)", "it broadcasts the same"),
+    ("encoders/encoder.py", "result.pixels is not None", "result.pixels is None", "a group's key"),
+    ("rerank/embeddings.py", "(missing, load, batch_size)", "(missing, load, )", "speed only"),
+    ("runs/exports.py", "ensure_ascii=False", "ensure_ascii=None", "both are false"),
+    ("images/depth.py", "initial=0", "initial=None", "no strip is empty, no peak below 0 matters"),
+    ("images/grid.py", "cv2.LINE_AA", "None)", "the smoothing of a digit's edge"),
+    ("images/grid.py", "(90, 90, 90)", "(90, 90, 91)", "one level of one channel"),
 )
 
 
