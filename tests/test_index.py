@@ -342,7 +342,7 @@ def test_rows_of_partitions_are_replaced(many: ImageIndex) -> None:
         many.write(made)
     many.options = SearchOptions(partition="b")
     (found,) = many.search(vectors[1:2], 9)
-    assert [row["image_id"] for row in found][0] == "1"
+    assert found[0]["image_id"] == "1"
     assert sorted(row["image_id"] for row in found) == ["1", "3", "5"]
     assert many.info().rows == 6
 
