@@ -53,7 +53,12 @@ class MemoryClient:
         self, name: str, schema: Any, consistency_level: str, properties: dict[str, str]
     ) -> None:
         fields = {field.name for field in schema.fields}
-        made = {"fields": fields, "properties": properties, "rows": [], "index": None}
+        made: dict[str, Any] = {
+            "fields": fields,
+            "properties": properties,
+            "rows": [],
+            "index": None,
+        }
         self.held[name] = SimpleNamespace(**made)
 
     def drop_collection(self, name: str) -> None:
@@ -152,7 +157,7 @@ class MemoryClient:
         """Read Parquet files, as a server does whose storage is this machine's."""
         import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-        self.loaded += files
+        self.loaded.extend(files)
         for file in files:
             self._of(name).rows += pq.read_table(file).to_pylist()
         return 7
@@ -165,7 +170,7 @@ class MemoryClient:
 @pytest.fixture
 def in_memory(monkeypatch: pytest.MonkeyPatch) -> type[MemoryClient]:
     """All Milvus servers are empty and in memory; that at `URI`, for instance."""
-    empty = {"held": {}, "aliases": {}, "loaded": []}
+    empty: dict[str, Any] = {"held": {}, "aliases": {}, "loaded": []}
     made = type("OwnMemoryClient", (MemoryClient,), empty)
     monkeypatch.setattr(pymilvus, "MilvusClient", made)
     return made
