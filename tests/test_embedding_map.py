@@ -66,11 +66,12 @@ def test_umap_looks_at_15_neighbours_or_at_all(monkeypatch: pytest.MonkeyPatch) 
         def fit_transform(self, vectors: np.ndarray) -> np.ndarray:
             return vectors[:, :2].astype(np.float64)
 
-    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Umap))  # type: ignore[misc]
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Umap))
     monkeypatch.setattr(embedding_map, "methods", lambda: ["pca", "umap"])
     for n, neighbours in ((10, 9), (16, 15), (40, 15)):
         drawn = project(unit(n, 8), "umap")
-        assert (drawn.points.shape, drawn.points.dtype) == ((n, 2), np.float32)
+        assert drawn.points.shape == (n, 2)
+        assert drawn.points.dtype == np.float32
         assert drawn.explained is None, "only PCA says that"
         assert asked[-1]["n_neighbors"] == neighbours
         assert (asked[-1]["metric"], asked[-1]["random_state"]) == ("cosine", 0)

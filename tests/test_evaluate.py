@@ -48,13 +48,12 @@ from mmrag.vision.budget import Budget
 from .evaluation_fixtures import (  # noqa: F401
     colours,
     draw,
-    in_memory,
     index,
     quick_searcher,
     searcher,
 )
 from .helpers import ROOT, invoke, mmrag, outcome, wait_until
-from .memory_milvus import URI, MemoryClient
+from .memory_milvus import URI, MemoryClient, in_memory  # noqa: F401
 from .published_forms import FORMATS, imported
 from .vision_server import KEY, Scene, VisionServer
 

@@ -19,11 +19,11 @@ from mmrag.types import RerankReport, SearchResult, Usage
 
 from .evaluation_fixtures import (  # noqa: F401
     colours,
-    in_memory,
     index,
     quick_searcher,
     searcher,
 )
+from .memory_milvus import in_memory  # noqa: F401
 from .vision_server import VisionServer
 
 
@@ -70,7 +70,8 @@ def test_other_orders_and_repetitions_are_asked_for_and_counted(
     run = evaluate(colours, quick_searcher, 8, rerank_k=4, limit=6, ablations=options)
     found = run.ablations["shuffles"]
     assert (found["shuffles"], found["queries"]) == (2, 6)
-    assert (run.usage.requests, run.usage.cost_usd) == (5 * 6, pytest.approx(5 * 6 * 0.01))
+    assert run.usage.requests == 5 * 6
+    assert run.usage.cost_usd == pytest.approx(5 * 6 * 0.01)
     same = run.ablations["repeat"]
     assert same["same_best"] == 1
     assert {one["spread"] for one in same["metrics"].values()} == {0}

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import grpc
 import psutil
-import pyarrow
-import pyarrow.parquet
+import pyarrow  # type: ignore[import-untyped]
+import pyarrow.parquet  # type: ignore[import-untyped]
 import pytest
 from pymilvus.grpc_gen import milvus_pb2, milvus_pb2_grpc
 
