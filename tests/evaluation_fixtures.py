@@ -15,6 +15,8 @@ from mmrag.eval_sets.eval_set import EvalQuery, EvalSet
 from mmrag.evaluation.gallery_index import index_eval_set
 from mmrag.types import GalleryImage
 
+from .memory_milvus import URI, MemoryClient, in_memory  # noqa: F401
+
 COLOURS = ["red", "orange", "gold", "green", "teal", "blue", "purple", "pink", "brown", "black"]
 
 
@@ -70,3 +72,15 @@ def index(colours: EvalSet, tiny: Encoder, tmp_path: Path) -> Iterator[ImageInde
 @pytest.fixture
 def searcher(index: ImageIndex, tiny: Encoder) -> Searcher:
     return Searcher(index, tiny)
+
+
+@pytest.fixture
+def quick_searcher(
+    colours: EvalSet,
+    tiny: Encoder,
+    in_memory: type[MemoryClient],  # noqa: F811
+) -> Iterator[Searcher]:
+    """As `searcher`, of an index that is no process of its own."""
+    opened, _ = index_eval_set(colours, tiny, URI)
+    with opened:
+        yield Searcher(opened, tiny)

@@ -16,6 +16,7 @@ from mmrag.errors import IndexStoreError
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.evaluation.gallery_index import adopted_index
 from mmrag.galleries.gallery import Gallery
+from mmrag.index.adopted import Adopted
 
 from .evaluation_fixtures import colours, index, searcher  # noqa: F401
 from .helpers import made_by_script
@@ -79,6 +80,20 @@ def test_another_encoder_or_field_is_one_sentence(
             CliRunner().invoke(main, asked, catch_exceptions=False)
     with pytest.raises(IndexStoreError, match="was not made by mmrag"):
         ImageIndex.open(milvus_uri, name, tiny)
+
+
+def test_images_have_the_names_of_the_set_and_else_their_paths(tmp_path: Path) -> None:
+    root = os.path.realpath(tmp_path)
+    ids = {f"{root}/a/1.png": "one"}
+    held = Adopted("uri", "c", "vector", "path", "COSINE", 8, str(tmp_path), ids=ids)
+    for stored, name, path in (
+        ("a/1.png", "one", f"{root}/a/1.png"),
+        ("a/../a/1.png", "one", f"{root}/a/1.png"),
+        ("a/2.png", "a/2.png", f"{root}/a/2.png"),
+        ("/else/3.png", "/else/3.png", "/else/3.png"),
+    ):
+        row = held.row(stored)
+        assert (row["image_id"], row["path"]) == (name, path)
 
 
 class _Shifted(Encoder):

@@ -14,7 +14,14 @@ import pytest
 from bench.awaiting import awaited
 from mmrag import MmragError, Query
 from mmrag.errors import BudgetReached, ModelServerError
-from mmrag.search.answer import answer, answer_prompt, judge_answer, stream_answer
+from mmrag.search.answer import (
+    Answer,
+    answer,
+    answer_prompt,
+    complete_answer,
+    judge_answer,
+    stream_answer,
+)
 from mmrag.types import Hit, SearchResult, Usage
 from mmrag.vision.budget import Budget
 from mmrag.vision.model import VisionModel
@@ -183,6 +190,26 @@ def test_pictures_are_sent_with_at_most_1024_pixels(tmp_path: Path, size: tuple[
     assert max(one.width, one.height) == min(1024, max(size))
     with pytest.raises(MmragError, match="The query picture: "):
         answer_prompt("?", [], Query(b"no picture"), 1, False)
+
+
+@pytest.mark.parametrize("retrieved", [True, False])
+def test_an_answer_beside_others_is_the_same(
+    server: VisionServer, result: SearchResult, retrieved: bool
+) -> None:
+    model = VisionModel(cache=False)
+    hits = result.hits if retrieved else []
+
+    async def asked() -> Answer:
+        async with model.async_client() as client:
+            return await complete_answer(
+                "What colour is it?", model, client, hits=hits, query=result.query, images=2
+            )
+
+    found = awaited(asked())
+    alone = answer("What colour is it?", model, hits=hits, query=result.query, images=2)
+    assert server.requests == 2
+    assert found == alone
+    assert (found.model, found.answer) == ("gpt-4o", "green" if retrieved else "blue")
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mmrag import ImageIndex, MmragError
+from mmrag.index import embedding_map
 from mmrag.index.embedding_map import methods, project, read_vectors, sample_ids
 from mmrag.index.near_duplicates import near_duplicates
 
@@ -34,6 +37,8 @@ def test_small_and_equal_sets_have_a_map(n: int) -> None:
     assert project(unit(n, 8)).points.shape == (n, 2)
     same = project(np.repeat(unit(1, 8), n, axis=0)).points
     assert np.allclose(same, 0, atol=1e-6)
+    flat = project(np.ones((n, 8), np.float32))
+    assert flat.explained == (None if n < 2 else (0, 0)), "nothing varies"
 
 
 def test_umap_where_it_is_installed() -> None:
@@ -49,6 +54,27 @@ def test_umap_where_it_is_installed() -> None:
     points = project(two.astype(np.float32), "umap").points
     gap = np.linalg.norm(points[:20].mean(axis=0) - points[20:].mean(axis=0))
     assert gap > points[:20].std(), "what lies apart stays apart"
+
+
+def test_umap_looks_at_15_neighbours_or_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+
+    class Umap:
+        def __init__(self, **settings: object) -> None:
+            asked.append(settings)
+
+        def fit_transform(self, vectors: np.ndarray) -> np.ndarray:
+            return vectors[:, :2].astype(np.float64)
+
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Umap))
+    monkeypatch.setattr(embedding_map, "methods", lambda: ["pca", "umap"])
+    for n, neighbours in ((10, 9), (16, 15), (40, 15)):
+        drawn = project(unit(n, 8), "umap")
+        assert drawn.points.shape == (n, 2)
+        assert drawn.points.dtype == np.float32
+        assert drawn.explained is None, "only PCA says that"
+        assert asked[-1]["n_neighbors"] == neighbours
+        assert (asked[-1]["metric"], asked[-1]["random_state"]) == ("cosine", 0)
 
 
 def test_samples_repeat_and_keep_the_order() -> None:
@@ -100,6 +126,12 @@ def test_near_duplicates_are_all_close_pairs(block: int) -> None:
 def test_nothing_is_near_in_nothing() -> None:
     assert near_duplicates(np.empty((0, 4), np.float32)).pairs == []
     assert near_duplicates(unit(1, 4), -1).found == 0
+
+
+def test_the_500_closest_pairs_are_listed_and_all_are_counted() -> None:
+    close = near_duplicates(np.repeat(unit(1, 4), 40, axis=0))
+    assert (len(close.pairs), close.found) == (500, 40 * 39 // 2)
+    assert [pair[:2] for pair in close.pairs[:2]] == [(0, 1), (0, 2)], "ties in the order of rows"
 
 
 def test_memory_does_not_grow_with_the_pairs() -> None:

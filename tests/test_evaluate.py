@@ -37,6 +37,7 @@ from mmrag.errors import ModelServerError
 from mmrag.eval_sets.eval_set import EvalQuery
 from mmrag.evaluation.ablations import Ablations
 from mmrag.evaluation.exact_search import hit_rates, rank_in_memory
+from mmrag.evaluation.run_header import sample
 from mmrag.index.image_index import ImageIndex
 from mmrag.runs.compare import stage_entries
 from mmrag.runs.exports import export_run, write_export
@@ -44,8 +45,15 @@ from mmrag.runs.provenance import labels_sha256
 from mmrag.system.jobs import Progress
 from mmrag.vision.budget import Budget
 
-from .evaluation_fixtures import colours, draw, index, searcher  # noqa: F401
+from .evaluation_fixtures import (  # noqa: F401
+    colours,
+    draw,
+    index,
+    quick_searcher,
+    searcher,
+)
 from .helpers import ROOT, invoke, mmrag, outcome, wait_until
+from .memory_milvus import URI, MemoryClient, in_memory  # noqa: F401
 from .published_forms import FORMATS, imported
 from .vision_server import KEY, Scene, VisionServer
 
@@ -440,6 +448,53 @@ def test_a_sample_of_the_queries(colours: EvalSet, searcher: Searcher) -> None:
     later = evaluate(colours, searcher, 5, limit=20, seed=1)
     assert "different pictures of 1 query" in compare_runs([first, later]).notes[0]
     assert "different pictures of 1 query" in compare_runs([larger, later]).notes[0]
+
+
+def test_samples_repeat_without_repeating_a_query(colours: EvalSet) -> None:
+    ids = [query.query_id for query in colours.queries]
+    for limit in (1, 20, 36):
+        drawn = [[q.query_id for q in sample(colours.queries, limit, seed)] for seed in (1, 1, 2)]
+        assert drawn[0] == drawn[1] != drawn[2]
+        assert len(set(drawn[0])) == limit
+        assert drawn[0] == [one for one in ids if one in drawn[0]], "in the order of the set"
+    assert sample(colours.queries, None, 1) == sample(colours.queries, 37, 1) == colours.queries
+
+
+def test_what_has_left_the_set_leaves_its_collection(
+    colours: EvalSet, tiny: Encoder, in_memory: type[MemoryClient]
+) -> None:
+    """However much it is: the set's files alone decide."""
+    for n, removed in ((20, 0), (5, 15)):
+        opened, report = index_eval_set(replace(colours, images=colours.images[:n]), tiny, URI)
+        with opened:
+            assert (report.removed, opened.info().rows) == (removed, n)
+
+
+def test_single_queries_are_timed_as_they_are_evaluated(
+    colours: EvalSet, quick_searcher: Searcher
+) -> None:
+    """A picture that is left out takes one result more, in batches and alone."""
+    search, asked = quick_searcher.index.search, []
+
+    def listen(vectors: Any, k: int, filter: str | None = None) -> Any:
+        asked.append((len(vectors), k))
+        return search(vectors, k, filter)
+
+    quick_searcher.index.search = listen  # type: ignore[method-assign]
+    for left_out in (False, True):
+        asked.clear()
+        own = replace(colours, exclude_query_image=left_out)
+        run = evaluate(own, quick_searcher, 10, limit=6)
+        assert run.latency_ms["total"]["queries"] == 6
+        assert set(asked) == {(6, 10 + left_out), (1, 10 + left_out)}
+
+
+def test_the_precision_check_says_how_far_it_is(colours: EvalSet, quick_searcher: Searcher) -> None:
+    seen: list[Progress] = []
+    options: dict[str, Any] = {"limit": 3, "on_progress": seen.append}
+    run = evaluate(colours, quick_searcher, 5, ablations=Ablations(precision="bf16"), **options)
+    assert run.ablations["precision"]["queries"] == 3
+    assert seen[-3:] == [Progress("precision check", done, 2) for done in range(3)]
 
 
 def test_image_weights_share_one_index(colours: EvalSet) -> None:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,11 +17,14 @@ from PIL import Image
 from mmrag import ImageIndex, MmragError, Query, Searcher, list_collections, open_gallery
 from mmrag.encoders.encoder import Encoder, EncoderInfo
 from mmrag.errors import IndexStoreError
+from mmrag.index import collections, odd_pictures
+from mmrag.index.bulk import BulkLoad
 from mmrag.index.embedding_map import read_vectors
-from mmrag.index.kinds import EXACT_ROWS
+from mmrag.index.kinds import EXACT_ROWS, BuildOptions, SearchOptions
 from mmrag.index.near_duplicates import near_duplicates
 from mmrag.index.store import MilvusStore
 
+from .memory_milvus import URI, MemoryClient, in_memory  # noqa: F401
 from .vectors import assert_exact_and_indexed, made_up, rows, unit
 
 
@@ -293,3 +297,117 @@ def test_odd_pictures_are_counted_each_time(tiny: Encoder, folder: Path, tmp_pat
             assert (report.flat, report.tiny) == (["flat.png"], ["tiny.png"])
             assert report.repeated == [["a/01.png", "again.png"]]
             assert [ids for _, ids in report.odd()] == [["flat.png"], ["tiny.png"], ["again.png"]]
+
+
+# In memory
+
+
+@pytest.fixture
+def many(in_memory: type[MemoryClient]) -> Iterator[ImageIndex]:  # noqa: F811
+    """An index that is no process of its own, still without a collection."""
+    with ImageIndex.open(URI, "many", made_up(16)) as opened:
+        yield opened
+
+
+def test_the_report_counts_what_was_done(
+    in_memory: type[MemoryClient],  # noqa: F811
+    folder: Path,
+    tiny: Encoder,
+) -> None:
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "more.txt").write_text("no picture")
+    with ImageIndex.open(URI, "counted", tiny) as index:
+        first = index.add(open_gallery(folder))
+        assert counts(first) == (12, 0, 0, 0, 12)
+        assert first.others == {".txt": 2}
+        (folder / "a" / "01.png").unlink()
+        for name in ("a/03.png", "b/04.png"):
+            Image.new("RGB", (30, 30), "red").save(folder / name)
+        Image.new("RGB", (30, 30), "blue").save(folder / "new.png")
+        assert counts(index.add(open_gallery(folder))) == (1, 2, 9, 1, 3)
+        assert counts(index.add(open_gallery(folder, describe(folder)))) == (0, 0, 12, 0, 0)
+        metadata = {"image_path": "new.png", "description": "blue"}
+        (folder / "m.jsonl").write_text(json.dumps(metadata))
+        report = index.add(open_gallery(folder, folder / "m.jsonl"))
+        assert counts(report) == (0, 1, 11, 0, 0), "a new text needs no new vector"
+        assert index.info().rows == 12
+
+
+def test_rows_of_partitions_are_replaced(many: ImageIndex) -> None:
+    """Milvus 2.3's upsert is not to be trusted with them."""
+    many.create("image", BuildOptions(partition_key="brand"))
+    vectors = unit(6, 16)
+    made = [row | {"metadata": {"brand": "ab"[i % 2]}} for i, row in enumerate(rows(vectors))]
+    for _ in range(2):
+        many.write(made)
+    many.options = SearchOptions(partition="b")
+    (found,) = many.search(vectors[1:2], 9)
+    assert found[0]["image_id"] == "1"
+    assert sorted(row["image_id"] for row in found) == ["1", "3", "5"]
+    assert many.info().rows == 6
+
+
+def test_what_failed_is_named(many: ImageIndex) -> None:
+    many.create("image")
+    many.write(rows(unit(3, 16)))
+    with pytest.raises(IndexStoreError, match=r"^Searching collection many: vector dimension"):
+        many.search(unit(1, 8), 2)
+    with pytest.raises(IndexStoreError, match=r"^Filter 'price <': cannot parse"):
+        many.search(unit(1, 16), 2, "price <")
+
+
+def test_vectors_are_read_in_the_order_asked_for(many: ImageIndex) -> None:
+    many.create("image")
+    vectors = unit(700, 16)
+    many.write(rows(vectors))
+    wanted = [str(i) for i in range(699, -1, -1)]
+    ids, read = read_vectors(many, ["gone", *wanted])
+    assert ids == wanted
+    assert read.dtype == np.float32
+    assert np.array_equal(read, vectors[::-1])
+    assert [len(one) for one in read_vectors(many, ["gone"])] == [0, 0]
+
+
+def test_a_collection_without_an_alias_steps_aside(in_memory: type[MemoryClient]) -> None:  # noqa: F811
+    """Those of earlier versions have none; the first free number is theirs."""
+    store = MilvusStore(URI)
+    for name in ("shop", "shop__1", "shop__2"):
+        in_memory.held[name] = SimpleNamespace(properties={"is": name})
+    assert collections.switch(store, "shop", "shop__2") == "shop__3"
+    assert in_memory.held["shop__3"].properties == {"is": "shop"}
+    assert in_memory.aliases == {"shop": "shop__2"}
+    assert collections.switch(store, "shop", "shop__1") == "shop__2", "that has one now"
+    assert collections.switch(store, "shop", "shop__1") is None
+    assert collections.switch(store, "new", "shop__3") is None
+    assert in_memory.aliases == {"shop": "shop__1", "new": "shop__3"}
+
+
+def test_files_for_bulk_loading(
+    many: ImageIndex,
+    in_memory: type[MemoryClient],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """They hold every row, and are gone afterwards."""
+    many.create("image")
+    vectors = unit(2005, 16)
+    loading = BulkLoad(many.store, many.collection, f"{tmp_path}/")
+    made = [{"key": f"{i:04}", **row} for i, row in enumerate(rows(vectors))]
+    loading.add(made[:2001])
+    loading.add(made[2001:])
+    in_memory.aliases.clear()
+    in_memory.held[many.collection] = in_memory.held.pop("many__1")
+    assert loading.load() == 2005
+    (file,) = in_memory.loaded
+    assert Path(file).parent.parent == tmp_path
+    held = in_memory.held[many.collection].rows
+    assert [row["key"] for row in held] == [row["key"] for row in made]
+    assert np.array_equal(np.array([row["vector"] for row in held], np.float32), vectors)
+    loading.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_odd_pictures_are_counted_by_kind() -> None:
+    flat, tiny, both, plain = (letter * 64 for letter in "abcd")
+    odd_pictures.remember([(flat, ("flat",)), (tiny, ("tiny",)), (both, ("flat", "tiny"))])
+    assert odd_pictures.count([flat, flat, both, plain]) == {"flat": 3, "tiny": 1, "repeated": 1}
+    assert odd_pictures.count([plain]) == {}

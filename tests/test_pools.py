@@ -171,6 +171,7 @@ def test_what_is_asked_of_the_index(tmp_path: Path, tiny: Encoder) -> None:
             asks.search(words, k)
     assert asks.search_many([]) == []
     assert len(asks.search(words, 10_000).hits) == 10_000
+    assert [hit.rank for hit in asks.search(words, 1).hits] == [1]
     assert len(asks.search(words).hits) == 9
     times = asks.search(words).timings_ms
     assert times["total"] == pytest.approx(times["encode"] + times["search"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mmrag import MmragError, RunStore, evaluate, load_reranker
+from mmrag.errors import BudgetReached
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.evaluation.ablations import Ablations
 from mmrag.rerank.reorder import reorder
@@ -16,7 +17,13 @@ from mmrag.runs.exports import export_run
 from mmrag.search.searcher import Searcher
 from mmrag.types import RerankReport, SearchResult, Usage
 
-from .evaluation_fixtures import colours, index, searcher  # noqa: F401
+from .evaluation_fixtures import (  # noqa: F401
+    colours,
+    index,
+    quick_searcher,
+    searcher,
+)
+from .memory_milvus import in_memory  # noqa: F401
 from .vision_server import VisionServer
 
 
@@ -52,6 +59,52 @@ class _Stubborn(Reranker):
             if on_done is not None:
                 on_done(i, done)
         return list(results)
+
+
+def test_other_orders_and_repetitions_are_asked_for_and_counted(
+    colours: EvalSet,  # noqa: F811
+    quick_searcher: Searcher,  # noqa: F811
+) -> None:
+    quick_searcher.reranker = _Stubborn()
+    options = Ablations(shuffles=2, repeat=3)
+    run = evaluate(colours, quick_searcher, 8, rerank_k=4, limit=6, ablations=options)
+    found = run.ablations["shuffles"]
+    assert (found["shuffles"], found["queries"]) == (2, 6)
+    assert run.usage.requests == 5 * 6
+    assert run.usage.cost_usd == pytest.approx(5 * 6 * 0.01)
+    same = run.ablations["repeat"]
+    assert same["same_best"] == 1
+    assert {one["spread"] for one in same["metrics"].values()} == {0}
+    assert found["kendall_tau"]["mean"] < 1
+    with RunStore() as store:
+        for stage in ("shuffle 1", "shuffle 2"):
+            for query_id, one in store.read(run.run_id, stage).items():
+                first = run.ranking("retrieval")[query_id]
+                assert sorted(one.image_ids[:4]) == sorted(first[:4]), "only the candidates"
+                assert one.image_ids[4:] == first[4:]
+
+
+class _Dear(_Stubborn):
+    """Has money for three queries."""
+
+    def rerank_many(
+        self, results: Sequence[SearchResult], on_done: OnDone | None = None
+    ) -> list[SearchResult]:
+        super().rerank_many(results[:3], on_done)
+        raise BudgetReached("The limit of $0.03 is reached.")
+
+
+def test_a_run_says_that_its_budget_stopped_it(
+    colours: EvalSet,  # noqa: F811
+    quick_searcher: Searcher,  # noqa: F811
+) -> None:
+    quick_searcher.reranker = _Dear()
+    run = evaluate(colours, quick_searcher, 8, rerank_k=4, limit=6)
+    assert (run.state, run.finished_queries) == ("stopped: budget", 3)
+    assert run.notes[0] == "The limit of $0.03 is reached."
+    assert "3 of 6 queries were not reached" in run.notes[1]
+    with RunStore() as store:
+        assert store.load(run.run_id).notes == run.notes
 
 
 def test_what_the_order_of_the_candidates_changes(

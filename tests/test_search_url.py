@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -61,6 +62,32 @@ def test_the_documented_server_ranks_as_we_do(
         assert "secret" not in str(store.load(run.run_id))
         reranker = load_reranker("encoder:x", encoder=searcher.encoder)
         assert rerank_run(run, colours, reranker, store, rerank_k=5).state == "complete"
+
+
+def test_a_sample_is_scored_over_those_asked(colours: EvalSet) -> None:  # noqa: F811
+    ids = [image.image_id for image in colours.images]
+
+    class Fixed(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = json.dumps({"ids": ids[: asked["k"]]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with RunStore("sqlite://") as store, serving(Fixed) as url:
+        run = search_url(url, colours, store, 10, limit=9, metrics=["hit_rate@10", "hit_rate@1"])
+        kept = store.load(run.run_id)
+    assert {tuple(one) for one in run.ranking().values()} == {tuple(ids[:10])}
+    found = [float(bool(set(ids[:10]) & colours.relevant(one))) for one in run.ranking()]
+    assert len(found) == 9
+    assert 0 < sum(found) < 9
+    assert run.metrics["hit_rate@10"] == pytest.approx(sum(found) / 9)
+    for one in (run, kept):
+        assert set(one.scores["retrieval"].query_ids) == set(run.ranking())
+        assert one.scores["retrieval"].values["hit_rate@10"].sum() == sum(found)
+    assert (kept.summary.queries, kept.summary.without_relevant) == (9, 0)
 
 
 def test_failures_are_counted_and_many_end_it(

@@ -14,13 +14,19 @@ from pathlib import Path
 
 import grpc
 import psutil
+import pyarrow  # type: ignore[import-untyped]
+import pyarrow.parquet  # type: ignore[import-untyped]
 import pytest
 from pymilvus.grpc_gen import milvus_pb2, milvus_pb2_grpc
 
 from mmrag import ImageIndex, Query, Searcher, open_gallery
 from mmrag.encoders.encoder import Encoder
 from mmrag.errors import IndexStoreError
-from mmrag.index.lite_server import LiteServerLease
+from mmrag.index import lite_server
+from mmrag.index.lite_guard import damage, data_files, derived_aliases
+from mmrag.index.lite_repair import look_through, repair
+from mmrag.index.lite_server import LiteServerLease, read_record
+from mmrag.index.row_counts import Noted, RowCounts
 
 from .helpers import ROOT, servers, wait_until
 from .vectors import assert_exact_and_indexed
@@ -160,3 +166,87 @@ def test_a_place_that_cannot_be_written() -> None:
 def test_search_is_exact_and_all_is_indexed(tmp_path: Path) -> None:
     """5,000 vectors of dimension 768: the true neighbours, from the index."""
     assert_exact_and_indexed(str(tmp_path / "gallery.db"))
+
+
+# Files as Milvus Lite leaves them
+
+
+def collection(store: Path, name: str, version: int = 3) -> Path:
+    """A collection's folder with a file of rows and one of removed rows."""
+    folder = store / "collections" / name
+    partition = folder / "partitions" / "_default"
+    files = {"data_files": ["data/1.parquet"], "delta_files": ["delta/2.parquet"]}
+    for one in ("data/1.parquet", "delta/2.parquet"):
+        (partition / one).parent.mkdir(parents=True)
+        pyarrow.parquet.write_table(pyarrow.table({"key": ["a", "b"]}), partition / one)
+    notes = json.dumps({"collection": name.rpartition("__")[0]})
+    schema = {"fields": [], "properties": {"mmrag.encoder": notes}}
+    (folder / "schema.json").write_text(json.dumps(schema))
+    manifest = {"version": version, "partitions": {"_default": files}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_every_file_that_is_named_has_to_be_there(tmp_path: Path) -> None:
+    folder = collection(tmp_path / "g.db", "shop__1")
+    assert [file.name for file in data_files(folder)] == ["1.parquet", "2.parquet"]
+    assert damage(folder, Noted(2, 3)) == ""
+    assert damage(folder, Noted(2, 4)).endswith("is an older one (version 3, it was 4)")
+    for name, content, problem in (
+        ("delta/2.parquet", None, "is gone"),
+        ("data/1.parquet", b"PAR", "cannot be read"),
+        ("data/1.parquet", None, "is gone"),
+    ):
+        file = folder / "partitions" / "_default" / name
+        file.write_bytes(content) if content else file.unlink()
+        assert damage(folder, Noted(2, 3)) == f"its file partitions/_default/{name} {problem}"
+
+
+def test_names_stand_for_the_newest_complete_collection(tmp_path: Path) -> None:
+    store = tmp_path / "g.db"
+    (tmp_path / "notes").mkdir()
+    counts = RowCounts(store, tmp_path / "notes")
+    for name, rows in (("a__2", 5), ("a__9", 5), ("a__10", 5), ("a__11", None)):
+        collection(store, name)
+        counts.note(name, rows)
+    for name in ("b__4", "b__12"):
+        collection(store, name)
+    collection(store, "other")
+    assert derived_aliases(counts) == {"a": "a__10", "b": "b__4"}, "else the oldest"
+
+
+def test_what_cannot_be_repaired_is_moved_aside(tmp_path: Path) -> None:
+    store = tmp_path / "g.db"
+    folder = collection(store, "shop__1")
+    counts = RowCounts(store, tmp_path / "g.db.server")
+    counts.state.mkdir()
+    counts.note("shop__1", 1234)
+    assert look_through(store) == []
+    (store / "aliases.json").write_text('{"shop": "shop__1", "other": "other__1"}')
+    (folder / "schema.json").write_text("{")
+    (found,) = look_through(store)
+    assert found.problem == "its schema.json cannot be read"
+    (done,) = repair(store)
+    assert (done.what, done.problem) == ("Collection shop__1", found.problem)
+    assert done.done.startswith("lost: 1,234 rows. It is now ")
+    (aside,) = (tmp_path / "g.db.broken").iterdir()
+    assert str(aside) in done.done
+    assert (aside / "partitions" / "_default" / "data" / "1.parquet").is_file()
+    assert json.loads((store / "aliases.json").read_text()) == {"other": "other__1"}
+    assert counts.noted("shop__1").rows is None
+    assert repair(store) == []
+
+
+def test_a_server_is_recorded_while_it_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(lite_server, "rotate", lambda log: seen.append(read_record(log.parent)))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    lite_server.serve(tmp_path / "g.db", tmp_path, 0, linger=0)
+    (record,) = seen
+    assert record is not None
+    assert record.pid == os.getpid()
+    assert record.port > 0
+    assert record.alive()
+    assert not (tmp_path / "server.json").exists(), "that nobody uses, it ends"

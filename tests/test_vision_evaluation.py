@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,12 +18,18 @@ from mmrag.cli.tables import run_lines
 from mmrag.encoders.encoder import Encoder
 from mmrag.eval_sets.eval_set import EvalSet
 from mmrag.evaluation.ablations import Ablations
-from mmrag.evaluation.expected import expect, expect_answers
+from mmrag.evaluation.expected import expect, expect_answers, expect_rewriting, grid_request
+from mmrag.evaluation.forecast import estimate
 from mmrag.evaluation.question_answering import Answering
-from mmrag.rerank.prompt_files import FOLDER
+from mmrag.rerank.prompt_files import DEFAULT_PROMPT, FOLDER, load_prompt
+from mmrag.rerank.ranking_prompt import Look, ranking_prompt
+from mmrag.runs.run import EvalSetRef, Run
 from mmrag.runs.store import RunStore
+from mmrag.search.rewrite import load_rewriter
 from mmrag.search.searcher import Searcher
+from mmrag.types import Hit, Usage
 from mmrag.vision.model import VisionModel
+from mmrag.vision.models import find_model
 
 from .evaluation_fixtures import colours, index, searcher  # noqa: F401
 from .helpers import models
@@ -72,6 +80,96 @@ def test_what_it_will_take_is_told_without_asking(
     assert lines[3].endswith("within a day")
     assert "no price known" in lines[2]
     assert f"{plain.prompt_tokens:,}" in lines[1]
+
+
+def test_what_it_will_take_by_hand(
+    colours: EvalSet,  # noqa: F811
+    server: VisionServer,
+) -> None:
+    """Tokens of prompts as they would be sent, at 2.50 and 10 dollars a million."""
+    images = colours.images
+    hits = [Hit(i, one.image_id, one.path, 0, i, one.text, {}) for i, one in enumerate(images)]
+    few = colours.with_queries(colours.queries[:2])
+    asked = [query.query() for query in few.queries]
+    facts = find_model("gpt-4o")
+
+    def mean(tokens: list[int]) -> int:
+        return math.ceil(sum(tokens) / len(tokens))
+
+    def shown(first: int) -> int:
+        prompts = [ranking_prompt(one, hits[:first], look) for one in asked]
+        return mean([one.likely_tokens(facts.image, "high") for one in prompts])
+
+    look = load_reranker("gpt-4o").look  # type: ignore[attr-defined]
+    with RunStore("sqlite://") as store:
+        named: dict[str, Any] = {"queries": 37, "encoder": "x", "store": store}
+        for name, depths in (("gpt-4o", [5]), ("gpt-4o@4,gpt-4o@2", [4, 2])):
+            reranker = load_reranker(name, concurrency=2)
+            told = expect(few, reranker, rerank_k=5, times=3, **named)
+            assert told.requests == 3 * 37 * len(depths)
+            assert told.prompt_tokens == 3 * 37 * sum(map(shown, depths))
+            assert told.completion_tokens == 3 * 37 * sum(60 + 2 * one for one in depths)
+            cost = (2.5 * told.prompt_tokens + 10 * told.completion_tokens) / 1e6
+            assert told.cost_usd == pytest.approx(cost)
+            seconds = told.requests * 1.5 + told.completion_tokens / 60
+            assert told.seconds == pytest.approx(seconds / 2), "two at a time"
+        windows = load_reranker("gpt-4o", window=10, stride=5, picture_size=64)
+        told = expect(few, windows, rerank_k=90, **named)
+        assert (told.requests, told.completion_tokens) == (3 * 37, 3 * 37 * 80), "20 pictures"
+        none = expect(few, None, rerank_k=5, **named)
+        assert (none.requests, none.cost_usd, none.seconds) == (0, 0, None)
+    rewriter = load_rewriter("openai:gpt-4o", concurrency=3)
+    size = mean([rewriter.request(one).likely_tokens(facts.image, "high") for one in asked])
+    told = expect_rewriting(few, rewriter, 12)
+    assert (told.reranker, told.queries, told.requests) == ("rewriting by openai:gpt-4o", 12, 12)
+    assert (told.prompt_tokens, told.completion_tokens) == (12 * size, 12 * 60)
+    assert told.cost_usd == pytest.approx(12 * (2.5 * size + 10 * 60) / 1e6)
+    assert told.seconds == pytest.approx(12 * 2.5 / 3)
+    assert told.timed_runs == 0
+    assert server.requests == 0
+
+
+@pytest.mark.parametrize(("described", "added"), [(0, 0), (10, 13), (401, 502)])
+def test_the_size_of_a_panorama_before_there_is_one(described: int, added: int) -> None:
+    """Four characters are a token; five candidates, and the query's picture beside them."""
+    facts = find_model("gpt-4o")
+    look = Look("grid", load_prompt(DEFAULT_PROMPT), facts.image)
+    request = grid_request(facts, 5, described, 1000)
+    assert request.prompt == 450 + added + facts.image.tokens(*look.size(5, 1, 1000))
+    assert request.completion == 70
+    assert grid_request(find_model("gpt-6-luna"), 5, 0, 2000).prompt > request.prompt - added
+
+
+def test_an_estimate_from_earlier_runs_by_hand() -> None:
+    """10 queries of 0.3 s, 0.2 s of it reranking, and 20 further searches, within 15 s."""
+    made = Run(
+        "earlier",
+        "earlier",
+        EvalSetRef("set", "", "1", "labels"),
+        "complete",
+        "2026-01-01T00:00:00+00:00",
+        finished="2026-01-01T00:00:15+00:00",
+        config={"encoder": {"name": "e"}, "reranker": {"name": "r"}, "rerank_k": 10},
+        timings_ms={"rerank": {"mean": 200.0}, "total": {"mean": 300.0}},
+        usage=Usage(cost_usd=0.5),
+        finished_queries=10,
+        ablations={"modality": {"queries": 8}, "index": {"queries": 4}, "precision": {}},
+    )
+    besides = 15 - 10 * 0.3 - 20 * 0.1
+    with RunStore("sqlite://") as store:
+        store.start(made)
+        store.save(made)
+        for options, seconds in (
+            ({}, 100 * 0.3 + besides),
+            ({"rerank_k": 20}, 100 * 0.5 + besides),
+            ({"again": 30}, 100 * 0.3 + 30 * 0.1 + besides),
+        ):
+            found = estimate(store, "e", "r", 100, **options)
+            assert found is not None
+            assert found.seconds == pytest.approx(seconds)
+            assert found.runs == 1
+            assert found.cost_usd == pytest.approx(5)
+        assert estimate(store, "e", None, 100) is None
 
 
 def test_tokens_that_are_far_off_are_spoken_of(
