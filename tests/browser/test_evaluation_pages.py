@@ -64,17 +64,16 @@ def test_back_leaves_every_page(page: Page, evaluated: Dashboard) -> None:
         page.go_back()
         expect(page).to_have_title("Health · mmrag")
         settled(page)
-        assert page.url == before
+        expect(page).to_have_url(before)
 
 
 def test_a_link_names_the_runs_that_it_was_made_with(page: Page, evaluated: Dashboard) -> None:
     open_page(page, evaluated, "runs")
     page.get_by_role("tab", name="Categories").click()
+    page.wait_for_url(lambda url: url.count("runs=") == 3)
     settled(page)
-    assert page.url.count("runs=") == 3
     page.go_back()
-    settled(page)
-    assert page.url == f"{evaluated.url}/runs"
+    expect(page).to_have_url(f"{evaluated.url}/runs")
 
 
 def test_runs_are_compared_down_to_a_single_query(page: Page, evaluated: Dashboard) -> None:
@@ -89,7 +88,7 @@ def test_runs_are_compared_down_to_a_single_query(page: Page, evaluated: Dashboa
     expect(page.locator(".st-key-drill_0 .tile").nth(7)).to_be_visible()
     expect(page.locator(".st-key-drill_1 .tile").nth(7)).to_be_visible()
     settled(page)
-    assert "changed=lost" in page.url
+    expect(page).to_have_url(re.compile("changed=lost"))
     page.get_by_role("link", name="Search this query again").click()
     settled(page)
     expect(page.get_by_label("Instruction")).to_be_visible()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def test_browsing_the_catalogue(page: Page, dashboard: Dashboard, drawings: str)
     expect(page.get_by_text("1 to 60 of 900")).to_be_visible()
     page.get_by_role("button", name="Next page").click()
     expect(page.get_by_text("61 to 120 of 900")).to_be_visible()
-    assert "page=2" in page.url
+    expect(page).to_have_url(re.compile("page=2"))
     find = page.get_by_role("textbox", name="Find")
     find.fill("leopard mug")
     find.press("Enter")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -282,7 +283,7 @@ def test_a_browser_signs_in_once_and_out_again(guarded: Dashboard, page: Page) -
     sign_in(page, f"{guarded.url}/runs?show=queries")
     expect(page.get_by_role("heading", name="Runs", exact=True)).to_be_visible()
     settled(page)
-    assert "/runs?show=queries" in page.url
+    expect(page).to_have_url(re.compile(r"/runs\?show=queries"))
     [cookie] = [one for one in page.context.cookies() if one["name"] == COOKIE]
     assert PASSWORD not in cookie["value"]
     assert cookie["sameSite"] == "Strict"
