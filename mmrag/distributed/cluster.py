@@ -15,6 +15,8 @@ from mmrag.errors import MmragError, one_line
 
 # Blocks hold paths and vectors, never pixels, so little is in flight at any time.
 _OBJECT_STORE = 512 << 20
+# Ray waits 30 s for its first process, which takes longer to start from a cold or busy disk.
+_PORT_WAIT = "RAY_gcs_server_port_wait_time_s"
 # If a node has more cores than this, four of them share one copy of the model.
 _MANY_CORES, _CORES_EACH = 8, 4
 
@@ -52,8 +54,6 @@ def connected(
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if address == "local":
-        # Ray waits 30 s for its first process; a busy or cold disk takes longer to read its 100 MB.
-        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "120")
         _private_token()
     ray = import_ray()
     started = not ray.is_initialized()
@@ -116,6 +116,10 @@ def _start(ray: Any, address: str, workers: int | None) -> None:
         }
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Set while a private cluster starts only: to one that does not answer, Ray would try as long.
+    patient = address == "local" and _PORT_WAIT not in os.environ
+    if patient:
+        os.environ[_PORT_WAIT] = "120"
     try:
         with _quiet():
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
@@ -124,6 +128,9 @@ def _start(ray: Any, address: str, workers: int | None) -> None:
         raise MmragError(
             f"No Ray cluster answers at {address!r} ({reason}); `ray start --head` starts one."
         ) from error
+    finally:
+        if patient:
+            del os.environ[_PORT_WAIT]
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
