@@ -97,8 +97,8 @@ def published() -> list[Published]:
 def find_published(eval_set: str = "") -> list[Published]:
     """Figures of a benchmark ("cirr"), or of an eval set by its name ("cirr-val-all")."""
     benchmark, _, rest = eval_set.partition("-")
-    named = (split for split in _splits() if f"-{split.replace('_', '-')}-" in f"-{rest}-")
-    split = next(named, "")
+    at = {one: f"-{rest}-".find(f"-{one.replace('_', '-')}-") for one in _splits()}
+    split = min((one for one in at if at[one] >= 0), key=at.__getitem__, default="")
     return [one for one in published() if benchmark in ("", one.set) and split in ("", one.split)]
 
 
