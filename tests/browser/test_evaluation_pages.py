@@ -73,6 +73,7 @@ def test_a_link_names_the_runs_that_it_was_made_with(page: Page, evaluated: Dash
     page.wait_for_url(lambda url: url.count("runs=") == 3)
     settled(page)
     page.go_back()
+    settled(page)
     expect(page).to_have_url(f"{evaluated.url}/runs")
 
 
